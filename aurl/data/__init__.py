@@ -1,0 +1,1 @@
+"""Corpora, splits, tokenizer, token shards, augmentation and packed batches."""

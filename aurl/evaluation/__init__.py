@@ -1,0 +1,1 @@
+"""Likelihood of any music under a checkpoint, musical statistics, reference baselines."""

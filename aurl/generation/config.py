@@ -1,0 +1,46 @@
+"""How tokens are drawn and what is asked of a generated piece, checked before a checkpoint is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    """Filters applied to the next-token distribution, in the order of the fields.
+
+    Raises:
+        ValueError: a value out of range; the message names the key, the value and what is allowed.
+    """
+
+    temperature: float = 1.0
+    """Divides the logits; below 1 is safer, above 1 bolder; 0 is the same as greedy=true."""
+    top_k: int = 0
+    """Keep only the k most likely tokens; 0 keeps all."""
+    top_p: float = 1.0
+    """Keep the most likely tokens that together reach this probability; 1 keeps all (Holtzman et al. 2020)."""
+    min_p: float = 0.0
+    """Drop tokens less likely than this share of the most likely one; 0 keeps all (Nguyen et al. 2024)."""
+    repetition_penalty: float = 1.0
+    """Divides the odds of pitches heard in the last repetition_window notes of the same track; 1 is off."""
+    repetition_window: int = 16
+    """Notes that repetition_penalty looks back over."""
+    greedy: bool = False
+    """Always take the most likely token."""
+
+    def __post_init__(self) -> None:
+        for key, low, high in (
+            ("temperature", 0.0, 100.0),
+            ("top_p", 0.0, 1.0),
+            ("min_p", 0.0, 1.0),
+            ("repetition_penalty", 1.0, 100.0),
+        ):
+            value = getattr(self, key)
+            if not low <= value <= high:
+                raise ValueError(f"{key}={value} is out of range; allowed: {low:g} to {high:g}")
+        if self.top_p == 0.0:
+            raise ValueError("top_p=0 would leave no token; allowed: above 0 up to 1")
+        if self.top_k < 0:
+            raise ValueError(f"top_k={self.top_k} is out of range; allowed: 0 (off) or more")
+        if self.repetition_window < 1:
+            raise ValueError(f"repetition_window={self.repetition_window} is out of range; allowed: 1 or more")

@@ -1,0 +1,94 @@
+"""What a model is made of, checked before anything is built. The mode is read here once; later code asks for the part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+FFN_MULTIPLE = 32
+"""The feed-forward width is rounded up to a multiple of this, which keeps matrix kernels on their fast path."""
+
+
+class Mode(str, Enum):
+    """Which objective the one model is trained with."""
+
+    transformer = "transformer"
+
+
+class Positions(str, Enum):
+    """How a token knows where it is."""
+
+    musical = "musical"
+    """Rotary: some head dimensions turn with the token index, some with the onset in beats, some with the bar."""
+    token = "token"
+    """Rotary over the token index only."""
+    absolute = "absolute"
+    """Learned embedding of the token index, the plain baseline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Size and shape of :class:`aurl.models.music_transformer_vae_gan.MusicTransformerVAEGAN`.
+
+    Raises:
+        ValueError: a value out of range; the message names the key, the value and what is allowed.
+    """
+
+    mode: Mode = Mode.transformer
+    """Objective; ``transformer`` is a decoder-only language model."""
+    hidden_dim: int = 256
+    """Width D of the residual stream."""
+    layers: int = 6
+    """Decoder blocks."""
+    heads: int = 4
+    """Query heads H."""
+    kv_heads: int | None = None
+    """Key/value heads shared by groups of query heads; unset means one for each query head."""
+    ffn_dim: int | None = None
+    """Inner width of the feed-forward part; unset means 8/3 of hidden_dim (SwiGLU)."""
+    dropout: float = 0.1
+    """Probability of dropping a unit of the residual branches."""
+    context: int = 2048
+    """Longest sequence in tokens that one attention window sees."""
+    positions: Positions = Positions.musical
+    """How a token knows where it is."""
+    tie_embeddings: bool = True
+    """Use the input embedding as output projection."""
+    gradient_checkpointing: bool = False
+    """Recompute each block in the backward pass: less memory, about a third more time."""
+
+    def __post_init__(self) -> None:
+        for key, low in (("hidden_dim", 8), ("layers", 1), ("heads", 1), ("context", 16)):
+            value = getattr(self, key)
+            if value < low:
+                raise ValueError(f"model.{key}={value} is too small; allowed: {low} or more")
+        if self.hidden_dim % self.heads:
+            raise ValueError(
+                f"model.hidden_dim={self.hidden_dim} must be a multiple of model.heads={self.heads}; change one of them"
+            )
+        if self.head_dim % 4:
+            raise ValueError(
+                f"model.hidden_dim={self.hidden_dim} with model.heads={self.heads} gives heads of {self.head_dim}; "
+                "rotary positions need a multiple of 4"
+            )
+        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
+            raise ValueError(f"model.kv_heads={self.kv_heads} must divide model.heads={self.heads}")
+        if self.ffn_dim is not None and self.ffn_dim < 1:
+            raise ValueError(f"model.ffn_dim={self.ffn_dim} is too small; allowed: 1 or more, or null for 8/3 of hidden_dim")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"model.dropout={self.dropout} is out of range; allowed: 0 up to, not including, 1")
+
+    @property
+    def head_dim(self) -> int:
+        """Width K of one head."""
+        return self.hidden_dim // self.heads
+
+    @property
+    def key_value_heads(self) -> int:
+        """Number of key/value heads actually built."""
+        return self.kv_heads or self.heads
+
+    @property
+    def feed_forward_dim(self) -> int:
+        """Inner feed-forward width actually built: 8/3 of the width keeps SwiGLU at the parameters of a 4x MLP."""
+        return self.ffn_dim or -(-8 * self.hidden_dim // 3 // FFN_MULTIPLE) * FFN_MULTIPLE

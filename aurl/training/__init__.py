@@ -1,0 +1,1 @@
+"""The Lightning module, schedules, checkpointing and callbacks."""

@@ -1,0 +1,1 @@
+"""Logging, atomic files and user-facing errors: no music, no torch models."""
