@@ -1,0 +1,125 @@
+"""Causal self-attention over packed segments and, in decoding, over a static key/value cache.
+
+Axes: N packed tokens, B batch, T new tokens, S cached tokens, D width, H query heads, G key/value heads, K head width.
+
+Pieces of a batch lie one after the other without padding; each is attended on its own, so nothing crosses a border and nothing
+is computed for a border. Both paths end in PyTorch's fused scaled_dot_product_attention.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aurl.models.config import ModelConfig
+from aurl.models.positions import Rotation, rotate
+
+
+class LayerCache:
+    """Keys and values of one layer in preallocated tensors ``(B, G, capacity, K)``."""
+
+    def __init__(self, batch_size: int, heads: int, capacity: int, head_dim: int, like: Tensor) -> None:
+        self.keys = like.new_empty(batch_size, heads, capacity, head_dim)
+        self.values = torch.empty_like(self.keys)
+
+    def append(self, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Store ``(B, G, T, K)`` at ``start`` and return everything up to there as views ``(B, G, S, K)``."""
+        stop = start + keys.shape[2]
+        self.keys[:, :, start:stop] = keys
+        self.values[:, :, start:stop] = values
+        return self.keys[:, :, :stop], self.values[:, :, :stop]
+
+    def take(self, rows: Tensor, length: int) -> None:
+        """Keep (or repeat) batch rows; only the filled part is copied."""
+        for name in ("keys", "values"):
+            old: Tensor = getattr(self, name)
+            new = old.new_empty(len(rows), *old.shape[1:])
+            new[:, :, :length] = old[:, :, :length].index_select(0, rows)
+            setattr(self, name, new)
+
+
+class Cache:
+    """Static key/value cache of a whole model; every row of the batch has the same length."""
+
+    def __init__(self, layers: list[LayerCache], capacity: int) -> None:
+        self.layers = layers
+        self.capacity = capacity
+        self.length = 0
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the given batch rows, in that order (finished samples leave the batch)."""
+        for layer in self.layers:
+            layer.take(rows, self.length)
+
+    def expand(self, batch_size: int) -> None:
+        """Repeat a single row, so that a prompt is computed once for all its samples."""
+        self.select(torch.zeros(batch_size, dtype=torch.long, device=self.layers[0].keys.device))
+
+    def clear(self) -> None:
+        """Forget everything; the memory stays."""
+        self.length = 0
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention with rotary positions and optional grouped key/value heads (Ainslie et al. 2023)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.key_value_heads, config.head_dim
+        self.to_qkv = nn.Linear(config.hidden_dim, (self.heads + 2 * self.kv_heads) * self.head_dim, bias=False)
+        self.to_out = nn.Linear(self.heads * self.head_dim, config.hidden_dim, bias=False)
+
+    def _project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries ``(..., H, K)``, keys and values ``(..., G, K)`` of inputs ``(..., D)``."""
+        qkv = self.to_qkv(x).unflatten(-1, (-1, self.head_dim))
+        turned, value = qkv.split([self.heads + self.kv_heads, self.kv_heads], dim=-2)
+        if rotation is not None:  # queries and keys turn together: one pass over both
+            turned = rotate(turned, rotation)
+        query, key = turned.split([self.heads, self.kv_heads], dim=-2)
+        return query, key, value
+
+    def forward(self, x: Tensor, rotation: Rotation | None, lengths: list[int]) -> Tensor:
+        """Attend inside each packed segment.
+
+        Args:
+            x: inputs ``(N, D)``.
+            rotation: rotations ``(N, 1, K/2)``, or None without rotary positions.
+            lengths: tokens of each segment, summing to N.
+
+        Returns:
+            ``(N, D)``.
+        """
+        query, key, value = self._project(x, rotation)
+        grouped = self.kv_heads != self.heads
+        outputs = []
+        for q, k, v in zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True):
+            out = F.scaled_dot_product_attention(
+                *(part.transpose(0, 1).unsqueeze(0) for part in (q, k, v)), is_causal=True, enable_gqa=grouped
+            )  # (1, H, n, K)
+            outputs.append(out.squeeze(0).transpose(0, 1))
+        return self.to_out(torch.cat(outputs).flatten(-2))
+
+    def decode(self, x: Tensor, rotation: Rotation | None, cache: LayerCache, start: int) -> Tensor:
+        """Attend from new tokens ``(B, T, D)`` to themselves and to ``start`` cached tokens; stores the new ones."""
+        query, key, value = self._project(x, rotation)
+        batch, new = x.shape[:2]
+        keys, values = cache.append(key.transpose(1, 2), value.transpose(1, 2), start)
+        if new == 1:
+            # One query sees everything: the heads of a group become rows of one small matrix, no mask needed.
+            q = query.view(batch, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
+            out = F.scaled_dot_product_attention(q, keys, values).reshape(batch, 1, -1)
+        else:
+            mask = None
+            if start:
+                mask = torch.ones(new, start + new, dtype=torch.bool, device=x.device).tril(start)
+            out = F.scaled_dot_product_attention(
+                query.transpose(1, 2),
+                keys,
+                values,
+                attn_mask=mask,
+                is_causal=mask is None,
+                enable_gqa=self.kv_heads != self.heads,
+            )  # (B, H, T, K)
+            out = out.transpose(1, 2).flatten(-2)
+        return self.to_out(out)

@@ -1,0 +1,128 @@
+"""The autoregressive backbone: token embedding, pre-norm blocks, output projection. Axes as in attention.py, V vocabulary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from aurl.models.attention import Cache, CausalSelfAttention, LayerCache
+from aurl.models.config import ModelConfig, Positions
+from aurl.models.positions import MusicalTime, RotaryAngles, Rotation
+
+INIT_STD = 0.02
+"""Standard deviation of initial weights (Radford et al. 2019)."""
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020, arXiv:2002.05202); gate and value come from one matrix."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.to_hidden = nn.Linear(config.hidden_dim, 2 * config.feed_forward_dim, bias=False)
+        self.to_out = nn.Linear(config.feed_forward_dim, config.hidden_dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., D)`` to ``(..., D)``."""
+        gate, value = self.to_hidden(x).chunk(2, dim=-1)
+        return self.to_out(F.silu(gate) * value)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward, each added to the residual stream.
+
+    LayerNorm without bias takes the place of RMSNorm: PyTorch fuses it on every device, RMSNorm on a CPU is three times slower.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.hidden_dim, bias=False)
+        self.attention = CausalSelfAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_dim, bias=False)
+        self.feed_forward = FeedForward(config)
+        self.dropout = config.dropout
+
+    def _add(self, x: Tensor, branch: Tensor) -> Tensor:
+        return x + F.dropout(branch, self.dropout, self.training) if self.dropout else x + branch
+
+    def forward(self, x: Tensor, rotation: Rotation | None, lengths: list[int]) -> Tensor:
+        """Packed training path, ``(N, D)`` to ``(N, D)``."""
+        x = self._add(x, self.attention(self.attention_norm(x), rotation, lengths))
+        return self._add(x, self.feed_forward(self.feed_forward_norm(x)))
+
+    def decode(self, x: Tensor, rotation: Rotation | None, cache: LayerCache, start: int) -> Tensor:
+        """Cached decoding path, ``(B, T, D)`` to ``(B, T, D)``."""
+        x = x + self.attention.decode(self.attention_norm(x), rotation, cache, start)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Decoder(nn.Module):
+    """Tokens in, next-token logits out."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(vocab_size, config.hidden_dim)
+        absolute = config.positions is Positions.absolute
+        self.place = nn.Embedding(config.context, config.hidden_dim) if absolute else None
+        self.angles = None if absolute else RotaryAngles(config.head_dim, config.positions)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.hidden_dim, bias=False)
+        self.to_logits = nn.Linear(config.hidden_dim, vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.to_logits.weight = self.embedding.weight
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=INIT_STD)
+        for block in self.blocks:  # keeps the variance of the residual stream from growing with depth
+            for out in (block.attention.to_out, block.feed_forward.to_out):
+                nn.init.normal_(out.weight, std=INIT_STD / math.sqrt(2 * self.config.layers))
+
+    def _embed(self, ids: Tensor, time: MusicalTime) -> tuple[Tensor, Rotation | None]:
+        x = self.embedding(ids)
+        if self.place is not None:
+            return x + self.place(time.index), None
+        assert self.angles is not None
+        return x, self.angles(time)
+
+    def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int]) -> Tensor:
+        """Hidden states ``(N, D)`` of packed tokens ``(N,)``, before the output projection."""
+        x, rotation = self._embed(ids, time)
+        if self.config.dropout:
+            x = F.dropout(x, self.config.dropout, self.training)
+        recompute = self.config.gradient_checkpointing and torch.is_grad_enabled()
+        for block in self.blocks:
+            run: Callable[..., Tensor] = block
+            x = checkpoint(run, x, rotation, lengths, use_reentrant=False) if recompute else run(x, rotation, lengths)
+        return self.norm(x)
+
+    def decode(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
+        """Logits ``(B, V)`` after the last of the new tokens ``(B, T)``; they join the cache.
+
+        Raises:
+            ValueError: the cache has no room left.
+        """
+        start, new = cache.length, ids.shape[1]
+        if start + new > cache.capacity:
+            raise ValueError(f"cache of {cache.capacity} tokens cannot take {new} more after {start}; make a larger one")
+        x, rotation = self._embed(ids, time)
+        for block, layer in zip(self.blocks, cache.layers, strict=True):
+            x = block.decode(x, rotation, layer, start)
+        cache.length = start + new
+        return self.to_logits(self.norm(x[:, -1]))
+
+    def new_cache(self, batch_size: int, capacity: int) -> Cache:
+        """An empty cache for ``batch_size`` rows of up to ``capacity`` tokens."""
+        config = self.config
+        layers = [
+            LayerCache(batch_size, config.key_value_heads, capacity, config.head_dim, self.to_logits.weight)
+            for _ in range(config.layers)
+        ]
+        return Cache(layers, capacity)
