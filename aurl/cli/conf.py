@@ -1,0 +1,242 @@
+"""Where conf/ lies, what its closed groups may hold, and composing without a command line.
+
+The schemas are the frozen dataclasses of the rooms; a wrong key or type fails while the config is composed, a wrong
+range when :func:`to_config` builds the dataclass. Open groups (trainer, callbacks, logger) are plain ``_target_`` nodes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+import aurl
+from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.generation.config import SamplerConfig
+from aurl.models.config import ModelConfig
+from aurl.training.config import OptimConfig
+from aurl.utils.errors import AurlError
+
+HYDRA_VERSION_BASE = "1.3"
+RUN_ID_DIGITS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathsConfig:
+    """Folders that commands read and write."""
+
+    runs: str = "runs"
+    """Training runs; below the folder the command is started in unless absolute."""
+    cache: str = "~/.cache/aurl"
+    """Prepared corpora; the environment variable AURL_CACHE changes the default."""
+    output: str = "."
+    """The folder of this run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand:
+    """Keys of ``aurl-train``."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    trainer: Any = None
+    """Lightning's Trainer."""
+    callbacks: Any = None
+    """Name -> Lightning callback."""
+    logger: Any = None
+    """Name -> Lightning logger."""
+    run_name: str | None = None
+    """Words added to the name of the run's folder."""
+    seed: int = 0
+    """Weights, order of the pieces, transpositions and samples follow from it."""
+    ckpt: str | None = None
+    """Continue this run: last, best, a run's folder or a file. Its settings apply again; what is typed wins."""
+    num_samples: int = 0
+    """Pieces generated into the run's folder when training ends."""
+    bars: int = 16
+    """Length of these pieces in bars."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        at_least(("num_samples", self.num_samples, 0), ("bars", self.bars, 1), ("seed", self.seed, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateCommand(SamplerConfig):
+    """Keys of ``aurl-generate``; the sampler's keys lie flat beside them."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    ckpt: str = "last"
+    """last, best, a run's folder or a file."""
+    prompt: str | None = None
+    """A score to continue, in any format the corpus reader takes."""
+    prompt_bars: int | None = None
+    """Bars of the prompt that are kept; unset keeps all."""
+    bars: int | None = 16
+    """Length in bars, prompt included; null lets the model end the piece."""
+    max_tokens: int | None = None
+    """Upper limit of generated tokens; unset means the model's context."""
+    num_samples: int = 4
+    """How many pieces."""
+    batch_size: int = 64
+    """Pieces generated at the same time; does not change the result."""
+    seed: int = 0
+    """Piece number i is drawn with seed + i."""
+    tempo: float | None = None
+    """Quarter notes a minute of the output."""
+    programs: list[int] | None = None
+    """General MIDI programs of the output's tracks, for instance [40,41,42,42]; 128 is drums."""
+    formats: list[str] = field(default_factory=lambda: ["mid", "wav", "png", "html"])
+    """Kinds of files written."""
+    output: str | None = None
+    """Folder for the files; unset means generated/<run>_<number>."""
+    overwrite: bool = False
+    """Write over existing files."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(("num_samples", self.num_samples, 1), ("batch_size", self.batch_size, 1), ("seed", self.seed, 0))
+        at_least(("bars", self.bars, 1), ("prompt_bars", self.prompt_bars, 1), ("max_tokens", self.max_tokens, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCommand:
+    """Keys of ``aurl-evaluate``."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    data: Any = field(default=None, metadata={"schema": DataConfig})
+    """Music to measure; unset means the corpus that the checkpoint was trained on."""
+    ckpt: str = "last"
+    """last, best, a run's folder or a file."""
+    split: str | None = None
+    """train, valid, test or all; unset means test, and all for data=folder."""
+    json: str | None = None
+    """File that the figures are written to."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        if self.split not in (None, "train", "valid", "test", "all"):
+            raise ValueError(f"split={self.split} is unknown; allowed: train, valid, test, all")
+
+
+COMMANDS: dict[str, type] = {"train": TrainCommand, "generate": GenerateCommand, "evaluate": EvaluateCommand}
+"""Root config name -> its schema."""
+
+
+def at_least(*limits: tuple[str, int | None, int]) -> None:
+    """Check (key, value, lowest) triples; None passes.
+
+    Raises:
+        ValueError: a value is below its lowest.
+    """
+    for key, value, low in limits:
+        if value is not None and value < low:
+            raise ValueError(f"{key}={value} is out of range; allowed: {low} or more")
+
+
+def config_folder() -> Path:
+    """Absolute path of conf/: inside the installed package, or beside it in a checkout.
+
+    Raises:
+        AurlError: the installation is damaged.
+    """
+    package = Path(aurl.__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise AurlError(f"no conf folder in {package} or beside it; install aurl again")
+
+
+@cache
+def run_id() -> str:
+    """Digits that keep two runs of the same second apart; one value for a process."""
+    return uuid.uuid4().hex[:RUN_ID_DIGITS]
+
+
+@cache
+def process_start() -> datetime.datetime:
+    """When this process first asked: all folders of one command carry the same time."""
+    return datetime.datetime.now()
+
+
+def run_folder(name: str | None) -> str:
+    """``<date>_<time>_<id>`` and, if given, the run's name in characters that every file system takes."""
+    stamp = f"{process_start():%Y-%m-%d_%H-%M-%S}_{run_id()}"
+    words = re.sub(r"[^\w.-]+", "-", name or "").strip("-.")
+    return f"{stamp}_{words}" if words else stamp
+
+
+@cache
+def register() -> None:
+    """Make the schemas and resolvers known to Hydra; further calls change nothing."""
+    store = ConfigStore.instance()
+    rooms = {"model": ModelConfig, "data": DataConfig, "tokenizer": TokenizerConfig, "optim": OptimConfig}
+    for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():
+        node = OmegaConf.structured(schema)
+        _make_writable(node)
+        store.store(group="schema", name=name, node=node)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+
+
+def _make_writable(node: DictConfig) -> None:
+    """Frozen dataclasses compose read-only, and then no override could reach them."""
+    OmegaConf.set_readonly(node, None)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            _make_writable(child)
+
+
+def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config that ``aurl-<command> <overrides>`` would see, without its run folder.
+
+    Args:
+        command: train, generate or evaluate.
+        overrides: Hydra overrides, quoted as Hydra wants them.
+    """
+    register()
+    with initialize_config_dir(str(config_folder()), version_base=HYDRA_VERSION_BASE, job_name=command):
+        return hydra_compose(command, overrides=list(overrides))
+
+
+def to_config(node: Any) -> Any:
+    """The checked dataclass of a typed node.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    return OmegaConf.to_object(node)
+
+
+def known_keys(schema: type, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> type of every key below a schema class; ``Any`` marks an open group."""
+    found: dict[str, Any] = {}
+    hints = get_type_hints(schema)
+    for item in fields(schema):
+        key = prefix + item.name
+        found[key] = hints[item.name]
+        nested = item.metadata.get("schema", hints[item.name])
+        if is_dataclass(nested):
+            found |= known_keys(cast(type, nested), key + ".")
+    return found
