@@ -1,0 +1,104 @@
+"""The corpus as Lightning wants it: prepared once, opened in every process, drawn as packed batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from aurl.data.batching import EvaluationBatches, TrainingBatches, TrainingPlan
+from aurl.data.codec import Codec
+from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.data.prepare import prepare
+from aurl.data.store import TokenStore
+from aurl.utils.errors import AurlError
+
+
+class MusicDataModule(L.LightningDataModule):
+    """Token batches of one corpus.
+
+    Args:
+        data: which corpus, split and batches.
+        tokenizer: how scores become tokens.
+        cache: folder where prepared corpora are kept.
+        context: longest segment in tokens.
+        seed: order and transpositions of the training pieces.
+        progress: show a progress bar while preparing.
+    """
+
+    def __init__(
+        self,
+        data: DataConfig,
+        tokenizer: TokenizerConfig,
+        cache: Path,
+        context: int,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        self.data_config, self.tokenizer_config = data, tokenizer
+        self.cache, self.context, self.seed, self.progress = Path(cache), context, seed, progress
+        self._store: TokenStore | None = None
+
+    def prepare_data(self) -> None:
+        """Read and tokenise the corpus on first use (one process of each machine)."""
+        prepare(self.data_config, self.tokenizer_config, self.cache, progress=self.progress)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the prepared corpus."""
+        if self._store is None:
+            self._store = prepare(self.data_config, self.tokenizer_config, self.cache, progress=self.progress)
+            self.codec = Codec.from_dict(self._store.tokenizer)
+
+    @property
+    def store(self) -> TokenStore:
+        """The prepared corpus.
+
+        Raises:
+            AurlError: :meth:`setup` has not run.
+        """
+        if self._store is None:
+            raise AurlError("the corpus is not open yet; call setup() first")
+        return self._store
+
+    def _place(self) -> dict[str, int]:
+        trainer: Any = self.trainer
+        return {"rank": trainer.global_rank, "world": trainer.world_size} if trainer is not None else {}
+
+    def _pieces(self, split: str) -> list[int]:
+        pieces = self.store.split(split)
+        if not pieces:
+            raise AurlError(
+                f"data={self.data_config.name} has no pieces in its {split} split; add music or raise data.{split}_share"
+                if split != "train"
+                else f"data={self.data_config.name} leaves no piece to train on; add music or lower data.valid_share"
+            )
+        return pieces
+
+    def train_dataloader(self) -> TrainingBatches:
+        """Batches of about ``data.batch_tokens`` tokens."""
+        low, high = self.data_config.transpose
+        plan = TrainingPlan(
+            self.store,
+            self._pieces("train"),
+            self.codec.vocabulary,
+            self.context,
+            self.data_config.batch_tokens,
+            (low, high),
+            self.seed,
+        )
+        return TrainingBatches(plan, **self._place())
+
+    def val_dataloader(self) -> EvaluationBatches:
+        """The validation split, every token scored once."""
+        return self._evaluation("valid")
+
+    def test_dataloader(self) -> EvaluationBatches:
+        """The test split, every token scored once."""
+        return self._evaluation("test")
+
+    def _evaluation(self, split: str) -> EvaluationBatches:
+        return EvaluationBatches(
+            self.store, self._pieces(split), self.context, self.data_config.batch_tokens, **self._place()
+        )
