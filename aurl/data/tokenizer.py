@@ -1,0 +1,152 @@
+"""Which tokens there are: miditok's REMI, extended so that several tracks of one program stay apart.
+
+miditok defines vocabulary and meaning; the fast way from scores to ids and back is codec.py, and gives the same ids.
+``TrackREMI`` adds one thing to stock REMI: the k-th further track of a program is written with ``Program_{p}.{k}``. These
+tokens stand behind the whole stock vocabulary, so every id equals stock REMI's wherever no program repeats.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import miditok
+from miditok.classes import Event, TokSequence
+from miditok.utils import get_score_ticks_per_beat
+from symusic import Score, Track
+
+from aurl.data.config import TokenizerConfig
+from aurl.data.vocabulary import DRUM_PROGRAM
+
+METRES: dict[int, list[int]] = {
+    2: list(range(1, 7)),
+    4: list(range(1, 13)),
+    8: list(range(1, 17)),
+    16: list(range(1, 17)),
+}
+"""Numerators with a token, by denominator. n/1 is absent on purpose: its grid, an eighth of a whole note, is too coarse."""
+DRUM_PITCHES = (22, 88)
+"""Lowest and highest drum pitch: General MIDI 2, and the Roland zones 22 and 26 of electronic kits."""
+TEMPO_RANGE = (40, 250)
+"""Slowest and fastest tempo token in quarters a minute; others take the nearest."""
+FINE_BEATS = 4
+"""Durations up to this many beats use the full grid, longer ones half of it."""
+
+
+def track_numbers(tracks: Iterable[Track], tracks_per_program: int) -> list[int]:
+    """Which track of its program each track is: 0 for the first, at most ``tracks_per_program - 1``.
+
+    Args:
+        tracks: tracks in score order; drums count as one program of their own.
+        tracks_per_program: tracks that keep their identity; further ones share the last number.
+    """
+    seen: Counter[int] = Counter()
+    numbers = []
+    for track in tracks:
+        program = DRUM_PROGRAM if track.is_drum else track.program
+        numbers.append(min(seen[program], tracks_per_program - 1))
+        seen[program] += 1
+    return numbers
+
+
+class TrackREMI(miditok.REMI):
+    """REMI in one stream, with track identity.
+
+    ``config.additional_params["tracks_per_program"]`` says how many tracks of one program keep their identity. Tracks
+    are numbered in score order after empty ones are gone; tracks beyond the last number share it, their notes in track
+    order. miditok saves and loads the class like any other (``save``, ``params=``).
+
+    Example:
+        >>> from aurl.data.config import TokenizerConfig
+        >>> tokenizer = build_tokenizer(TokenizerConfig())
+        >>> tokenizer["Program_52.1"] >= tokenizer["TimeSig_16/16"]
+        True
+    """
+
+    def _tweak_config_before_creating_voc(self) -> None:
+        super()._tweak_config_before_creating_voc()
+        self.config.additional_params.setdefault("tracks_per_program", 1)
+        self._merge_same_program_tracks = False
+
+    @property
+    def tracks_per_program(self) -> int:
+        """Most tracks of one program that keep their identity."""
+        return int(self.config.additional_params["tracks_per_program"])
+
+    def _create_base_vocabulary(self) -> list[str]:
+        further = range(1, self.tracks_per_program)
+        programs = sorted(self.config.programs)
+        return [*super()._create_base_vocabulary(), *(f"Program_{p}.{k}" for k in further for p in programs)]
+
+    def _score_to_tokens(
+        self,
+        score: Score,
+        attribute_controls_indexes: Mapping[int, Mapping[int, Sequence[int] | bool]] | None = None,
+    ) -> TokSequence:
+        """miditok's own event path, with the number of the track in the Program events of further tracks."""
+        events: list[Event] = self._create_global_events(score)
+        ticks_per_beat = get_score_ticks_per_beat(score)
+        for track, number in zip(score.tracks, track_numbers(score.tracks, self.tracks_per_program), strict=True):
+            track_events = self._create_track_events(track, ticks_per_beat, score.ticks_per_quarter, [], [])
+            for event in track_events:
+                if number and event.type_ == "Program":
+                    event.value = f"{event.value}.{number}"
+            events += track_events
+        self._sort_events(events)
+        sequence = TokSequence(events=self._add_time_events(events, score.ticks_per_quarter))
+        self.complete_sequence(sequence)
+        return sequence
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> TrackREMI:
+        """The tokenizer whose ``to_dict()`` gave ``params``, read by miditok's own loader."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tokenizer.json"
+            path.write_text(json.dumps(params), encoding="utf-8")
+            return cls(params=path)
+
+
+def _coarse_resolution(positions_per_beat: int) -> int:
+    """Half the grid or, where that is no whole number of positions, its largest divisor below."""
+    return next((r for r in range(positions_per_beat // 2, 0, -1) if positions_per_beat % r == 0), 1)
+
+
+def miditok_config(config: TokenizerConfig) -> miditok.TokenizerConfig:
+    """``config`` in miditok's words, for ``TrackREMI`` and for stock ``REMI`` alike.
+
+    Raises:
+        ValueError: fewer than two pitches.
+    """
+    low, high = config.pitch_range
+    if high - low < 2:
+        raise ValueError(f"tokenizer.pitch_range={config.pitch_range} holds one pitch; allowed: two or more")
+    longest, fine = config.max_duration_beats, config.positions_per_beat
+    beat_res = {(0, min(longest, FINE_BEATS)): fine}
+    if longest > FINE_BEATS:
+        beat_res[FINE_BEATS, longest] = _coarse_resolution(fine)
+    return miditok.TokenizerConfig(
+        pitch_range=(low, high - 1),
+        beat_res=beat_res,
+        num_velocities=config.velocities,
+        special_tokens=["PAD", "BOS", "EOS"],
+        use_programs=True,
+        one_token_stream_for_programs=True,
+        use_tempos=True,
+        num_tempos=config.tempos,
+        tempo_range=TEMPO_RANGE,
+        delete_equal_successive_tempo_changes=True,
+        use_time_signatures=True,
+        time_signature_range=METRES,
+        use_pitchdrum_tokens=True,
+        drums_pitch_range=DRUM_PITCHES,
+        tracks_per_program=config.tracks_per_program,
+    )
+
+
+def build_tokenizer(config: TokenizerConfig) -> TrackREMI:
+    """The tokenizer of a configuration; a pure function, so every process builds the same one."""
+    return TrackREMI(miditok_config(config))

@@ -1,0 +1,211 @@
+"""What each token means, as arrays over token ids: everything that asks "what is id 412?" gathers from here.
+
+Built from the names of the tokens alone (miditok's ``Type_Value`` spelling, in id order), so models, samplers and
+datasets need numpy and nothing else. The tokenizer that makes the names is tokenizer.py; encoder.py and decoder.py use
+the same arrays between scores and ids. Axis legend: V vocabulary, N tokens of one piece.
+
+One idea carries the whole file: time inside a bar is counted in positions. A beat (the note value of the metre's
+denominator) has ``positions_per_beat`` of them, so a position lasts ``4 / denominator / positions_per_beat`` quarters,
+and durations are whole numbers of positions as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+QUARTERS_PER_WHOLE = 4
+DEFAULT_BAR_QUARTERS = 4.0
+"""Length of a bar before any time signature: 4/4, as MIDI and miditok have it."""
+DRUM_PROGRAM = -1
+"""Program number that stands for drums, as in miditok."""
+OCTAVE = 12
+NUMERATOR_SHIFT = 8
+"""Value of a TIMESIG token: numerator * 2**8 + denominator."""
+
+
+class Kind(IntEnum):
+    """The part a token plays in the grammar."""
+
+    PAD = 0
+    BOS = 1
+    EOS = 2
+    BAR = 3
+    TIMESIG = 4
+    POSITION = 5
+    TEMPO = 6
+    PROGRAM = 7
+    PITCH = 8
+    PITCH_DRUM = 9
+    VELOCITY = 10
+    DURATION = 11
+    OTHER = 12
+
+
+_KIND_OF_TYPE = {
+    "PAD": Kind.PAD,
+    "BOS": Kind.BOS,
+    "EOS": Kind.EOS,
+    "Bar": Kind.BAR,
+    "TimeSig": Kind.TIMESIG,
+    "Position": Kind.POSITION,
+    "Tempo": Kind.TEMPO,
+    "Program": Kind.PROGRAM,
+    "Pitch": Kind.PITCH,
+    "PitchDrum": Kind.PITCH_DRUM,
+    "Velocity": Kind.VELOCITY,
+    "Duration": Kind.DURATION,
+}
+
+
+class Vocabulary:
+    """Meaning of every token id.
+
+    Attributes:
+        tokens: names in id order, e.g. ``"Pitch_60"``. Length V.
+        index: id of each name.
+        size: V.
+        pad, bos, eos: ids of the special tokens.
+        positions_per_beat: grid of the tokenizer.
+        kind: ``Kind`` of each token, uint8 (V,).
+        value: int32 (V,). POSITION: index in the bar; PITCH, PITCH_DRUM: MIDI pitch; PROGRAM: program, -1 for drums;
+            VELOCITY: 1-127; DURATION: length in positions; TEMPO: quarters a minute, rounded (exact in ``tempo``);
+            TIMESIG: numerator * 256 + denominator; others 0.
+        track: PROGRAM: which track of that program, 0 for the first; int8 (V,).
+        tempo: TEMPO: quarters a minute; float64 (V,).
+        numerator, denominator: TIMESIG; int32 (V,).
+        bar_positions: TIMESIG: positions in a bar; int32 (V,).
+        position_quarters: TIMESIG: quarters a position lasts; float32 (V,).
+        bar_quarters: TIMESIG: quarters a bar lasts; float32 (V,).
+
+    Raises:
+        ValueError: PAD, BOS or EOS is missing.
+
+    Example:
+        >>> vocabulary = Vocabulary(["PAD_None", "BOS_None", "EOS_None", "Bar_None", "Pitch_60"], positions_per_beat=8)
+        >>> Kind(vocabulary.kind[4]).name, int(vocabulary.value[4])
+        ('PITCH', 60)
+    """
+
+    def __init__(self, tokens: Sequence[str], positions_per_beat: int) -> None:
+        self.tokens = tuple(tokens)
+        self.index = {token: id_ for id_, token in enumerate(self.tokens)}
+        self.size = len(self.tokens)
+        self.positions_per_beat = positions_per_beat
+        missing = [name for name in ("PAD_None", "BOS_None", "EOS_None") if name not in self.index]
+        if missing:
+            raise ValueError(f"tokens lack {missing[0]}; the vocabulary needs PAD_None, BOS_None and EOS_None")
+        self.pad, self.bos, self.eos = (self.index[name] for name in ("PAD_None", "BOS_None", "EOS_None"))
+        self.kind = np.zeros(self.size, np.uint8)
+        self.value = np.zeros(self.size, np.int32)
+        self.track = np.zeros(self.size, np.int8)
+        self.tempo = np.zeros(self.size, np.float64)
+        self.numerator = np.zeros(self.size, np.int32)
+        self.denominator = np.zeros(self.size, np.int32)
+        for id_, token in enumerate(self.tokens):
+            self._read(id_, token)
+        metre = self.kind == Kind.TIMESIG
+        beat_quarters = np.where(metre, QUARTERS_PER_WHOLE / np.maximum(self.denominator, 1), 0.0)
+        self.bar_positions = self.numerator * np.int32(positions_per_beat)
+        self.position_quarters = (beat_quarters / positions_per_beat).astype(np.float32)
+        self.bar_quarters = (beat_quarters * self.numerator).astype(np.float32)
+
+    def _read(self, id_: int, token: str) -> None:
+        """Fill row ``id_`` of every array from the token's name."""
+        type_, _, text = token.partition("_")
+        kind = _KIND_OF_TYPE.get(type_, Kind.OTHER)
+        self.kind[id_] = kind
+        if kind in (Kind.POSITION, Kind.PITCH, Kind.PITCH_DRUM, Kind.VELOCITY):
+            self.value[id_] = int(text)
+        elif kind == Kind.PROGRAM:
+            program, _, track = text.partition(".")
+            self.value[id_], self.track[id_] = int(program), int(track or 0)
+        elif kind == Kind.TEMPO:
+            self.tempo[id_] = float(text)
+            self.value[id_] = round(float(text))
+        elif kind == Kind.TIMESIG:
+            numerator, denominator = map(int, text.split("/"))
+            self.numerator[id_], self.denominator[id_] = numerator, denominator
+            self.value[id_] = (numerator << NUMERATOR_SHIFT) + denominator
+        elif kind == Kind.DURATION:
+            beats, positions, resolution = map(int, text.split("."))
+            self.value[id_] = (beats * resolution + positions) * self.positions_per_beat // resolution
+
+    def ids_of(self, kind: Kind) -> npt.NDArray[np.int64]:
+        """Ids of all tokens of one kind, rising."""
+        return np.flatnonzero(self.kind == kind)
+
+    def program_id(self, program: int, track: int = 0) -> int | None:
+        """Id of the Program token of the ``track``-th track of ``program`` (-1: drums), or None if there is none."""
+        return self.index.get(f"Program_{program}.{track}" if track else f"Program_{program}")
+
+    def musical_time(self, ids: npt.ArrayLike) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Bar and beat of every token of a piece, read from the tokens themselves.
+
+        A Bar token opens the next bar (the first one bar 0) where the last one ends; a TimeSig token sets the length
+        of its bar; a Position token moves inside the bar; every other token keeps the time of the one before it.
+        Whatever stands before the first Bar token has bar 0 and beat 0; a bar without time signature is 4/4.
+
+        Args:
+            ids: token ids of a whole piece, (N,).
+
+        Returns:
+            bar, int32 (N,), and beat, float32 (N,): quarters since the start of the piece.
+        """
+        ids = np.asarray(ids)
+        kind = self.kind[ids]
+        is_bar = kind == Kind.BAR
+        bar = np.cumsum(is_bar, dtype=np.int32) - 1  # (N,), -1 before the first Bar
+        metres = np.concatenate([[self.pad], ids[kind == Kind.TIMESIG]])  # PAD stands for "none yet"
+        metre = np.cumsum(kind == Kind.TIMESIG)  # (N,): index into metres of the one in force
+        lengths = self.bar_quarters[metres].astype(np.float64)
+        steps = self.position_quarters[metres].astype(np.float64)
+        lengths[0] = DEFAULT_BAR_QUARTERS
+        steps[0] = 1.0 / self.positions_per_beat
+        opens = np.flatnonzero(is_bar)
+        starts = np.zeros(max(len(opens), 1))
+        np.cumsum(lengths[metre[opens[1:] - 1]], out=starts[1:])  # a bar is as long as its last time signature says
+        anchors = np.flatnonzero((is_bar | (kind == Kind.POSITION)) & (bar >= 0))
+        at = np.where(is_bar[anchors], 0, self.value[ids[anchors]])
+        beats = np.concatenate([[0.0], starts[bar[anchors]] + at * steps[metre[anchors]]])
+        counts = np.diff(anchors, prepend=0, append=len(ids))
+        return np.maximum(bar, 0), np.repeat(beats, counts).astype(np.float32)
+
+    def transposition_table(self, low: int, high: int) -> npt.NDArray[np.uint16]:
+        """Ids after transposition: ``table[shift - low][ids]`` transposes ``ids`` by ``shift`` semitones.
+
+        Drums and all other tokens map to themselves. A pitch that would leave the vocabulary lands an octave nearer
+        (in a vocabulary narrower than that it stays); callers who want none of this keep ``shift`` within the range of
+        the piece.
+
+        Args:
+            low, high: lowest and highest shift in semitones, low <= high.
+
+        Returns:
+            uint16 (high - low + 1, V).
+        """
+        table = np.tile(np.arange(self.size, dtype=np.uint16), (high - low + 1, 1))
+        pitched = self.ids_of(Kind.PITCH)
+        id_of_pitch = {int(self.value[id_]): int(id_) for id_ in pitched}
+        for row, shift in zip(table, range(low, high + 1), strict=True):
+            back = -OCTAVE if shift > 0 else OCTAVE
+            for pitch, id_ in id_of_pitch.items():
+                target = pitch + shift
+                while target not in id_of_pitch and (target - pitch) * back < 0:
+                    target += back
+                row[id_] = id_of_pitch.get(target, id_)
+        return table
+
+    def note_starts(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Where complete notes begin: indices of pitch tokens that velocity and duration follow at once."""
+        kind = self.kind[np.asarray(ids)]
+        is_pitch = (kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)
+        complete = is_pitch[:-2] & (kind[1:-1] == Kind.VELOCITY) & (kind[2:] == Kind.DURATION)
+        return np.flatnonzero(complete)
+
+    def count_notes(self, ids: npt.ArrayLike) -> int:
+        """Number of complete notes in ``ids`` (N,): a pitch with its velocity and its duration."""
+        return len(self.note_starts(ids))
