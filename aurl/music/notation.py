@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from symusic.core import NoteTick, ScoreTick, TimeSignatureTick, TimeSignatureTickList
+from symusic.core import ScoreTick, TimeSignatureTick, TimeSignatureTickList
 
 from aurl.utils.errors import UnreadableFile
 
@@ -114,10 +114,8 @@ def notation_to_score(data: str, input_format: str = "auto", name: str = "notati
     if not score.tracks:
         raise UnreadableFile(name, "no notes in it")
     for track in score.tracks:
-        notes = track.notes.numpy()
-        track.notes = NoteTick.from_numpy(
-            notes["time"], notes["duration"] + VEROVIO_SHORTENS_NOTES_BY, notes["pitch"], notes["velocity"]
-        )
+        for note in track.notes:
+            note.duration += VEROVIO_SHORTENS_NOTES_BY
     _drop_repeated_signatures(score)
     layout = lay_out_bars(_measures(score, timemap), score.tpq)
     if layout is not None:
