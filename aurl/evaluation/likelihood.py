@@ -1,0 +1,245 @@
+"""Exact likelihood of token pieces under a model: all tokens' negative log-likelihood, shared out over notes and beats.
+
+Every token after BOS is predicted exactly once, EOS included. A piece that fits the context is scored in one pass. A
+longer one is read by overlapping windows: the first scores all its tokens, each later one only those that see at least
+half a context of past. Windows may start at any token; they carry slices of the piece's own beat and bar arrays, so
+musical time goes on. Windows of all pieces are packed into batches bounded by tokens; the result does not depend on
+how they are packed.
+
+Axes: N packed tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aurl.data.batching import scoring_windows
+from aurl.models.positions import MusicalTime
+from aurl.utils.errors import AurlError
+
+if TYPE_CHECKING:
+    from aurl.data.store import TokenStore
+
+BATCH_TOKENS = 8192
+"""Tokens scored in one forward pass; bounds memory, never the result."""
+
+ScoreModel = Callable[[Tensor, MusicalTime, list[int]], Any]
+"""Anything that maps packed ids (N,), their musical time and segment lengths to an object with ``logits`` (N, V)."""
+
+
+class TokenPiece(NamedTuple):
+    """One piece as the token store holds it: BOS ... EOS with musical time for each token."""
+
+    ids: np.ndarray
+    """(n,) token ids, BOS first, EOS last."""
+    bars: np.ndarray
+    """(n,) bar number of each token."""
+    beats: np.ndarray
+    """(n,) quarter notes since the start of the piece."""
+    notes: int
+    """Complete notes in the piece."""
+    length_beats: float
+    """Length of the piece in quarter notes."""
+
+
+class Window(NamedTuple):
+    """A stretch of one piece that is read in one go; inputs are ids[start:stop], targets ids[start + 1 : stop + 1]."""
+
+    piece: int
+    start: int
+    stop: int
+    first_scored: int
+    """First input position whose prediction counts; earlier ones are past only."""
+
+    @property
+    def length(self) -> int:
+        """Input tokens."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodResult:
+    """Figures of a corpus under a model; all tokens' nats over all notes (or beats)."""
+
+    nats_per_note: float
+    nats_per_beat: float
+    notes: int
+    beats: float
+    tokens: int
+    """Scored tokens: all but BOS."""
+    pieces: int
+    token_perplexity: float
+    piece_nats: tuple[float, ...] = field(default=(), repr=False)
+    """Total nats of each piece, in the order given; for confidence intervals and for finding odd pieces."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types; without the figures of single pieces."""
+        values = asdict(self)
+        del values["piece_nats"]
+        return values
+
+
+def summarise(piece_nats: Sequence[float], pieces: Sequence[TokenPiece]) -> LikelihoodResult:
+    """Share the nats of pieces out over their notes, beats and tokens.
+
+    Raises:
+        AurlError: there are no pieces, or none of them has a note.
+    """
+    notes = sum(piece.notes for piece in pieces)
+    beats = float(sum(piece.length_beats for piece in pieces))
+    tokens = sum(len(piece.ids) - 1 for piece in pieces)
+    if not notes:
+        raise AurlError(
+            f"likelihood needs at least one note, got {len(pieces)} pieces with none; choose another split or folder"
+        )
+    total = math.fsum(piece_nats)
+    return LikelihoodResult(
+        nats_per_note=total / notes,
+        nats_per_beat=total / beats if beats else math.nan,
+        notes=notes,
+        beats=beats,
+        tokens=tokens,
+        pieces=len(pieces),
+        token_perplexity=math.exp(total / tokens),
+        piece_nats=tuple(float(value) for value in piece_nats),
+    )
+
+
+def store_pieces(store: TokenStore, split: str | None = None) -> list[TokenPiece]:
+    """The pieces of one split (or all), opened in the store without copying.
+
+    Raises:
+        AurlError: the split has no pieces.
+    """
+    chosen = list(range(len(store.pieces))) if split is None else store.split(split)
+    if not chosen:
+        raise AurlError(
+            f"split={split} has no pieces; splits with pieces: {sorted({piece.split for piece in store.pieces})}"
+        )
+    return [
+        TokenPiece(store.ids(i), store.bars(i), store.beats(i), store.pieces[i].notes, store.pieces[i].beats)
+        for i in chosen
+    ]
+
+
+def plan_windows(lengths: Sequence[int], context: int) -> list[Window]:
+    """Cut pieces into windows in which each token is scored once: the same cut as in validation while training.
+
+    Args:
+        lengths: tokens of each piece, BOS and EOS included.
+        context: longest input in tokens.
+
+    Raises:
+        ValueError: context below 2.
+    """
+    if context < 2:
+        raise ValueError(f"context={context} is too small; allowed: 2 or more")
+    return [
+        Window(piece, start, stop - 1, scored_from - 1)
+        for piece, length in enumerate(lengths)
+        for start, stop, scored_from in scoring_windows(length, context)
+    ]
+
+
+def score_corpus(
+    model: ScoreModel,
+    pieces: TokenStore | Sequence[TokenPiece],
+    context: int,
+    batch_tokens: int = BATCH_TOKENS,
+    split: str | None = None,
+    device: str | torch.device = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LikelihoodResult:
+    """Nats of every token after BOS under ``model``, per note and per beat.
+
+    Args:
+        model: callable of the model interface; a module is put in evaluation mode for the time being.
+        pieces: a token store, or its pieces (see :func:`store_pieces`).
+        context: longest input in tokens that the model takes.
+        batch_tokens: bound on packed tokens in a forward pass (a single window may be longer).
+        split: with a store, the split to score; unset means all of it.
+        device: where the model lives.
+        on_progress: called with (windows done, windows in all) after each batch.
+
+    Returns:
+        The figures, with token perplexity as a by-product.
+
+    Raises:
+        AurlError: nothing to score, or the model gives a probability of zero or no number.
+        ValueError: context below 2.
+    """
+    chosen = list(pieces) if isinstance(pieces, Sequence) else store_pieces(pieces, split)
+    windows = plan_windows([len(piece.ids) for piece in chosen], context)
+    totals = np.zeros(len(chosen), dtype=np.float64)
+    was_training = isinstance(model, torch.nn.Module) and model.training
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    try:
+        done = 0
+        for batch in pack_windows(windows, batch_tokens):
+            for window, nats in zip(batch, score_batch(model, batch, chosen, device), strict=True):
+                totals[window.piece] += nats
+            done += len(batch)
+            if on_progress is not None:
+                on_progress(done, len(windows))
+    finally:
+        if isinstance(model, torch.nn.Module):
+            model.train(was_training)
+    if not np.isfinite(totals).all():
+        raise AurlError(
+            "the model gives probability zero or no number to some tokens; its weights are damaged or training diverged"
+        )
+    return summarise(totals, chosen)
+
+
+def pack_windows(windows: Sequence[Window], batch_tokens: int) -> Iterator[list[Window]]:
+    """Batches of windows of similar length, each with at most ``batch_tokens`` tokens (or a single window)."""
+    batch: list[Window] = []
+    size = 0
+    for window in sorted(windows, key=lambda window: -window.length):  # like with like: little padding inside the model
+        if batch and size + window.length > batch_tokens:
+            yield batch
+            batch, size = [], 0
+        batch.append(window)
+        size += window.length
+    if batch:
+        yield batch
+
+
+def score_batch(
+    model: ScoreModel, batch: Sequence[Window], pieces: Sequence[TokenPiece], device: str | torch.device = "cpu"
+) -> list[float]:
+    """Nats of the scored tokens of each window of one packed batch."""
+    lengths = [window.length for window in batch]
+    inputs = _gather(batch, pieces, "ids", 0, np.int64)
+    targets = _gather(batch, pieces, "ids", 1, np.int64)
+    time = MusicalTime(
+        index=torch.cat([torch.arange(length) for length in lengths]).to(device),
+        beat=_gather(batch, pieces, "beats", 0, np.float32).to(device),
+        bar=_gather(batch, pieces, "bars", 0, np.int64).to(device),
+    )
+    with torch.inference_mode():
+        logits = model(inputs.to(device), time, lengths).logits  # (N, V)
+        nats = (
+            torch.nn.functional.cross_entropy(logits.float(), targets.to(device), reduction="none").double().cpu()
+        )  # (N,)
+    scored = []
+    for window, part in zip(batch, nats.split(lengths), strict=True):
+        scored.append(float(part[window.first_scored - window.start :].sum()))
+    return scored
+
+
+def _gather(batch: Sequence[Window], pieces: Sequence[TokenPiece], name: str, shift: int, dtype: Any) -> Tensor:
+    """One field of all windows of a batch, concatenated: (N,)."""
+    parts = [
+        np.asarray(getattr(pieces[window.piece], name)[window.start + shift : window.stop + shift]).astype(dtype)
+        for window in batch
+    ]
+    return torch.from_numpy(np.concatenate(parts))
