@@ -2,6 +2,7 @@
 
 The schemas are the frozen dataclasses of the rooms; a wrong key or type fails while the config is composed, a wrong
 range when :func:`to_config` builds the dataclass. Open groups (trainer, callbacks, logger) are plain ``_target_`` nodes.
+Hydra is imported inside functions: ``--help`` does without it.
 """
 
 from __future__ import annotations
@@ -9,16 +10,11 @@ from __future__ import annotations
 import datetime
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast, get_type_hints
-
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
 from aurl.data.config import DataConfig, TokenizerConfig
@@ -26,6 +22,9 @@ from aurl.generation.config import SamplerConfig
 from aurl.models.config import ModelConfig
 from aurl.training.config import OptimConfig
 from aurl.utils.errors import AurlError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 HYDRA_VERSION_BASE = "1.3"
 RUN_ID_DIGITS = 4
@@ -144,6 +143,14 @@ COMMANDS: dict[str, type] = {"train": TrainCommand, "generate": GenerateCommand,
 """Root config name -> its schema."""
 
 
+PATH_KEYS: dict[str, tuple[str, ...]] = {
+    "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
+    "generate": ("prompt", "output", "paths.runs", "paths.cache"),
+    "evaluate": ("data.path", "json", "paths.runs", "paths.cache"),
+}
+"""Keys that hold one path; made absolute before work starts."""
+
+
 def at_least(*limits: tuple[str, int | None, int]) -> None:
     """Check (key, value, lowest) triples; None passes.
 
@@ -190,6 +197,9 @@ def run_folder(name: str | None) -> str:
 @cache
 def register() -> None:
     """Make the schemas and resolvers known to Hydra; further calls change nothing."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
     store = ConfigStore.instance()
     rooms = {"model": ModelConfig, "data": DataConfig, "tokenizer": TokenizerConfig, "optim": OptimConfig}
     for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():
@@ -201,6 +211,8 @@ def register() -> None:
 
 def _make_writable(node: DictConfig) -> None:
     """Frozen dataclasses compose read-only, and then no override could reach them."""
+    from omegaconf import DictConfig, OmegaConf
+
     OmegaConf.set_readonly(node, None)
     for key in node:
         child = node._get_node(key)
@@ -215,9 +227,18 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
         command: train, generate or evaluate.
         overrides: Hydra overrides, quoted as Hydra wants them.
     """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
     register()
-    with initialize_config_dir(str(config_folder()), version_base=HYDRA_VERSION_BASE, job_name=command):
-        return hydra_compose(command, overrides=list(overrides))
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # Hydra allows one at a time; a running command gets its own back
+    try:
+        with initialize_config_dir(str(config_folder()), version_base=HYDRA_VERSION_BASE, job_name=command):
+            return hydra_compose(command, overrides=list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def to_config(node: Any) -> Any:
@@ -226,7 +247,44 @@ def to_config(node: Any) -> Any:
     Raises:
         ValueError: a value is out of range.
     """
+    from omegaconf import OmegaConf
+
     return OmegaConf.to_object(node)
+
+
+def from_values(schema: type, values: Mapping[str, Any]) -> Any:
+    """A schema's checked dataclass from plain values, such as the config kept in a checkpoint; unknown keys are ignored.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.structured(schema)
+    _make_writable(node)
+    known = {key: value for key, value in values.items() if key in node}
+    return to_config(OmegaConf.merge(node, known))
+
+
+def check_command(cfg: DictConfig, schema: type) -> None:
+    """Build the dataclasses of a composed config, so that their range checks run.
+
+    Raises:
+        ValueError: a value is out of range; the message names the key, the value and what is allowed.
+    """
+    from omegaconf import OmegaConf
+
+    values: dict[str, Any] = {}
+    for item in fields(schema):
+        node = cfg._get_node(item.name)
+        nested = OmegaConf.is_config(node) and is_dataclass(OmegaConf.get_type(node)) and item.name != "paths"
+        values[item.name] = to_config(node) if nested else cfg.get(item.name)
+    schema(**values)
+
+
+def group_options(group: str) -> list[str]:
+    """Names that a config group can be set to, such as ``data`` or ``model/size``."""
+    return sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
 
 
 def known_keys(schema: type, prefix: str = "") -> dict[str, Any]:
