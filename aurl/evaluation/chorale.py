@@ -1,4 +1,4 @@
-"""Statistics of a four-part chorale: what theory books ask of a setting, counted; and the band that a set of pieces spans.
+"""Statistics of a four-part chorale: what theory books ask of a setting, counted; and the band of a set of pieces.
 
 Everything is counted on the chords and notes of :mod:`aurl.evaluation.voices`. Percentages are 0 to 100; a statistic
 that a piece cannot have (a cadence share without a cadence) is NaN and left out of bands. There is no judgement here:
@@ -33,8 +33,9 @@ GRID_UNITS = UNITS_PER_QUARTER // 4
 PERCENT = 100.0
 
 # Pitch-class profiles, tonic first: Albrecht and Shanahan (2013), "The use of large corpora to train a new type of
-key-finding algorithm". MAJOR_PROFILE = (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008,
-0.081) MINOR_PROFILE = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052)
+# key-finding algorithm".
+MAJOR_PROFILE = (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081)
+MINOR_PROFILE = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052)
 MAJOR_SCALE = frozenset({0, 2, 4, 5, 7, 9, 11})
 MINOR_SCALE = frozenset({0, 2, 3, 5, 7, 8, 9, 10, 11})
 """Natural minor with the raised sixth and the leading tone."""
@@ -144,7 +145,7 @@ def cadences(voices: Voices) -> dict[str, float]:
 
 
 def cadence_kind(chords: Chords, index: int, key: Key) -> str:
-    """How the chord at ``index`` is reached: authentic (dominant with leading tone, in any key), plagal, half, other."""
+    """How the chord at ``index`` is reached: authentic (dominant with leading tone), plagal, half or other."""
     if not is_root_triad(chords.pitch[index]):
         return "other"
     root = int(chords.pitch[index, -1]) % OCTAVE

@@ -1,9 +1,10 @@
 """Copied passages: the longest runs that a piece shares with a training set, transposed or not.
 
 A voice is a string of (interval from the note before, length of the note); a four-part setting is a string of
-(intervals above the bass, movement of the bass, length of the chord). Both are the same after transposition. The training set goes into one suffix automaton
-(Blumer et al. 1985), so that the longest common run of a piece costs one step a note and is exact. Nothing is forbidden here: pieces of
-one style, and different settings of one hymn tune, share passages; compare with what held-out music shares.
+(intervals above the bass, movement of the bass, length of the chord). Both are the same after transposition. The
+training set goes into one suffix automaton (Blumer et al. 1985), so that the longest common run of a piece costs one
+step a note and is exact. Nothing is forbidden here: pieces of one style, and different settings of one hymn tune,
+share passages; compare with what held-out music shares.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def melodies(piece: Voices) -> list[list[tuple[int, int]]]:
 
 
 def setting(piece: Voices) -> list[tuple[int, ...]]:
-    """The setting as (pitch of each voice above the bass, movement of the bass, units of length) from the second chord on.
+    """The setting as (pitch of each voice above the bass, bass movement, units of length), without its first chord.
 
     A voice that rests is written as SILENT_VOICE; while the bass rests, the highest sounding voice stands in for it.
     """

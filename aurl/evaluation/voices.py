@@ -96,7 +96,7 @@ class Voices:
         return Chords(start[heard], length[heard], pitch[heard], struck[heard])
 
     def cut(self, first_bar: int, bars: int) -> Voices:
-        """The notes that start in ``bars`` bars from ``first_bar`` on, cut at the end of the last; time starts at zero."""
+        """The notes that start in ``bars`` bars from ``first_bar`` on, cut at its end; time starts at zero."""
         starts = self.bar_starts[first_bar : first_bar + bars + 1]
         begin, end = int(starts[0]), int(starts[-1])
         notes = []
