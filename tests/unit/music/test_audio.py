@@ -91,8 +91,8 @@ def test_the_sustain_pedal_lengthens_notes():
 
 
 def test_several_tracks_are_set_apart_from_left_to_right():
-    score = score_of((0, 1, 60, 100), program=73)
-    right = score_of((2, 1, 60, 100), program=73).tracks[0]
+    score = score_of((0, 1, 48, 100))
+    right = score_of((2, 1, 48, 100)).tracks[0]
     score.tracks.append(right)
     audio = render(score)
     first, second = audio[:, :20000], audio[:, SAMPLE_RATE : SAMPLE_RATE + 20000]
