@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """Filters applied to the next-token distribution, in the order of the fields.
+    """Filters applied to the next-token distribution: repetition control first, then the others in the order of the fields.
 
     Raises:
         ValueError: a value out of range; the message names the key, the value and what is allowed.
@@ -44,3 +44,8 @@ class SamplerConfig:
             raise ValueError(f"top_k={self.top_k} is out of range; allowed: 0 (off) or more")
         if self.repetition_window < 1:
             raise ValueError(f"repetition_window={self.repetition_window} is out of range; allowed: 1 or more")
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
+        return self.greedy or self.temperature == 0.0
