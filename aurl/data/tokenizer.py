@@ -128,6 +128,8 @@ def miditok_config(config: TokenizerConfig) -> miditok.TokenizerConfig:
     beat_res = {(0, min(longest, FINE_BEATS)): fine}
     if longest > FINE_BEATS:
         beat_res[FINE_BEATS, longest] = _coarse_resolution(fine)
+    # The grid of n/2 in a piece of its own has positions_per_beat / 2 ticks a quarter, which must be whole.
+    metres = {beat: list(counts) for beat, counts in METRES.items() if beat > 2 or fine % 2 == 0}
     return miditok.TokenizerConfig(
         pitch_range=(low, high - 1),
         beat_res=beat_res,
@@ -140,7 +142,7 @@ def miditok_config(config: TokenizerConfig) -> miditok.TokenizerConfig:
         tempo_range=TEMPO_RANGE,
         delete_equal_successive_tempo_changes=True,
         use_time_signatures=True,
-        time_signature_range=METRES,
+        time_signature_range=metres,
         use_pitchdrum_tokens=True,
         drums_pitch_range=DRUM_PITCHES,
         tracks_per_program=config.tracks_per_program,

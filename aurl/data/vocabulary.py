@@ -155,24 +155,37 @@ class Vocabulary:
         Returns:
             bar, int32 (N,), and beat, float32 (N,): quarters since the start of the piece.
         """
+        bar, beat, _ = self.timeline(ids)
+        return bar, beat.astype(np.float32)
+
+    def timeline(
+        self, ids: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Like ``musical_time``, in double precision, and with the metre in force at each token.
+
+        Returns:
+            bar (N,), beat in quarters (N,), and the id of the last TimeSig token at or before each token (N,); PAD
+            where there is none yet.
+        """
         ids = np.asarray(ids)
         kind = self.kind[ids]
         is_bar = kind == Kind.BAR
-        bar = np.cumsum(is_bar, dtype=np.int32) - 1  # (N,), -1 before the first Bar
-        metres = np.concatenate([[self.pad], ids[kind == Kind.TIMESIG]])  # PAD stands for "none yet"
+        bar = np.cumsum(is_bar, dtype=np.int32) - np.int32(1)  # (N,), -1 before the first Bar
+        metres = np.concatenate([[self.pad], ids[kind == Kind.TIMESIG]]).astype(np.int64)
         metre = np.cumsum(kind == Kind.TIMESIG)  # (N,): index into metres of the one in force
-        lengths = self.bar_quarters[metres].astype(np.float64)
-        steps = self.position_quarters[metres].astype(np.float64)
+        beat_quarters = QUARTERS_PER_WHOLE / np.maximum(self.denominator[metres], 1)
+        lengths = beat_quarters * self.numerator[metres]
         lengths[0] = DEFAULT_BAR_QUARTERS
-        steps[0] = 1.0 / self.positions_per_beat
+        beat_quarters[0] = 1.0
         opens = np.flatnonzero(is_bar)
         starts = np.zeros(max(len(opens), 1))
         np.cumsum(lengths[metre[opens[1:] - 1]], out=starts[1:])  # a bar is as long as its last time signature says
         anchors = np.flatnonzero((is_bar | (kind == Kind.POSITION)) & (bar >= 0))
-        at = np.where(is_bar[anchors], 0, self.value[ids[anchors]])
-        beats = np.concatenate([[0.0], starts[bar[anchors]] + at * steps[metre[anchors]]])
+        positions = np.where(is_bar[anchors], 0, self.value[ids[anchors]])
+        inside = positions * beat_quarters[metre[anchors]] / self.positions_per_beat
+        beats = np.concatenate([[0.0], starts[bar[anchors]] + inside])
         counts = np.diff(anchors, prepend=0, append=len(ids))
-        return np.maximum(bar, 0), np.repeat(beats, counts).astype(np.float32)
+        return np.maximum(bar, 0), np.repeat(beats, counts), metres[metre]
 
     def transposition_table(self, low: int, high: int) -> npt.NDArray[np.uint16]:
         """Ids after transposition: ``table[shift - low][ids]`` transposes ``ids`` by ``shift`` semitones.

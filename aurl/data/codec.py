@@ -1,0 +1,104 @@
+"""Scores to ids and back: one object with the tokenizer, its vocabulary and both directions.
+
+The tokenizer (tokenizer.py) says which tokens there are, encoder.py and decoder.py do the work, fitting.py decides what
+happens to music that has no token. A codec travels in every checkpoint as plain JSON types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from symusic import Score
+
+from aurl.data.config import TokenizerConfig
+from aurl.data.decoder import Decoder
+from aurl.data.encoder import Encoder
+from aurl.data.fitting import Limits, prepare_score
+from aurl.data.tokenizer import TrackREMI, build_tokenizer
+from aurl.data.vocabulary import Vocabulary
+from aurl.utils.errors import AurlError
+
+PARAMS_KEY = "params"
+FINGERPRINT_KEY = "vocabulary_sha256"
+
+
+class Codec:
+    """Encodes scores and decodes ids.
+
+    Args:
+        tokenizer: the tokenizer that defines tokens and ids.
+
+    Example:
+        >>> codec = Codec.from_config(TokenizerConfig())
+        >>> score = codec.decode([codec.vocabulary.index["Bar_None"]])
+        >>> len(score.tracks)
+        0
+    """
+
+    def __init__(self, tokenizer: TrackREMI) -> None:
+        self.tokenizer = tokenizer
+        names = sorted(tokenizer.vocab, key=tokenizer.vocab.__getitem__)
+        self.vocabulary = Vocabulary(names, tokenizer.config.max_num_pos_per_beat)
+        self._encoder = Encoder(tokenizer, self.vocabulary)
+        self._decoder = Decoder(self.vocabulary)
+        low, high = tokenizer.config.pitch_range
+        drum_low, drum_high = tokenizer.config.drums_pitch_range
+        self.limits = Limits(
+            metres=frozenset(tokenizer.time_signatures),
+            positions_per_beat=self.vocabulary.positions_per_beat,
+            pitches=(low, high),
+            drum_pitches=(drum_low, drum_high),
+            tracks_per_program=tokenizer.tracks_per_program,
+        )
+
+    @classmethod
+    def from_config(cls, config: TokenizerConfig) -> Codec:
+        """The codec of a configuration."""
+        return cls(build_tokenizer(config))
+
+    def prepare_score(self, score: Score) -> tuple[Score, dict[str, int]]:
+        """Fit a score to the vocabulary and count what had to change; see ``fitting.prepare_score``."""
+        return prepare_score(score, self.limits)
+
+    def encode(self, score: Score) -> npt.NDArray[np.uint16]:
+        """Ids of a score, uint16 (N,), without BOS and EOS: those of the tokenizer itself, made much faster.
+
+        Args:
+            score: a score in ticks with non-negative times. Pitches and metres without a token are dropped; call
+                ``prepare_score`` first to have them replaced.
+        """
+        return self._encoder.encode(score)
+
+    def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> Score:
+        """Score of ids (N,); BOS, EOS, PAD and incomplete notes are ignored. See ``Decoder.decode``."""
+        return self._decoder.decode(ids, cut_overlaps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything needed to build this codec again, in JSON types."""
+        params = json.loads(json.dumps(self.tokenizer.to_dict()))
+        return {PARAMS_KEY: params, FINGERPRINT_KEY: self._fingerprint()}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Codec:
+        """The codec that ``to_dict`` described.
+
+        Raises:
+            AurlError: ``saved`` is something else, or the installed miditok builds another vocabulary from it.
+        """
+        if PARAMS_KEY not in saved or FINGERPRINT_KEY not in saved:
+            raise AurlError(f"tokenizer settings lack '{PARAMS_KEY}' or '{FINGERPRINT_KEY}'; they hold {sorted(saved)}")
+        codec = cls(TrackREMI.from_params(saved[PARAMS_KEY]))
+        if codec._fingerprint() != saved[FINGERPRINT_KEY]:
+            raise AurlError(
+                "the installed miditok builds another vocabulary than the one these tokens were made with; "
+                f"install miditok {saved[PARAMS_KEY].get('miditok_version', 'of that time')}"
+            )
+        return codec
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256("\n".join(self.vocabulary.tokens).encode()).hexdigest()

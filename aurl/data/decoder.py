@@ -1,0 +1,192 @@
+"""Ids to scores, vectorised: the inverse of encoder.py on the grid of the tokens.
+
+Whatever the encoder wrote comes back: notes, tempi and metres exactly, tracks in their old order, so that encoding the
+result gives the same ids again. Any other sequence decodes too: what is incomplete is dropped. The one thing that is
+changed on request is what MIDI cannot say: two notes of one pitch sounding at once in one track (``cut_overlaps``).
+
+Axis legend: N tokens, K notes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from miditok.constants import MIDI_INSTRUMENTS
+from symusic import Note, Score, Tempo, TimeSignature, Track
+
+from aurl.data.vocabulary import DRUM_PROGRAM, QUARTERS_PER_WHOLE, Kind, Vocabulary
+
+MIN_TICKS_PER_QUARTER = 384
+"""Decoded scores have the grid's ticks, doubled until there are at least this many, as notation programs expect."""
+DEFAULT_TEMPO = 120.0
+DRUM_CHANNEL_NAME = "Drums"
+TRACKS_LIMIT = 128
+"""Above any number of tracks of one program."""
+
+IntArray = npt.NDArray[np.int64]
+
+
+class _Notes(NamedTuple):
+    """Notes in the order of their tokens, each (K,); times in ticks."""
+
+    onset: IntArray
+    duration: IntArray
+    pitch: IntArray
+    velocity: IntArray
+    track: IntArray
+    """(program + 1) * TRACKS_LIMIT + number of the track."""
+
+    def take(self, indices: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> _Notes:
+        """The notes at ``indices``."""
+        return _Notes(*(field[indices] for field in self))
+
+
+class Decoder:
+    """Turns ids into scores.
+
+    Args:
+        vocabulary: the meaning of the ids.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        finest = int(vocabulary.denominator.max())
+        ticks = max(vocabulary.positions_per_beat * finest // QUARTERS_PER_WHOLE, 1)
+        while ticks < MIN_TICKS_PER_QUARTER:
+            ticks *= 2
+        self.ticks_per_quarter = ticks
+
+    def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> Score:
+        """A score in ticks from ids.
+
+        BOS, EOS and PAD are ignored. A note needs pitch, velocity and duration in a row, and belongs to the last
+        Program token before it (piano without one); what is incomplete is dropped. Time is that of
+        ``Vocabulary.musical_time``.
+
+        Args:
+            ids: (N,).
+            cut_overlaps: end a note where the next one of its track and pitch begins, and of several notes of one
+                track, pitch and onset keep the longest, so that every note-on has its own note-off. False keeps the
+                notes as written, which makes decoding the exact inverse of encoding.
+
+        Returns:
+            The score; its tracks stand in the order in which the encoder met them.
+        """
+        ids = np.asarray(ids, np.int64)
+        ids = ids[self._vocabulary.kind[ids] > Kind.EOS]
+        bar, beat, metre = self._vocabulary.timeline(ids)
+        ticks = np.rint(beat * self.ticks_per_quarter).astype(np.int64)
+        score = Score(self.ticks_per_quarter)
+        notes = self._notes(ids, ticks, metre)
+        order = track_order(notes.onset, notes.track)
+        if cut_overlaps:
+            notes = _cut_overlaps(notes)
+        self._add_tracks(score, notes, order)
+        self._add_tempos(score, ids, ticks)
+        self._add_metres(score, ids, bar, ticks, metre)
+        return score
+
+    def _notes(self, ids: IntArray, ticks: IntArray, metre: IntArray) -> _Notes:
+        """Complete notes, by time."""
+        vocabulary = self._vocabulary
+        starts = vocabulary.note_starts(ids)
+        is_program = vocabulary.kind[ids] == Kind.PROGRAM
+        programs = np.concatenate([[vocabulary.program_id(0) or 0], ids[is_program]])
+        program = programs[np.cumsum(is_program)[starts]]
+        beat_ticks = QUARTERS_PER_WHOLE * self.ticks_per_quarter // np.maximum(vocabulary.denominator[metre[starts]], 1)
+        beat_ticks[metre[starts] == vocabulary.pad] = self.ticks_per_quarter
+        notes = _Notes(
+            onset=ticks[starts],
+            duration=vocabulary.value[ids[starts + 2]] * beat_ticks // vocabulary.positions_per_beat,
+            pitch=vocabulary.value[ids[starts]].astype(np.int64),
+            velocity=vocabulary.value[ids[starts + 1]].astype(np.int64),
+            track=(vocabulary.value[program].astype(np.int64) + 1) * TRACKS_LIMIT + vocabulary.track[program],
+        )
+        return notes.take(notes.onset.argsort(kind="stable"))
+
+    def _add_tracks(self, score: Score, notes: _Notes, order: list[int]) -> None:
+        programs = [code // TRACKS_LIMIT - 1 for code in order]
+        numbers = dict.fromkeys(programs, 0)
+        for code, program in zip(order, programs, strict=True):
+            own = notes.take(notes.track == code)
+            name = DRUM_CHANNEL_NAME if program == DRUM_PROGRAM else MIDI_INSTRUMENTS[program]["name"]
+            numbers[program] += 1
+            if programs.count(program) > 1:
+                name = f"{name} {numbers[program]}"
+            track = Track(name, max(program, 0), program == DRUM_PROGRAM)
+            track.notes = Note.from_numpy(
+                own.onset.astype(np.int32),
+                own.duration.astype(np.int32),
+                own.pitch.astype(np.int8),
+                own.velocity.astype(np.int8),
+            )
+            score.tracks.append(track)
+
+    def _add_tempos(self, score: Score, ids: IntArray, ticks: IntArray) -> None:
+        """Tempo changes; of several at one tick the last holds."""
+        at = np.flatnonzero(self._vocabulary.kind[ids] == Kind.TEMPO)
+        tempos = dict(zip(ticks[at].tolist(), self._vocabulary.tempo[ids[at]].tolist(), strict=True))
+        for tick, tempo in sorted(tempos.items()) or [(0, DEFAULT_TEMPO)]:
+            score.tempos.append(Tempo(tick, tempo))
+
+    def _add_metres(self, score: Score, ids: IntArray, bar: IntArray, ticks: IntArray, metre: IntArray) -> None:
+        """Time signatures, at the bar lines where they change."""
+        vocabulary = self._vocabulary
+        opens = np.flatnonzero(vocabulary.kind[ids] == Kind.BAR)
+        metre_of_bar = metre[np.append(opens[1:], len(ids)) - 1]  # the last one of a bar counts
+        changes = np.append(True, metre_of_bar[1:] != metre_of_bar[:-1])[: len(opens)]
+        for index in np.flatnonzero(changes).tolist():
+            id_ = int(metre_of_bar[index])
+            if id_ != vocabulary.pad:
+                numerator, denominator = int(vocabulary.numerator[id_]), int(vocabulary.denominator[id_])
+                score.time_signatures.append(TimeSignature(int(ticks[opens[index]]), numerator, denominator))
+        if not len(score.time_signatures) or score.time_signatures[0].time != 0:
+            score.time_signatures.insert(0, TimeSignature(0, QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE))
+
+
+def track_order(onset: IntArray, track: IntArray) -> list[int]:
+    """The order of the tracks of a score, read from the order of notes that begin together.
+
+    The encoder writes simultaneous notes in track order, and numbers the tracks of one program in that order, so every
+    meeting of two tracks says which stands first. Tracks that no meeting orders stand as they first appear, and so do
+    those that contradict each other, which only sequences from elsewhere can do.
+
+    Args:
+        onset: onset of each note, not falling (K,).
+        track: code of each note's track (K,).
+    """
+    codes, first, index = np.unique(track, return_index=True, return_inverse=True)
+    count = len(codes)
+    meets = (onset[1:] == onset[:-1]) & (index[1:] != index[:-1])
+    pairs = np.unique(index[:-1][meets] * count + index[1:][meets])
+    before: list[set[int]] = [set() for _ in range(count)]
+    for pair in pairs.tolist():
+        before[pair % count].add(pair // count)
+    for later in range(1, count):  # codes rise, so tracks of one program are neighbours
+        if codes[later] // TRACKS_LIMIT == codes[later - 1] // TRACKS_LIMIT:
+            before[later].add(later - 1)
+    left = sorted(range(count), key=lambda i: int(first[i]))
+    order: list[int] = []
+    while left:
+        waiting = set(left)
+        chosen = next((i for i in left if not before[i] & waiting), left[0])
+        left.remove(chosen)
+        order.append(int(codes[chosen]))
+    return order
+
+
+def _cut_overlaps(notes: _Notes) -> _Notes:
+    """At most one note of a track and pitch at a time; the order of the notes is kept."""
+    voice = notes.track * TRACKS_LIMIT + notes.pitch
+    order = np.lexsort((-notes.duration, notes.onset, voice))
+    same = voice[order][1:] == voice[order][:-1]
+    onset = notes.onset[order]
+    first = np.append(True, ~(same & (onset[1:] == onset[:-1])))[: len(order)]
+    order = order[first]
+    same = voice[order][1:] == voice[order][:-1]
+    room = np.where(same, np.diff(notes.onset[order]), np.iinfo(np.int64).max)
+    duration = notes.duration.copy()
+    duration[order[:-1]] = np.minimum(duration[order[:-1]], room)
+    return notes._replace(duration=duration).take(np.sort(order))

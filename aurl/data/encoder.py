@@ -1,0 +1,251 @@
+"""Scores to ids, vectorised: what miditok's event path does note by note, done on whole arrays.
+
+``Encoder.encode`` gives exactly the ids of ``TrackREMI`` (and of stock REMI where no program repeats); the tables below
+are filled by asking the tokenizer itself, so its rounding is copied rather than imitated. metre.py settles the time
+signatures, decoder.py goes the other way.
+
+The idea: a piece is a list of rows that a stable sort by time puts in order, and a row is at most six ids::
+
+    bar    [ -        -   Bar      TimeSig  -         -        ]
+    tempo  [ Position -   Tempo    -        -         -        ]
+    note   [ Position -   Program  Pitch    Velocity  Duration ]
+
+Absent ids are 0 (PAD, which no row contains), so dropping the zeros of the flattened rows leaves the sequence. Pairs of
+ids are kept as one uint32, low half first. Axis legend: N notes, R rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from miditok.utils.utils import np_get_closest
+from symusic import Tempo
+
+from aurl.data.metre import Metres, settle_metres
+from aurl.data.vocabulary import DRUM_PROGRAM, Vocabulary
+
+if TYPE_CHECKING:
+    from symusic import Score, Track
+
+    from aurl.data.tokenizer import TrackREMI
+
+PAIR = np.dtype("<u4")
+ID = np.dtype("<u2")
+HALF = np.nextafter(0.5, 0.0)
+"""Adding this and cutting off rounds halves up exactly as C++ ``std::round`` does for times from 0 on."""
+MIDI_VALUES = 128
+HIGH = 16
+"""Bits by which the second id of a pair is shifted."""
+
+IntArray = npt.NDArray[np.int64]
+
+
+class _Notes(NamedTuple):
+    """Notes of all tracks, one track after the other."""
+
+    spans: IntArray
+    """Onsets, then durations, in the score's own ticks (2N,)."""
+    heads: npt.NDArray[np.uint32]
+    """Program and Pitch ids (N,)."""
+    velocities: npt.NDArray[np.int8]
+    """MIDI velocities (N,)."""
+
+
+class Encoder:
+    """Turns scores into ids.
+
+    Args:
+        tokenizer: the tokenizer whose ids are wanted.
+        vocabulary: its vocabulary.
+    """
+
+    def __init__(self, tokenizer: TrackREMI, vocabulary: Vocabulary) -> None:
+        self._tokenizer = tokenizer
+        self._positions = vocabulary.positions_per_beat
+        self._tracks_per_program = tokenizer.tracks_per_program
+        self._metres = frozenset(tokenizer.time_signatures)
+        self._bar = vocabulary.index["Bar_None"]
+        self._first_position = vocabulary.index["Position_0"]
+        self._timesig = {metre: vocabulary.index[f"TimeSig_{metre[0]}/{metre[1]}"] for metre in self._metres}
+        self._heads = self._make_heads(vocabulary)
+        closest = np_get_closest(tokenizer.velocities, np.arange(MIDI_VALUES))
+        self._velocities = np.array([vocabulary.index[f"Velocity_{v}"] for v in closest], PAIR)
+        self._durations = {ticks: self._make_durations(ticks, vocabulary) for ticks in tokenizer._tpb_to_time_array}
+        self._make_tempos(vocabulary)
+        self._position_tables: dict[tuple[int, int], npt.NDArray[np.uint32]] = {}
+
+    def _make_heads(self, vocabulary: Vocabulary) -> npt.NDArray[np.uint32]:
+        """Program and Pitch ids by (program + 1, track, pitch), flattened; 0 where the pitch has no token."""
+        heads = np.zeros((MIDI_VALUES + 1, self._tracks_per_program, MIDI_VALUES), PAIR)
+        for program in self._tokenizer.config.programs:
+            type_ = "PitchDrum" if program == DRUM_PROGRAM else "Pitch"
+            pitches = np.array([vocabulary.index.get(f"{type_}_{pitch}", 0) for pitch in range(MIDI_VALUES)], PAIR)
+            for track in range(self._tracks_per_program):
+                id_ = vocabulary.program_id(program, track) or 0
+                heads[program + 1, track] = np.where(pitches, (pitches << HIGH) + id_, 0)
+        return heads.ravel()
+
+    def _make_durations(self, ticks_per_beat: int, vocabulary: Vocabulary) -> npt.NDArray[np.uint32]:
+        """Duration ids by ticks, in the high half; beyond the end of the table the last one holds."""
+        bins = self._tokenizer._tpb_to_time_array[ticks_per_beat]
+        names = self._tokenizer._tpb_ticks_to_tokens[ticks_per_beat]
+        closest = np_get_closest(bins, np.arange(int(bins[-1]) + 1))
+        return np.array([vocabulary.index[f"Duration_{names[int(ticks)]}"] for ticks in closest], PAIR) << HIGH
+
+    def _make_tempos(self, vocabulary: Vocabulary) -> None:
+        """Tempo ids by bin, and which bins count as the default tempo, after symusic's rounding of each tempo."""
+        self._tempo_bins = self._tokenizer._tempos_mspq
+        default = self._tokenizer.default_tempo
+        written = Tempo.from_numpy(np.zeros(len(self._tempo_bins), np.int32), self._tempo_bins.astype(np.int32))
+        self._tempo_ids = np.array([vocabulary.index[f"Tempo_{round(tempo.tempo, 2)}"] for tempo in written], PAIR)
+        self._is_default_tempo = np.array([tempo.tempo == default for tempo in written])
+        self._default_tempo = vocabulary.index[f"Tempo_{round(Tempo(0, default).tempo, 2)}"]
+
+    def encode(self, score: Score) -> npt.NDArray[np.uint16]:
+        """Ids of a score in ticks.
+
+        Args:
+            score: any ``symusic.Score`` in ticks with non-negative times; it is not changed.
+
+        Returns:
+            uint16 (tokens,), without BOS and EOS.
+        """
+        metres = settle_metres(score, self._metres, self._positions)
+        notes = self._gather(score)
+        count = len(notes.heads)
+        if score.ticks_per_quarter != metres.ticks_per_quarter:
+            spans = (notes.spans * (metres.ticks_per_quarter / score.ticks_per_quarter) + HALF).astype(np.int64)
+        else:
+            spans = notes.spans
+        onsets, durations = spans[:count], spans[count:]
+        if metres.grids is not None:
+            onsets = metres.to_grid(onsets)
+        tempo_times, tempo_ids = self._tempos(score, metres)
+        last = max(int(onsets.max()) if count else 0, int(tempo_times[-1]), metres.sections[-1].tick)
+        bar_times, bar_heads = self._bars(metres, last)
+        # Twice the time, plus one for what is no bar: sorts a bar before all else at its tick, and sets it apart.
+        keys = np.concatenate([bar_times, tempo_times, onsets])
+        keys += keys
+        first_note = len(keys) - count
+        keys[len(bar_times) :] += 1
+        pairs = np.empty((2, len(keys)), PAIR)
+        pairs[0, : len(bar_times)] = bar_heads
+        pairs[0, len(bar_times) : first_note] = tempo_ids
+        pairs[0, first_note:] = notes.heads
+        pairs[1, :first_note] = 0
+        tails = self._velocities.take(notes.velocities)
+        tails += self._duration_ids(metres, onsets, durations)
+        pairs[1, first_note:] = tails
+        return self._join(keys, pairs, metres)
+
+    def _join(self, keys: IntArray, pairs: npt.NDArray[np.uint32], metres: Metres) -> npt.NDArray[np.uint16]:
+        """Sort the rows, put a Position before the first row at each time, and drop what is absent."""
+        order = keys.argsort(kind="stable")
+        keys = keys.take(order)
+        rows = np.empty((len(keys), 3), PAIR)
+        positions = self._position_ids(keys, metres)
+        rows[0, 0] = 0  # the first row is a bar
+        np.multiply(positions[1:], keys[1:] != keys[:-1], out=rows[1:, 0])
+        rows[:, 1] = pairs[0].take(order)
+        rows[:, 2] = pairs[1].take(order)
+        ids = rows.view(ID).ravel()
+        return ids[ids != 0]
+
+    def _position_ids(self, keys: IntArray, metres: Metres) -> npt.NDArray[np.uint32]:
+        """Position id of every row by its key; 0 for bars."""
+        if len(metres.sections) == 1:
+            section = metres.sections[0]
+            bar, step = section.bar_ticks, section.position_ticks
+            table = self._position_tables.get((bar, step))
+            if table is None:
+                ticks = np.arange(2 * bar)
+                table = np.where(ticks % 2, self._first_position + ticks // 2 // step, 0).astype(PAIR)
+                self._position_tables[bar, step] = table
+            return table.take(keys % (2 * bar))
+        at = np.array(metres.sections)  # (sections, fields)
+        ticks = keys >> 1
+        section_of = np.searchsorted(at[:, 0], ticks, side="right") - 1
+        start, _, _, bars, steps = at.take(section_of, axis=0).T
+        return np.where(keys & 1, self._first_position + (ticks - start) % bars // steps, 0).astype(PAIR)
+
+    def _bars(self, metres: Metres, last: int) -> tuple[IntArray, npt.NDArray[np.uint32] | int]:
+        """Ticks of all bars up to tick ``last``, and the Bar and TimeSig ids of each."""
+        times, heads = [], []
+        ends = [section.tick for section in metres.sections[1:]] + [last + 1]
+        for section, end in zip(metres.sections, ends, strict=True):
+            times.append(np.arange(section.tick, end, section.bar_ticks))
+            heads.append(self._bar + (self._timesig[section.numerator, section.denominator] << HIGH))
+        if len(times) == 1:
+            return times[0], heads[0]
+        return np.concatenate(times), np.repeat(np.array(heads, PAIR), [len(t) for t in times])
+
+    def _duration_ids(self, metres: Metres, onsets: IntArray, durations: IntArray) -> npt.NDArray[np.uint32]:
+        """Duration ids in the high half: the nearest duration of the metre in force at each onset."""
+        if metres.grids is None:
+            return self._durations[metres.sections[0].beat_ticks(self._positions)].take(durations, mode="clip")
+        ids = np.empty(len(onsets), PAIR)
+        grid_of = metres.grid_of(onsets)
+        for grid, step in enumerate(metres.grids.steps):
+            here = grid_of == grid
+            ids[here] = self._durations[int(step) * self._positions].take(durations[here], mode="clip")
+        return ids
+
+    def _tempos(self, score: Score, metres: Metres) -> tuple[IntArray, npt.NDArray[np.uint32] | int]:
+        """Ticks and ids of the tempo changes, the first at tick 0; the last of one tick wins, repetitions go."""
+        changes = score.tempos
+        if len(changes) == 0:
+            return np.zeros(1, np.int64), self._default_tempo
+        arrays = changes.numpy()
+        mspq, times = arrays["mspq"], arrays["time"].astype(np.int64)
+        bins = self._tempo_bins
+        nearest = bins.searchsorted(mspq)
+        before, after = bins[np.maximum(nearest - 1, 0)], bins[np.minimum(nearest, len(bins) - 1)]
+        nearest -= (nearest == len(bins)) | (np.fabs(mspq - before) < np.fabs(mspq - after))
+        if score.ticks_per_quarter != metres.ticks_per_quarter:
+            times = (times * (metres.ticks_per_quarter / score.ticks_per_quarter) + HALF).astype(np.int64)
+        if metres.grids is not None:
+            times = metres.to_grid(times)
+        if len(times) > 1:
+            keep = np.append(times[1:] != times[:-1], True)
+            times, nearest = times[keep], nearest[keep]
+            keep = np.append(True, nearest[1:] != nearest[:-1])
+            times, nearest = times[keep], nearest[keep]
+        if self._is_default_tempo[nearest[0]]:
+            times[0] = 0
+        elif times[0] != 0:
+            return np.append(0, times), np.append(self._default_tempo, self._tempo_ids[nearest]).astype(PAIR)
+        return times, self._tempo_ids[nearest]
+
+    def _gather(self, score: Score) -> _Notes:
+        """Notes of all tracks; pitches without a token are dropped, and tracks are counted after that."""
+        tracks = [(track, track.notes.numpy()) for track in score.tracks if len(track.notes)]
+        notes = self._concatenate(tracks)
+        if notes.heads.all():
+            return notes
+        kept = []
+        for track, arrays in tracks:
+            program = DRUM_PROGRAM if track.is_drum else track.program
+            first = (program + 1) * self._tracks_per_program * MIDI_VALUES
+            known = self._heads[first + arrays["pitch"].astype(np.int64)] != 0
+            if known.any():
+                kept.append((track, {key: array[known] for key, array in arrays.items()}))
+        return self._concatenate(kept)
+
+    def _concatenate(self, tracks: list[tuple[Track, dict[str, npt.NDArray[np.int32]]]]) -> _Notes:
+        if not tracks:
+            return _Notes(np.zeros(0, np.int64), np.zeros(0, PAIR), np.zeros(0, np.int8))
+        seen: dict[int, int] = {}
+        heads = []
+        for track, arrays in tracks:
+            program = DRUM_PROGRAM if track.is_drum else track.program
+            number = seen.get(program, 0)
+            seen[program] = number + 1
+            slot = (program + 1) * self._tracks_per_program + min(number, self._tracks_per_program - 1)
+            heads.append(self._heads[slot * MIDI_VALUES : (slot + 1) * MIDI_VALUES].take(arrays["pitch"]))
+        return _Notes(
+            np.concatenate([arrays[key] for key in ("time", "duration") for _, arrays in tracks]),
+            np.concatenate(heads),
+            np.concatenate([arrays["velocity"] for _, arrays in tracks]),
+        )

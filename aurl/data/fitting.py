@@ -1,0 +1,140 @@
+"""Fit a score to a vocabulary before it is encoded: what has no token is replaced by rule, and every change is counted.
+
+The encoder alone would drop notes and metres without a token silently, as miditok does. ``prepare_score`` is the place
+where that becomes a documented decision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from symusic import Note, Score, TimeSignature, Track
+
+from aurl.data.metre import settle_metres
+from aurl.data.vocabulary import DRUM_PROGRAM, OCTAVE
+
+METRES_REPLACED = "metres_replaced"
+PITCHES_MOVED = "pitches_moved"
+NOTES_DROPPED = "notes_dropped"
+TRACKS_JOINED = "tracks_joined"
+
+
+class Limits(NamedTuple):
+    """What a tokenizer has tokens for."""
+
+    metres: AbstractSet[tuple[int, int]]
+    """(numerator, denominator)."""
+    positions_per_beat: int
+    pitches: tuple[int, int]
+    """Lowest and highest pitch."""
+    drum_pitches: tuple[int, int]
+    tracks_per_program: int
+
+
+def prepare_score(score: Score, limits: Limits) -> tuple[Score, dict[str, int]]:
+    """A score that the encoder can write without loss other than quantisation, and what had to change.
+
+    Rules: a metre without a token becomes one of equal bar length, else the nearest in bar length; a pitch outside the
+    range moves by octaves to the nearest inside (in a range without that pitch class it is dropped); a drum pitch
+    outside its range is dropped, since another octave is another instrument; tracks of a program beyond the last that
+    has tokens are written with the last one's.
+
+    Args:
+        score: a score in ticks; it is not changed.
+        limits: what the vocabulary holds.
+
+    Returns:
+        The score (the same object when nothing had to change) and counts of the metres replaced, pitches moved, notes
+        dropped and tracks joined; each key is always present.
+    """
+    counts = {METRES_REPLACED: 0, PITCHES_MOVED: 0, NOTES_DROPPED: 0, TRACKS_JOINED: 0}
+    marks = _fitted_metres(score, limits, counts)
+    notes = {index: _fitted_notes(track, limits, counts) for index, track in enumerate(score.tracks)}
+    counts[TRACKS_JOINED] = _surplus_tracks(score, limits.tracks_per_program)
+    changed = {index: arrays for index, arrays in notes.items() if arrays is not None}
+    if marks is None and not changed:
+        return score, counts
+    score = score.copy()
+    if marks is not None:
+        score.time_signatures = [TimeSignature(*mark) for mark in marks]
+    for index, arrays in changed.items():
+        score.tracks[index].notes = Note.from_numpy(**arrays)
+    return score, counts
+
+
+def nearest_metre(numerator: int, denominator: int, known: AbstractSet[tuple[int, int]]) -> tuple[int, int]:
+    """The metre that stands for one without a token.
+
+    Nearest in bar length, the longer of two; of several the one whose beat is nearest, the finer of two.
+    """
+    bar = numerator / denominator
+
+    def distance(metre: tuple[int, int]) -> tuple[float, float, float, int]:
+        length = metre[0] / metre[1]
+        return abs(length - bar), -length, abs(math.log2(metre[1] / denominator)), -metre[1]
+
+    return min(known, key=distance)
+
+
+def _fitted_metres(score: Score, limits: Limits, counts: dict[str, int]) -> list[tuple[int, int, int]] | None:
+    """Time signatures with tokens, or None if all are well.
+
+    One that never takes effect is left out where it would make the grid of the piece finer than its metres.
+    """
+    given = [(mark.time, mark.numerator, mark.denominator) for mark in score.time_signatures]
+    marks = []
+    for time, numerator, denominator in given:
+        if (numerator, denominator) not in limits.metres:
+            numerator, denominator = nearest_metre(numerator, denominator, limits.metres)
+            counts[METRES_REPLACED] += 1
+        marks.append((time, numerator, denominator))
+    while True:
+        fitted = _without_idle_marks(score, marks, limits)
+        if fitted == marks:
+            return None if marks == given else marks
+        marks = fitted
+
+
+def _without_idle_marks(score: Score, marks: list[tuple[int, int, int]], limits: Limits) -> list[tuple[int, int, int]]:
+    """Drop time signatures of the finest beat if no section of the piece has that beat."""
+    if len(marks) < 2:
+        return marks
+    probe = Score(score.ticks_per_quarter)
+    probe.time_signatures = [TimeSignature(*mark) for mark in marks]
+    used = {section.denominator for section in settle_metres(probe, limits.metres, limits.positions_per_beat).sections}
+    finest = max(mark[2] for mark in marks)
+    return marks if finest in used else [mark for mark in marks if mark[2] != finest]
+
+
+def _fitted_notes(track: Track, limits: Limits, counts: dict[str, int]) -> dict[str, npt.NDArray[np.int32]] | None:
+    """Notes inside the range, or None if all are."""
+    if not len(track.notes):
+        return None
+    arrays: dict[str, npt.NDArray[np.int32]] = track.notes.numpy()
+    pitch = arrays["pitch"]
+    low, high = limits.drum_pitches if track.is_drum else limits.pitches
+    if low <= pitch.min() and pitch.max() <= high:
+        return None
+    moved = pitch.astype(np.int64)
+    if not track.is_drum:
+        moved = np.where(moved < low, low + (moved - low) % OCTAVE, moved)
+        moved = np.where(moved > high, high - (high - moved) % OCTAVE, moved)
+    inside = (moved >= low) & (moved <= high)
+    counts[PITCHES_MOVED] += int(np.count_nonzero(inside & (moved != pitch)))
+    counts[NOTES_DROPPED] += int(np.count_nonzero(~inside))
+    arrays["pitch"] = moved.astype(pitch.dtype)
+    return {key: array[inside] for key, array in arrays.items()}
+
+
+def _surplus_tracks(score: Score, tracks_per_program: int) -> int:
+    """How many tracks share their Program token with the one before."""
+    counts: dict[int, int] = {}
+    for track in score.tracks:
+        if len(track.notes):
+            program = DRUM_PROGRAM if track.is_drum else track.program
+            counts[program] = counts.get(program, 0) + 1
+    return sum(max(count - tracks_per_program, 0) for count in counts.values())
