@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from aurl.data.vocabulary import Vocabulary
+    from aurl.data.batching import Transposer
 
 HASH_BASE = 0x9E3779B97F4A7C15
 """Odd multiplier of the rolling hash (2**64 over the golden ratio)."""
@@ -155,32 +155,19 @@ def distribution(train: Sequence[np.ndarray], past: np.ndarray, vocab_size: int,
 
 
 def transposed(
-    pieces: Sequence[np.ndarray],
-    ranges: Sequence[tuple[int, int]],
-    vocabulary: Vocabulary,
-    shifts: tuple[int, int],
-    pitches: tuple[int, int],
+    pieces: Sequence[np.ndarray], ranges: Sequence[tuple[int, int]], transposer: Transposer
 ) -> list[np.ndarray]:
-    """Every transposition of every piece that stays inside the vocabulary.
+    """Every transposition that training may draw: of each piece all shifts that stay inside the vocabulary.
 
     Args:
         pieces: token ids of each piece.
         ranges: lowest and highest pitch of each piece (-1, -1 when it has none).
-        vocabulary: gives the table that renames pitch tokens.
-        shifts: lowest and highest transposition in semitones, both drawn.
-        pitches: lowest pitch with a token, and one above the highest.
-
-    Returns:
-        The pieces at each allowed shift, 0 included.
+        transposer: the table of training, with its range of shifts.
     """
-    low, high = shifts
-    table = vocabulary.transposition_table(low, high)  # (high - low + 1, V)
     copies = []
     for ids, (lowest, highest) in zip(pieces, ranges, strict=True):
-        for shift in range(low, high + 1):
-            inside = lowest >= 0 and lowest + shift >= pitches[0] and highest + shift < pitches[1]
-            if inside or shift == 0:
-                copies.append(table[shift - low][ids])
+        low, high = transposer.allowed(lowest, highest)
+        copies += [transposer(ids, shift) for shift in range(low, high + 1)]
     return copies
 
 

@@ -86,9 +86,8 @@ class Voices:
         for column, voice in enumerate(self.notes):
             if not len(voice.start):
                 continue
-            last = (
-                np.searchsorted(voice.start, start, side="right") - 1
-            )  # the latest note wins where notes of a voice overlap
+            # Where notes of one voice overlap, the latest wins.
+            last = np.searchsorted(voice.start, start, side="right") - 1
             sounds = (last >= 0) & (voice.start[last] + voice.length[last] > start)
             pitch[sounds, column] = voice.pitch[last[sounds]]
             struck[:, column] = sounds & (voice.start[last] == start)
