@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from symusic import Score
+from symusic.core import ScoreTick
 
 from aurl.data.config import TokenizerConfig
 from aurl.data.decoder import Decoder
@@ -61,11 +61,11 @@ class Codec:
         """The codec of a configuration."""
         return cls(build_tokenizer(config))
 
-    def prepare_score(self, score: Score) -> tuple[Score, dict[str, int]]:
+    def prepare_score(self, score: ScoreTick) -> tuple[ScoreTick, dict[str, int]]:
         """Fit a score to the vocabulary and count what had to change; see ``fitting.prepare_score``."""
         return prepare_score(score, self.limits)
 
-    def encode(self, score: Score) -> npt.NDArray[np.uint16]:
+    def encode(self, score: ScoreTick) -> npt.NDArray[np.uint16]:
         """Ids of a score, uint16 (N,), without BOS and EOS: those of the tokenizer itself, made much faster.
 
         Args:
@@ -74,7 +74,7 @@ class Codec:
         """
         return self._encoder.encode(score)
 
-    def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> Score:
+    def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> ScoreTick:
         """Score of ids (N,); BOS, EOS, PAD and incomplete notes are ignored. See ``Decoder.decode``."""
         return self._decoder.decode(ids, cut_overlaps)
 

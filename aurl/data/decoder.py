@@ -9,12 +9,13 @@ Axis legend: N tokens, K notes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 from miditok.constants import MIDI_INSTRUMENTS
-from symusic import Note, Score, Tempo, TimeSignature, Track
+from symusic import Note
+from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from aurl.data.vocabulary import DRUM_PROGRAM, QUARTERS_PER_WHOLE, Kind, Vocabulary
 
@@ -58,7 +59,7 @@ class Decoder:
             ticks *= 2
         self.ticks_per_quarter = ticks
 
-    def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> Score:
+    def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> ScoreTick:
         """A score in ticks from ids.
 
         BOS, EOS and PAD are ignored. A note needs pitch, velocity and duration in a row, and belongs to the last
@@ -74,18 +75,18 @@ class Decoder:
         Returns:
             The score; its tracks stand in the order in which the encoder met them.
         """
-        ids = np.asarray(ids, np.int64)
-        ids = ids[self._vocabulary.kind[ids] > Kind.EOS]
-        bar, beat, metre = self._vocabulary.timeline(ids)
+        every: IntArray = np.asarray(ids, np.int64)
+        tokens = every[self._vocabulary.kind[every] > Kind.EOS]
+        _, beat, metre = self._vocabulary.timeline(tokens)
         ticks = np.rint(beat * self.ticks_per_quarter).astype(np.int64)
-        score = Score(self.ticks_per_quarter)
-        notes = self._notes(ids, ticks, metre)
+        score = ScoreTick(self.ticks_per_quarter)
+        notes = self._notes(tokens, ticks, metre)
         order = track_order(notes.onset, notes.track)
         if cut_overlaps:
             notes = _cut_overlaps(notes)
         self._add_tracks(score, notes, order)
-        self._add_tempos(score, ids, ticks)
-        self._add_metres(score, ids, bar, ticks, metre)
+        self._add_tempos(score, tokens, ticks)
+        self._add_metres(score, tokens, ticks, metre)
         return score
 
     def _notes(self, ids: IntArray, ticks: IntArray, metre: IntArray) -> _Notes:
@@ -106,7 +107,7 @@ class Decoder:
         )
         return notes.take(notes.onset.argsort(kind="stable"))
 
-    def _add_tracks(self, score: Score, notes: _Notes, order: list[int]) -> None:
+    def _add_tracks(self, score: ScoreTick, notes: _Notes, order: list[int]) -> None:
         programs = [code // TRACKS_LIMIT - 1 for code in order]
         numbers = dict.fromkeys(programs, 0)
         for code, program in zip(order, programs, strict=True):
@@ -115,23 +116,18 @@ class Decoder:
             numbers[program] += 1
             if programs.count(program) > 1:
                 name = f"{name} {numbers[program]}"
-            track = Track(name, max(program, 0), program == DRUM_PROGRAM)
-            track.notes = Note.from_numpy(
-                own.onset.astype(np.int32),
-                own.duration.astype(np.int32),
-                own.pitch.astype(np.int8),
-                own.velocity.astype(np.int8),
-            )
+            track = TrackTick(name, max(program, 0), program == DRUM_PROGRAM)
+            track.notes = note_list(own.onset, own.duration, own.pitch, own.velocity)
             score.tracks.append(track)
 
-    def _add_tempos(self, score: Score, ids: IntArray, ticks: IntArray) -> None:
+    def _add_tempos(self, score: ScoreTick, ids: IntArray, ticks: IntArray) -> None:
         """Tempo changes; of several at one tick the last holds."""
         at = np.flatnonzero(self._vocabulary.kind[ids] == Kind.TEMPO)
         tempos = dict(zip(ticks[at].tolist(), self._vocabulary.tempo[ids[at]].tolist(), strict=True))
         for tick, tempo in sorted(tempos.items()) or [(0, DEFAULT_TEMPO)]:
-            score.tempos.append(Tempo(tick, tempo))
+            score.tempos.append(TempoTick(tick, tempo))
 
-    def _add_metres(self, score: Score, ids: IntArray, bar: IntArray, ticks: IntArray, metre: IntArray) -> None:
+    def _add_metres(self, score: ScoreTick, ids: IntArray, ticks: IntArray, metre: IntArray) -> None:
         """Time signatures, at the bar lines where they change."""
         vocabulary = self._vocabulary
         opens = np.flatnonzero(vocabulary.kind[ids] == Kind.BAR)
@@ -141,9 +137,20 @@ class Decoder:
             id_ = int(metre_of_bar[index])
             if id_ != vocabulary.pad:
                 numerator, denominator = int(vocabulary.numerator[id_]), int(vocabulary.denominator[id_])
-                score.time_signatures.append(TimeSignature(int(ticks[opens[index]]), numerator, denominator))
+                score.time_signatures.append(TimeSignatureTick(int(ticks[opens[index]]), numerator, denominator))
         if not len(score.time_signatures) or score.time_signatures[0].time != 0:
-            score.time_signatures.insert(0, TimeSignature(0, QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE))
+            score.time_signatures.insert(0, TimeSignatureTick(0, QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE))
+
+
+def note_list(
+    onset: npt.NDArray[np.integer],
+    duration: npt.NDArray[np.integer],
+    pitch: npt.NDArray[np.integer],
+    velocity: npt.NDArray[np.integer],
+) -> NoteTickList:
+    """Notes of a track from arrays (K,) of equal length; times in ticks."""
+    fields = (onset.astype(np.int32), duration.astype(np.int32), pitch.astype(np.int8), velocity.astype(np.int8))
+    return cast(NoteTickList, Note.from_numpy(*fields))
 
 
 def track_order(onset: IntArray, track: IntArray) -> list[int]:

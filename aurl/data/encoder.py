@@ -22,12 +22,13 @@ import numpy as np
 import numpy.typing as npt
 from miditok.utils.utils import np_get_closest
 from symusic import Tempo
+from symusic.core import TempoTick
 
 from aurl.data.metre import Metres, settle_metres
 from aurl.data.vocabulary import DRUM_PROGRAM, Vocabulary
 
 if TYPE_CHECKING:
-    from symusic import Score, Track
+    from symusic.core import ScoreTick, TrackTick
 
     from aurl.data.tokenizer import TrackREMI
 
@@ -92,7 +93,8 @@ class Encoder:
         bins = self._tokenizer._tpb_to_time_array[ticks_per_beat]
         names = self._tokenizer._tpb_ticks_to_tokens[ticks_per_beat]
         closest = np_get_closest(bins, np.arange(int(bins[-1]) + 1))
-        return np.array([vocabulary.index[f"Duration_{names[int(ticks)]}"] for ticks in closest], PAIR) << HIGH
+        ids = [vocabulary.index[f"Duration_{names[int(ticks)]}"] << HIGH for ticks in closest]
+        return np.array(ids, PAIR)
 
     def _make_tempos(self, vocabulary: Vocabulary) -> None:
         """Tempo ids by bin, and which bins count as the default tempo, after symusic's rounding of each tempo."""
@@ -101,9 +103,9 @@ class Encoder:
         written = Tempo.from_numpy(np.zeros(len(self._tempo_bins), np.int32), self._tempo_bins.astype(np.int32))
         self._tempo_ids = np.array([vocabulary.index[f"Tempo_{round(tempo.tempo, 2)}"] for tempo in written], PAIR)
         self._is_default_tempo = np.array([tempo.tempo == default for tempo in written])
-        self._default_tempo = vocabulary.index[f"Tempo_{round(Tempo(0, default).tempo, 2)}"]
+        self._default_tempo = vocabulary.index[f"Tempo_{round(TempoTick(0, default).tempo, 2)}"]
 
-    def encode(self, score: Score) -> npt.NDArray[np.uint16]:
+    def encode(self, score: ScoreTick) -> npt.NDArray[np.uint16]:
         """Ids of a score in ticks.
 
         Args:
@@ -192,7 +194,7 @@ class Encoder:
             ids[here] = self._durations[int(step) * self._positions].take(durations[here], mode="clip")
         return ids
 
-    def _tempos(self, score: Score, metres: Metres) -> tuple[IntArray, npt.NDArray[np.uint32] | int]:
+    def _tempos(self, score: ScoreTick, metres: Metres) -> tuple[IntArray, npt.NDArray[np.uint32] | int]:
         """Ticks and ids of the tempo changes, the first at tick 0; the last of one tick wins, repetitions go."""
         changes = score.tempos
         if len(changes) == 0:
@@ -218,7 +220,7 @@ class Encoder:
             return np.append(0, times), np.append(self._default_tempo, self._tempo_ids[nearest]).astype(PAIR)
         return times, self._tempo_ids[nearest]
 
-    def _gather(self, score: Score) -> _Notes:
+    def _gather(self, score: ScoreTick) -> _Notes:
         """Notes of all tracks; pitches without a token are dropped, and tracks are counted after that."""
         tracks = [(track, track.notes.numpy()) for track in score.tracks if len(track.notes)]
         notes = self._concatenate(tracks)
@@ -233,7 +235,7 @@ class Encoder:
                 kept.append((track, {key: array[known] for key, array in arrays.items()}))
         return self._concatenate(kept)
 
-    def _concatenate(self, tracks: list[tuple[Track, dict[str, npt.NDArray[np.int32]]]]) -> _Notes:
+    def _concatenate(self, tracks: list[tuple[TrackTick, dict[str, npt.NDArray[np.int32]]]]) -> _Notes:
         if not tracks:
             return _Notes(np.zeros(0, np.int64), np.zeros(0, PAIR), np.zeros(0, np.int8))
         seen: dict[int, int] = {}

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from symusic import Note, Score, TimeSignature, Track
+from symusic.core import ScoreTick, TimeSignatureTick, TimeSignatureTickList, TrackTick
 
+from aurl.data.decoder import note_list
 from aurl.data.metre import settle_metres
 from aurl.data.vocabulary import DRUM_PROGRAM, OCTAVE
 
@@ -35,7 +36,7 @@ class Limits(NamedTuple):
     tracks_per_program: int
 
 
-def prepare_score(score: Score, limits: Limits) -> tuple[Score, dict[str, int]]:
+def prepare_score(score: ScoreTick, limits: Limits) -> tuple[ScoreTick, dict[str, int]]:
     """A score that the encoder can write without loss other than quantisation, and what had to change.
 
     Rules: a metre without a token becomes one of equal bar length, else the nearest in bar length; a pitch outside the
@@ -60,9 +61,9 @@ def prepare_score(score: Score, limits: Limits) -> tuple[Score, dict[str, int]]:
         return score, counts
     score = score.copy()
     if marks is not None:
-        score.time_signatures = [TimeSignature(*mark) for mark in marks]
+        score.time_signatures = TimeSignatureTickList([TimeSignatureTick(*mark) for mark in marks])
     for index, arrays in changed.items():
-        score.tracks[index].notes = Note.from_numpy(**arrays)
+        score.tracks[index].notes = note_list(*(arrays[key] for key in ("time", "duration", "pitch", "velocity")))
     return score, counts
 
 
@@ -80,7 +81,7 @@ def nearest_metre(numerator: int, denominator: int, known: AbstractSet[tuple[int
     return min(known, key=distance)
 
 
-def _fitted_metres(score: Score, limits: Limits, counts: dict[str, int]) -> list[tuple[int, int, int]] | None:
+def _fitted_metres(score: ScoreTick, limits: Limits, counts: dict[str, int]) -> list[tuple[int, int, int]] | None:
     """Time signatures with tokens, or None if all are well.
 
     One that never takes effect is left out where it would make the grid of the piece finer than its metres.
@@ -99,18 +100,20 @@ def _fitted_metres(score: Score, limits: Limits, counts: dict[str, int]) -> list
         marks = fitted
 
 
-def _without_idle_marks(score: Score, marks: list[tuple[int, int, int]], limits: Limits) -> list[tuple[int, int, int]]:
+def _without_idle_marks(
+    score: ScoreTick, marks: list[tuple[int, int, int]], limits: Limits
+) -> list[tuple[int, int, int]]:
     """Drop time signatures of the finest beat if no section of the piece has that beat."""
     if len(marks) < 2:
         return marks
-    probe = Score(score.ticks_per_quarter)
-    probe.time_signatures = [TimeSignature(*mark) for mark in marks]
+    probe = ScoreTick(score.ticks_per_quarter)
+    probe.time_signatures = TimeSignatureTickList([TimeSignatureTick(*mark) for mark in marks])
     used = {section.denominator for section in settle_metres(probe, limits.metres, limits.positions_per_beat).sections}
     finest = max(mark[2] for mark in marks)
     return marks if finest in used else [mark for mark in marks if mark[2] != finest]
 
 
-def _fitted_notes(track: Track, limits: Limits, counts: dict[str, int]) -> dict[str, npt.NDArray[np.int32]] | None:
+def _fitted_notes(track: TrackTick, limits: Limits, counts: dict[str, int]) -> dict[str, npt.NDArray[np.int32]] | None:
     """Notes inside the range, or None if all are."""
     if not len(track.notes):
         return None
@@ -130,7 +133,7 @@ def _fitted_notes(track: Track, limits: Limits, counts: dict[str, int]) -> dict[
     return {key: array[inside] for key, array in arrays.items()}
 
 
-def _surplus_tracks(score: Score, tracks_per_program: int) -> int:
+def _surplus_tracks(score: ScoreTick, tracks_per_program: int) -> int:
     """How many tracks share their Program token with the one before."""
     counts: dict[int, int] = {}
     for track in score.tracks:

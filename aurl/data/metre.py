@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from symusic import Score
+    from symusic.core import ScoreTick
 
 COMMON_TIME = (4, 4)
 QUARTER = 4
@@ -69,7 +69,7 @@ class Metres(NamedTuple):
         return (np.round((times - start) / step) * step + start).astype(np.int64)
 
 
-def settle_metres(score: Score, known: AbstractSet[tuple[int, int]], positions_per_beat: int) -> Metres:
+def settle_metres(score: ScoreTick, known: AbstractSet[tuple[int, int]], positions_per_beat: int) -> Metres:
     """The metres that the tokens of ``score`` will have.
 
     Args:

@@ -1,8 +1,8 @@
 """Which tokens there are: miditok's REMI, extended so that several tracks of one program stay apart.
 
 miditok defines vocabulary and meaning; the fast way from scores to ids and back is codec.py, and gives the same ids.
-``TrackREMI`` adds one thing to stock REMI: the k-th further track of a program is written with ``Program_{p}.{k}``. These
-tokens stand behind the whole stock vocabulary, so every id equals stock REMI's wherever no program repeats.
+``TrackREMI`` adds one thing to stock REMI: the k-th further track of a program is written with ``Program_{p}.{k}``.
+These tokens stand behind the whole stock vocabulary, so every id equals stock REMI's wherever no program repeats.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import miditok
 from miditok.classes import Event, TokSequence
 from miditok.utils import get_score_ticks_per_beat
-from symusic import Score, Track
+from symusic.core import ScoreTick, TrackTick
 
 from aurl.data.config import TokenizerConfig
 from aurl.data.vocabulary import DRUM_PROGRAM
@@ -28,7 +28,7 @@ METRES: dict[int, list[int]] = {
     8: list(range(1, 17)),
     16: list(range(1, 17)),
 }
-"""Numerators with a token, by denominator. n/1 is absent on purpose: its grid, an eighth of a whole note, is too coarse."""
+"""Numerators with a token, by denominator. n/1 is absent on purpose: its grid, an eighth note, is too coarse."""
 DRUM_PITCHES = (22, 88)
 """Lowest and highest drum pitch: General MIDI 2, and the Roland zones 22 and 26 of electronic kits."""
 TEMPO_RANGE = (40, 250)
@@ -37,7 +37,7 @@ FINE_BEATS = 4
 """Durations up to this many beats use the full grid, longer ones half of it."""
 
 
-def track_numbers(tracks: Iterable[Track], tracks_per_program: int) -> list[int]:
+def track_numbers(tracks: Iterable[TrackTick], tracks_per_program: int) -> list[int]:
     """Which track of its program each track is: 0 for the first, at most ``tracks_per_program - 1``.
 
     Args:
@@ -84,10 +84,10 @@ class TrackREMI(miditok.REMI):
 
     def _score_to_tokens(
         self,
-        score: Score,
+        score: ScoreTick,
         attribute_controls_indexes: Mapping[int, Mapping[int, Sequence[int] | bool]] | None = None,
     ) -> TokSequence:
-        """miditok's own event path, with the number of the track in the Program events of further tracks."""
+        """The event path of miditok, with the number of the track in the Program events of further tracks."""
         events: list[Event] = self._create_global_events(score)
         ticks_per_beat = get_score_ticks_per_beat(score)
         for track, number in zip(score.tracks, track_numbers(score.tracks, self.tracks_per_program), strict=True):

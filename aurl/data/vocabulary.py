@@ -195,7 +195,8 @@ class Vocabulary:
         the piece.
 
         Args:
-            low, high: lowest and highest shift in semitones, low <= high.
+            low: lowest shift in semitones.
+            high: highest shift in semitones, at least ``low``.
 
         Returns:
             uint16 (high - low + 1, V).
