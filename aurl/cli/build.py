@@ -1,0 +1,194 @@
+"""From a composed config to a finished run: data, model, callbacks, loggers, trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aurl.cli.conf import to_config
+from aurl.utils.errors import AurlError
+
+if TYPE_CHECKING:
+    import lightning as L
+    from omegaconf import DictConfig
+
+    from aurl.data.datamodule import MusicDataModule
+    from aurl.training.module import MusicModule
+
+log = logging.getLogger("aurl.cli.build")
+
+OURS_NOT_TRAINERS = {
+    "gradient_clip_val": ("optim.clip_norm", None),
+    "gradient_clip_algorithm": ("optim.clip_norm", None),
+    "accumulate_grad_batches": ("optim.accumulate", 1),
+}
+"""Trainer key -> (our key, the only value allowed): optimisation is manual, Lightning would refuse them later and less kindly."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where a run ended."""
+
+    run_dir: Path
+    best: Path | None
+    """Checkpoint with the fewest nats per note on the validation split."""
+    last: Path | None
+    metrics: dict[str, float]
+    """Last values of all logged figures."""
+
+
+def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingResult:
+    """Train as configured.
+
+    Args:
+        cfg: a composed ``train`` config; ``cfg.paths.output`` is the run's folder.
+        resume_from: checkpoint whose run is continued, optimiser, schedule, position in the data and random state included.
+
+    Raises:
+        AurlError: something in the config cannot be done, in one line.
+        ValueError: a value is out of range.
+    """
+    import lightning as L
+
+    run_dir = Path(cfg.paths.output)
+    L.seed_everything(cfg.seed, verbose=False)
+    data = build_data(cfg)
+    data.prepare_data()
+    data.setup()
+    module = build_module(cfg, data)
+    trainer = build_trainer(cfg, run_dir)
+    log.info(
+        "%s: %.2f million parameters, vocabulary of %d, %d training pieces, run folder %s",
+        cfg.data.name,
+        module.model.parameter_count / 1e6,
+        module.model.vocab_size,
+        len(data.store.split("train")),
+        run_dir,
+    )
+    trainer.fit(module, datamodule=data, ckpt_path=None if resume_from is None else str(resume_from), weights_only=True)
+    checkpoints = run_dir / "checkpoints"
+    best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
+    return TrainingResult(
+        run_dir,
+        best if best.is_file() else None,
+        last if last.is_file() else None,
+        {name: float(value) for name, value in trainer.callback_metrics.items()},
+    )
+
+
+def build_data(cfg: DictConfig) -> MusicDataModule:
+    """The corpus of the config."""
+    from aurl.data.datamodule import MusicDataModule
+
+    return MusicDataModule(
+        to_config(cfg.data),
+        to_config(cfg.tokenizer),
+        Path(cfg.paths.cache).expanduser(),
+        context=cfg.model.context,
+        seed=cfg.seed,
+        progress=bool(cfg.trainer.get("enable_progress_bar", True)),
+    )
+
+
+def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
+    """Model and training module for an opened corpus."""
+    from omegaconf import OmegaConf
+
+    from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+    from aurl.training.module import MusicModule
+
+    model = MusicTransformerVAEGAN(to_config(cfg.model), data.codec.vocabulary.size)
+    resolved = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    assert isinstance(resolved, dict)
+    return MusicModule(model, data.codec, to_config(cfg.optim), resolved)
+
+
+def build_trainer(cfg: DictConfig, run_dir: Path) -> L.Trainer:
+    """Lightning's Trainer with our three translations, callbacks and loggers.
+
+    Raises:
+        AurlError: a Trainer key that has another name here, or hardware that this machine does not have.
+    """
+    from hydra.utils import instantiate
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    from aurl.training.checkpoint_io import AtomicCheckpointIO
+
+    for key, (ours, allowed) in OURS_NOT_TRAINERS.items():
+        if cfg.trainer.get(key) not in (allowed, None):
+            raise AurlError(f"trainer.{key}={cfg.trainer[key]} is not available; use {ours} instead")
+    accelerator = resolve_accelerator(cfg.trainer.accelerator)
+    settings = {
+        "accelerator": accelerator,
+        "precision": resolve_precision(cfg.trainer.precision, accelerator),
+        "strategy": resolve_strategy(cfg.trainer.strategy, cfg.trainer.devices),
+        "default_root_dir": str(run_dir),
+    }
+    try:
+        return instantiate(
+            cfg.trainer,
+            **settings,
+            callbacks=build_callbacks(cfg),
+            logger=instantiate_all(cfg.logger) or False,
+            plugins=[AtomicCheckpointIO()],
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise AurlError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def build_callbacks(cfg: DictConfig) -> list[Any]:
+    """Configured callbacks, and the progress bar where the trainer wants one."""
+    from lightning.pytorch.callbacks import RichProgressBar
+
+    callbacks = instantiate_all(cfg.callbacks)
+    if cfg.trainer.get("enable_progress_bar", True):
+        callbacks.append(RichProgressBar(leave=False))
+    return callbacks
+
+
+def instantiate_all(group: Mapping[str, Any] | None) -> list[Any]:
+    """Objects of an open group (name -> node with ``_target_``); entries set to null are left out."""
+    from hydra.utils import instantiate
+
+    return [instantiate(node) for node in (group or {}).values() if node is not None]
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """``cuda``, ``mps`` or ``cpu`` for ``auto`` and ``gpu``.
+
+    Raises:
+        AurlError: the machine lacks it.
+    """
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if accelerator == "auto":
+        return next(name for name, here in present.items() if here)
+    if accelerator == "gpu":
+        accelerator = "cuda" if present["cuda"] or not present["mps"] else "mps"
+    if not present.get(accelerator, True):
+        raise AurlError(
+            f"trainer.accelerator={accelerator} is not on this machine; use trainer.accelerator=cpu or auto"
+        )
+    return accelerator
+
+
+def resolve_precision(precision: str | int, accelerator: str) -> str | int:
+    """Translate ``precision=auto``; everything else is Lightning's."""
+    if precision != "auto":
+        return precision
+    from aurl.training.precision import auto_precision
+
+    chosen = auto_precision(accelerator)
+    log.info("precision=auto is %s on this %s", chosen, accelerator)
+    return chosen
+
+
+def resolve_strategy(strategy: str, devices: int | str) -> str:
+    """Translate ``strategy=auto``: one device needs none, several run data-parallel."""
+    if strategy != "auto":
+        return strategy
+    return "auto" if str(devices) == "1" else "ddp"

@@ -1,0 +1,46 @@
+"""Likelihood of a split as a torchmetrics metric: sums over batches and processes, figures at the end."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from aurl.data.batching import IGNORED, PackedBatch
+
+
+class Likelihood(Metric):
+    """Nats per note, nats per beat and token perplexity.
+
+    The negative log-likelihood of all tokens (bar lines, times and ends included) is divided by what a musician counts, so that
+    tokenisations can be compared; perplexity per token cannot, and is there as a log line.
+    """
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("nats", "tokens", "notes", "beats"):
+            self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.nats: Tensor
+        self.tokens: Tensor
+        self.notes: Tensor
+        self.beats: Tensor
+
+    def update(self, token_nats: Tensor, batch: PackedBatch) -> None:
+        """Add a batch; ``token_nats`` ``(N,)`` is zero where a target is ignored."""
+        self.nats += token_nats.sum(dtype=torch.float64)
+        self.tokens += (batch.targets != IGNORED).sum()
+        self.notes += batch.notes
+        self.beats += batch.beats
+
+    def compute(self) -> dict[str, float]:
+        """``nats_per_note``, ``nats_per_beat``, ``token_perplexity``."""
+        nats = self.nats.item()
+        return {
+            "nats_per_note": nats / max(self.notes.item(), 1.0),
+            "nats_per_beat": nats / max(self.beats.item(), 1.0),
+            "token_perplexity": math.exp(nats / max(self.tokens.item(), 1.0)),
+        }

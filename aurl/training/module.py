@@ -1,0 +1,233 @@
+"""The one LightningModule: what happens to a batch. Optimisation is manual, because later modes alternate two optimisers."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from aurl.data.batching import IGNORED, PackedBatch
+from aurl.data.codec import Codec
+from aurl.models.checkpoint import MODEL_PREFIX, describe
+from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+from aurl.models.positions import MusicalTime
+from aurl.training.config import OptimConfig
+from aurl.training.metrics import Likelihood
+from aurl.training.schedules import warmup_cosine
+from aurl.utils.errors import AurlError
+
+log = logging.getLogger("aurl.training.module")
+
+NON_FINITE_LIMIT = 20
+"""Batches in a row without a finite loss after which training stops."""
+EMA_WARMUP = 10.0
+"""The average forgets faster in its first steps: decay is at most (1 + step) / (EMA_WARMUP + step)."""
+
+
+class MusicModule(L.LightningModule):
+    """Trains a model on packed batches.
+
+    Args:
+        model: the model.
+        codec: tokenizer of the corpus, kept in every checkpoint.
+        optim: optimiser, schedule, clipping, averaging.
+        config: the resolved config of the run (JSON types), kept in every checkpoint.
+    """
+
+    def __init__(
+        self, model: MusicTransformerVAEGAN, codec: Codec, optim: OptimConfig, config: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.codec, self.optim_config, self.run_config = model, codec, optim, config or {}
+        self.validation, self.testing = Likelihood(), Likelihood()
+        # In a list, so that the average does not show up as parameters of this module.
+        self._averaged = [copy.deepcopy(model).eval().requires_grad_(False)] if optim.ema_decay else []
+        self.batches_seen = 0
+        self.files_processed = 0
+        self.files_augmented = 0
+        self.skipped_batches = 0
+        self._skipped_in_a_row = 0
+        self.last_loss = float("nan")
+        self._restored_rng: Tensor | None = None
+
+    # -- forward ------------------------------------------------------------------------------------------------------
+
+    def token_nats(self, model: MusicTransformerVAEGAN, batch: PackedBatch) -> Tensor:
+        """Negative log-likelihood of each target in nats ``(N,)``, zero where ignored."""
+        logits = model(batch.ids, MusicalTime(batch.index, batch.beat, batch.bar), batch.lengths).logits
+        return F.cross_entropy(logits.float(), batch.targets, ignore_index=IGNORED, reduction="none")
+
+    def _training_loss(self, batch: PackedBatch) -> tuple[Tensor, float]:
+        """Loss to minimise and the reconstruction part in nats per token."""
+        time = MusicalTime(batch.index, batch.beat, batch.bar)
+        logits = self.model(batch.ids, time, batch.lengths).logits.float()
+        smoothing = self.optim_config.label_smoothing
+        loss = F.cross_entropy(logits, batch.targets, ignore_index=IGNORED, label_smoothing=smoothing)
+        if not smoothing:
+            return loss, loss.item()
+        with torch.no_grad():
+            return loss, F.cross_entropy(logits, batch.targets, ignore_index=IGNORED).item()
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        """Forward, backward and, after ``optim.accumulate`` batches, a step of the optimiser."""
+        loss, reconstruction = self._training_loss(batch)
+        self.batches_seen += 1
+        self.files_processed += len(batch.lengths)
+        self.files_augmented += batch.augmented
+        if not self._is_usable(loss):
+            return
+        self.last_loss = reconstruction
+        self.manual_backward(loss / self.optim_config.accumulate)
+        if self.batches_seen % self.optim_config.accumulate == 0:
+            self._step()
+        self.log_dict({"train/loss/recon": reconstruction, "train/lr": self._scheduler().get_last_lr()[0]})
+
+    def _is_usable(self, loss: Tensor) -> bool:
+        if torch.isfinite(loss):
+            self._skipped_in_a_row = 0
+            return True
+        self.skipped_batches += 1
+        self._skipped_in_a_row += 1
+        log.warning("batch %d has a loss of %s and was skipped", self.batches_seen, loss.item())
+        if self._skipped_in_a_row >= NON_FINITE_LIMIT:
+            raise AurlError(
+                f"the loss was not finite in {NON_FINITE_LIMIT} batches in a row; lower optim.lr={self.optim_config.lr}"
+            )
+        return False
+
+    def _step(self) -> None:
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, L.pytorch.core.optimizer.LightningOptimizer)
+        if self.optim_config.clip_norm:
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optim_config.clip_norm)
+            self.log("train/gradient_norm", norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        self._scheduler().step()
+        self._average()
+
+    def _scheduler(self) -> LambdaLR:
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        return scheduler
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Exponential moving average of the weights (Polyak and Juditsky 1992)."""
+        if not self._averaged:
+            return
+        step = self.trainer.global_step
+        decay = min(self.optim_config.ema_decay, (1 + step) / (EMA_WARMUP + step))
+        averages = list(self._averaged[0].parameters())
+        torch._foreach_lerp_(averages, [parameter.detach() for parameter in self.model.parameters()], 1 - decay)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW on matrices with decay, on the rest without; warm-up and cosine over the whole run."""
+        config = self.optim_config
+        decayed = [parameter for parameter in self.model.parameters() if parameter.ndim >= 2]
+        plain = [parameter for parameter in self.model.parameters() if parameter.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        optimizer = AdamW(groups, lr=config.lr, betas=(config.betas[0], config.betas[1]), fused=True)
+        total = self.total_steps()
+
+        def share(step: int) -> float:
+            return warmup_cosine(step, config.warmup_steps, total, config.min_lr_share)
+
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, share)}
+
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run, from trainer.max_steps or trainer.max_epochs, whichever comes first."""
+        trainer = self.trainer
+        steps = float("inf")
+        if trainer.estimated_stepping_batches and trainer.max_epochs not in (None, -1):  # the first term loads the data
+            steps = trainer.max_epochs * trainer.num_training_batches // self.optim_config.accumulate
+        if trainer.max_steps > 0:
+            steps = min(steps, trainer.max_steps)
+        if steps == float("inf"):
+            raise AurlError("training has no end; set trainer.max_epochs or trainer.max_steps")
+        return max(1, int(steps))
+
+    def on_fit_start(self) -> None:
+        """Put the average beside the model."""
+        if self._averaged:
+            self._averaged[0].to(self.device)
+
+    def on_train_start(self) -> None:
+        """Continue the random numbers of dropout where the checkpoint left them."""
+        if self._restored_rng is not None:
+            torch.set_rng_state(self._restored_rng)
+            self._restored_rng = None
+
+    # -- evaluation ---------------------------------------------------------------------------------------------------
+
+    def sampling_model(self) -> MusicTransformerVAEGAN:
+        """The model to validate, sample and publish: the averaged weights where there are any."""
+        return self._averaged[0] if self._averaged else self.model
+
+    def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        """Likelihood of held-out music."""
+        self.validation.update(self.token_nats(self.sampling_model(), batch), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log nats per note, nats per beat and token perplexity."""
+        self._report("val", self.validation)
+
+    def test_step(self, batch: PackedBatch, batch_idx: int) -> None:
+        """Likelihood of the test split."""
+        self.testing.update(self.token_nats(self.sampling_model(), batch), batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the same figures for the test split."""
+        self._report("test", self.testing)
+
+    def _report(self, stage: str, metric: Likelihood) -> None:
+        figures = metric.compute()
+        metric.reset()
+        self.log_dict({f"{stage}/likelihood/{name}": value for name, value in figures.items()}, rank_zero_only=False)
+        if not self.trainer.sanity_checking:
+            shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
+            log.info("%s after %d batches: %s", stage, self.batches_seen, shown)
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def progress(self) -> dict[str, Any]:
+        """What has been done so far, JSON types."""
+        return {
+            "epoch": self.trainer.current_epoch,
+            "steps": self.trainer.global_step,
+            "batches": self.batches_seen,
+            "files": self.files_processed,
+            "augmented": self.files_augmented,
+            "skipped": self.skipped_batches,
+            "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add tokenizer, config, progress, averaged weights and random state: a checkpoint needs nothing beside it."""
+        checkpoint["aurl"] = describe(self.model, self.codec.to_dict(), self.run_config, self.progress())
+        checkpoint["rng"] = torch.get_rng_state()
+        if self._averaged:
+            state = self._averaged[0].state_dict()
+            checkpoint["averaged"] = {MODEL_PREFIX + name: tensor for name, tensor in state.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what :meth:`on_save_checkpoint` added."""
+        progress = checkpoint["aurl"]["progress"]
+        self.batches_seen, self.skipped_batches = progress["batches"], progress["skipped"]
+        self.files_processed, self.files_augmented = progress["files"], progress["augmented"]
+        self._restored_rng = checkpoint["rng"]
+        if self._averaged:
+            saved = checkpoint.get("averaged") or checkpoint["state_dict"]
+            self._averaged[0].load_state_dict(
+                {name.removeprefix(MODEL_PREFIX): tensor for name, tensor in saved.items()}
+            )
