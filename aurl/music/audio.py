@@ -144,7 +144,7 @@ def track_pans(tracks: list[Any]) -> list[float]:
 
 
 def envelope_of(region: Region, key: int, seconds: float, rate: int) -> Audio:
-    """Amplitude of a note over time: attack (linear), hold, decay to sustain and, after ``seconds``, release (in dB)."""
+    """Amplitude of a note over time: attack (linear), hold, decay to sustain, then release (in dB)."""
     release = min(max(region.release, SHORTEST_FADE_SECONDS), LONGEST_RELEASE_SECONDS)
     time = np.arange(math.ceil((seconds + release) * rate), dtype=np.float32) / np.float32(rate)
     hold = region.hold * 2.0 ** (region.key_to_hold * (MIDDLE_KEY - key) / 1200.0)

@@ -4,9 +4,9 @@ Here: the file format and :meth:`SoundFont.tone` (one sample at one pitch). audi
 The idea: a SoundFont is two layers of zones (preset over instrument) of numbered generators; both layers are flattened
 into plain :class:`Region` objects once, and rendering needs nothing else.
 
-Source: SoundFont Technical Specification 2.04, sections 7 (file), 8.1 (generators), 9.4 (how zones combine). Modulators
-and the two low-frequency oscillators are left out. symusic's own synthesizer is not used: it ignores the samples' own rate
-(most instruments sound at a wrong pitch), velocities and releases.
+Source: SoundFont Technical Specification 2.04, sections 7 (file), 8.1 (generators), 9.4 (how zones combine).
+Modulators and the two low-frequency oscillators are left out. symusic's own synthesizer is not used: it ignores the
+samples' own rate (most instruments sound at a wrong pitch, its issue 55), velocities and releases.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ DEFAULT_ROOT_KEY = 60
 
 # Generator numbers (section 8.1.2) with their defaults.
 DEFAULTS: dict[int, int] = {
-    0: 0, 1: 0, 2: 0, 3: 0, 4: 0, 12: 0, 45: 0, 50: 0,  # sample addresses: start, end, loop start, loop end (fine, coarse)
+    0: 0, 1: 0, 2: 0, 3: 0, 4: 0, 12: 0, 45: 0, 50: 0,  # addresses: start, end, loop start, loop end; coarse
     8: HIGHEST_CUTOFF_CENTS, 17: 0,  # filter cutoff, pan
-    34: -12000, 35: -12000, 36: -12000, 37: 0, 38: -12000, 39: 0, 40: 0,  # attack, hold, decay, sustain, release, key scaling
-    48: 0, 51: 0, 52: 0, 54: 0, 56: 100, 58: -1,  # attenuation, coarse and fine tune, sample mode, scale tuning, root key
+    34: -12000, 35: -12000, 36: -12000, 37: 0, 38: -12000, 39: 0, 40: 0,  # attack hold decay sustain release, key scaling
+    48: 0, 51: 0, 52: 0, 54: 0, 56: 100, 58: -1,  # attenuation, tuning, sample mode, scale tuning, root
 }  # fmt: skip
 INSTRUMENT, KEY_RANGE, VELOCITY_RANGE, SAMPLE = 41, 43, 44, 53
 NOT_ADDITIVE = {0, 1, 2, 3, 4, 12, 45, 50, 54, 58, KEY_RANGE, VELOCITY_RANGE, SAMPLE, INSTRUMENT}
@@ -53,10 +53,10 @@ HEADER = {
     "pgen": np.dtype([("kind", "<u2"), ("amount", "<i2")]),
     "igen": np.dtype([("kind", "<u2"), ("amount", "<i2")]),
     "shdr": np.dtype(
-        [("name", "S20"), ("start", "<u4"), ("end", "<u4"), ("loop_start", "<u4"), ("loop_end", "<u4"), ("rate", "<u4")]
-        + [("pitch", "u1"), ("correction", "i1"), ("link", "<u2"), ("type", "<u2")]
+        [("name", "S20"), ("start", "<u4"), ("end", "<u4"), ("loop_start", "<u4"), ("loop_end", "<u4")]
+        + [("rate", "<u4"), ("pitch", "u1"), ("correction", "i1"), ("link", "<u2"), ("type", "<u2")]
     ),
-}  # fmt: skip
+}
 
 Generators = dict[int, int]
 
@@ -145,7 +145,7 @@ class SoundFont:
 
 
 def hermite(samples: NDArray[np.float32], position: NDArray[Any], loop: tuple[int, int] | None) -> NDArray[np.float32]:
-    """Samples between samples by four-point Catmull-Rom interpolation; neighbours beyond a loop's end wrap to its start."""
+    """Samples between samples by Catmull-Rom interpolation; neighbours beyond a loop's end wrap to its start."""
     index = position.astype(np.int64)
     t = (position - index).astype(np.float32)
     neighbours = []
@@ -181,7 +181,7 @@ def read_chunks(data: bytes) -> dict[str, bytes]:
 def zones(
     headers: NDArray[Any], bags: NDArray[Any], generators: NDArray[Any], index: int, needs: int
 ) -> list[Generators]:
-    """Generators of each zone of a preset or instrument, over those of its global zone (the first that lacks ``needs``)."""
+    """Generators of each zone, over those of its preset's or instrument's global zone (which lacks ``needs``)."""
     common: Generators = {}
     found: list[Generators] = []
     for bag in range(int(headers[index]["bag"]), int(headers[index + 1]["bag"])):

@@ -1,4 +1,4 @@
-"""One log for all modules: lines on the console and in a rotating, gzip-compressed file, and the structured training line.
+"""One log for all modules: lines on the console and in a rotating, compressed file, and the structured training line.
 
 Modules call :func:`get_logger`; only commands call :func:`setup_logging`. Every line has one form::
 
@@ -42,6 +42,7 @@ class LineFormatter(logging.Formatter):
         )
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record as one line (called by logging)."""
         record.msecs = min(record.msecs, 999.0)  # 999.6 would round to four digits
         record.place = record.name.removeprefix(f"{PACKAGE}.")
         return super().format(record)

@@ -42,7 +42,8 @@ def strongest_frequency(audio: np.ndarray) -> float:
 
 def test_the_sound_is_stereo_normalised_and_not_silent():
     audio = render(score_of((0, 1, 60, 100), (1, 1, 64, 80)))
-    assert audio.dtype == np.float32 and audio.shape[0] == 2
+    assert audio.dtype == np.float32
+    assert audio.shape[0] == 2
     assert np.abs(audio).max() == pytest.approx(PEAK, abs=1e-3)
     assert loudness(audio) > 0.02
     assert np.isfinite(audio).all()

@@ -61,7 +61,8 @@ def test_setting_up_twice_does_not_double_the_lines(tmp_path, capsys):
     path = setup_logging(tmp_path / "second")
     get_logger("cli.train").warning("once")
     assert capsys.readouterr().err.count("once") == 1
-    assert path is not None and path.read_text().count("once") == 1
+    assert path is not None
+    assert path.read_text().count("once") == 1
     assert (tmp_path / "first" / "aurl.log").read_text() == ""
 
 
@@ -83,7 +84,8 @@ def test_rotated_parts_are_gzip_files_and_no_line_is_lost(tmp_path):
         logger.info("line %d of the log", number)
     handler.close()
     parts = sorted(tmp_path.glob("aurl.log.*"))
-    assert parts and all(part.suffix == ".gz" for part in parts)
+    assert parts
+    assert all(part.suffix == ".gz" for part in parts)
     text = (tmp_path / "aurl.log").read_text() + "".join(gzip.decompress(part.read_bytes()).decode() for part in parts)
     assert sorted(int(n) for n in re.findall(r"line (\d+) of", text)) == list(range(200))
 
@@ -156,7 +158,8 @@ def test_warnings_of_libraries_reach_the_file_but_their_chatter_not_the_console(
     warnings.warn("beware of the dog", stacklevel=1)
     shown = capsys.readouterr().err
     assert path is not None
-    assert "beware of the dog" in path.read_text() and "GPU available" in path.read_text()
+    assert "beware of the dog" in path.read_text()
+    assert "GPU available" in path.read_text()
     assert "GPU available" not in shown
 
 
@@ -186,7 +189,8 @@ def test_the_training_line_shows_several_losses_and_what_is_not_known():
         epoch=1, epochs=-1, batch=1, batches=None, files=0, augmented=0, losses={"recon": 1, "kl": float("nan")}
     )
     assert line.startswith("Epoch: 1/?, Batch: 1/? | ")
-    assert "{recon: 1.00, kl: nan}" in line and line.endswith("Samples saved: none yet")
+    assert "{recon: 1.00, kl: nan}" in line
+    assert line.endswith("Samples saved: none yet")
 
 
 def test_importing_the_log_and_writing_a_training_line_does_not_import_torch():
