@@ -35,8 +35,8 @@ More:
   --config-dir FOLDER         add your own config files (FOLDER/experiment/mine.yaml, then experiment=mine)
   debug=true                  show where an error came from
 
-Paths and texts need no quotes beyond the shell's own: "data.path=~/My Songs (1)". A relative path starts at the folder the
-command is started in. A name in quotes of its own and ${...} are read as Hydra reads them.
+Paths and texts need no quotes beyond the shell's own: "data.path=~/My Songs (1)". A relative path starts at the folder
+the command is started in. A name in quotes of its own and ${...} are read as Hydra reads them.
 """
 
 Task = Callable[["DictConfig"], None]

@@ -1,7 +1,8 @@
 """Which file ``ckpt=...`` means, and the settings of a run that is continued.
 
-A run is a folder below ``runs/`` with ``config.yaml``, ``overrides.yaml`` (what was typed) and ``checkpoints/``. ``last`` and
-``best`` speak of the newest run; a run may also be named by its folder, by the folder's name or by the end of that name.
+A run is a folder below ``runs/`` with ``config.yaml``, ``overrides.yaml`` (what was typed)
+and ``checkpoints/``. ``last`` and ``best`` speak of the newest run; a run may also be named
+by its folder, by the folder's name or by the end of that name.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def from_folder(folder: Path, prefer: str) -> Path:
     if not any((folder / CHECKPOINTS).glob(f"*{SUFFIX}")):
         inside = find_runs(folder)
         if not inside:
-            raise AurlError(f"ckpt={folder}: no checkpoint in this folder; give a run's folder, a .ckpt file, last or best")
+            raise AurlError(
+                f"ckpt={folder}: no checkpoint in this folder; give a run's folder, a .ckpt file, last or best"
+            )
         folder = inside[0]
     return pick(folder, prefer)
 

@@ -1,8 +1,8 @@
 """Where conf/ lies, what its closed groups may hold, and composing without a command line.
 
 The schemas are the frozen dataclasses of the rooms; a wrong key or type fails while the config is composed, a wrong
-range when :func:`to_config` builds the dataclass. Open groups (trainer, callbacks, logger) are plain ``_target_`` nodes.
-Hydra is imported inside functions: ``--help`` does without it.
+range when :func:`to_config` builds the dataclass. Open groups (trainer, callbacks, logger) are plain ``_target_``
+nodes. Hydra is imported inside functions: ``--help`` does without it.
 """
 
 from __future__ import annotations
@@ -253,7 +253,8 @@ def to_config(node: Any) -> Any:
 
 
 def from_values(schema: type, values: Mapping[str, Any]) -> Any:
-    """A schema's checked dataclass from plain values, such as the config kept in a checkpoint; unknown keys are ignored.
+    """A schema's checked dataclass from plain values, such as the config kept in a
+    checkpoint; unknown keys are ignored.
 
     Raises:
         ValueError: a value is out of range.

@@ -1,7 +1,7 @@
 """Any exception -> one line a user can act on: what was wrong, what is allowed, what to type instead.
 
-Hydra and OmegaConf spread one mistake over several lines and suggest ``+key=value``, which closed settings refuse; here the
-key, the value and the nearest existing name are put into one sentence.
+Hydra and OmegaConf spread one mistake over several lines and suggest ``+key=value``, which closed settings refuse; here
+the key, the value and the nearest existing name are put into one sentence.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from aurl.utils.errors import AurlError
 LONGEST_REASON = 300
 """Characters kept of a message that was not written for users."""
 COMPLETE_LIST = "the main keys are listed by `aurl-{command} --help`, all of them by `aurl-{command} --cfg job`"
-KINDS = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false", "Bool": "true or false", "String": "text"}
+KINDS = {
+    "Integer": "an integer",
+    "Float": "a number",
+    "Boolean": "true or false",
+    "Bool": "true or false",
+    "String": "text",
+}
 OUT_OF_MEMORY_HINT = "; a smaller data.batch_tokens, batch_size or model.context needs less memory"
 
 

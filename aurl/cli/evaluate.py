@@ -34,12 +34,12 @@ Main keys (default):
   ckpt (last)        last, best, a run's folder or a file
   data (none)        music to measure; without it, the corpus that the checkpoint was trained on
   split (test)       train, valid, test or all; for data=folder all is the default
-  json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces, token_perplexity, skipped
-  device (auto)      auto, cpu, cuda or mps
+  json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces,
+  token_perplexity, skipped device (auto)      auto, cpu, cuda or mps
 
-nats_per_note is the negative log-likelihood of all tokens (end of piece included) divided by the number of notes; lower is
-better. Pieces longer than the model's context are read in overlapping windows, so that each token sees at least half a
-context of its past, as far as there is one.
+nats_per_note is the negative log-likelihood of all tokens (end of piece included) divided by the number of notes;
+lower is better. Pieces longer than the model's context are read in overlapping windows, so that each token sees
+at least half a context of its past, as far as there is one.
 """
 
 
@@ -115,7 +115,9 @@ def corpus_of(bundle: Bundle, asked: DictConfig | None) -> tuple[DataConfig, Tok
 
     config = bundle.config
     if "tokenizer" not in config or ("data" not in config and asked is None):
-        raise AurlError(f"ckpt={bundle.path} does not hold the settings of its run; choose a checkpoint made by aurl-train")
+        raise AurlError(
+            f"ckpt={bundle.path} does not hold the settings of its run; choose a checkpoint made by aurl-train"
+        )
     data = to_config(asked) if asked is not None else from_values(DataConfig, config["data"])
     return data, from_values(TokenizerConfig, config["tokenizer"])
 

@@ -1,8 +1,9 @@
 """What the user typed, made safe for Hydra's grammar: paths and texts need no quotes beyond the shell's own.
 
-Hydra's grammar gives meaning to ``~``, spaces, brackets, quotes, ``=``, commas and non-ASCII letters. Keys whose schema says
-text are therefore quoted before Hydra parses them; keys whose schema says list may be written without brackets; whatever
-else Hydra cannot parse is taken as text. Left alone: values in quotes of their own, ``null`` for optional keys, ``${...}``.
+Hydra's grammar gives meaning to ``~``, spaces, brackets, quotes, ``=``, commas and non-ASCII letters.
+Keys whose schema says text are therefore quoted before Hydra parses them; keys whose schema says list may
+be written without brackets; whatever else Hydra cannot parse is taken as text. Left alone: values in
+quotes of their own, ``null`` for optional keys, ``${...}``.
 """
 
 from __future__ import annotations

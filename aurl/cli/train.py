@@ -105,7 +105,9 @@ def summary(cfg: DictConfig, result: TrainingResult, samples: list[Path]) -> str
     pages = [path for path in samples if path.suffix == ".html"]
     if samples:
         lines.append(f"Listen:  {shown(pages[0] if pages else samples[0].parent)}")
-    runs = "" if shown(Path(cfg.paths.runs)) == "runs" else f" {shlex.quote(f'paths.runs={shown(Path(cfg.paths.runs))}')}"
+    runs = (
+        "" if shown(Path(cfg.paths.runs)) == "runs" else f" {shlex.quote(f'paths.runs={shown(Path(cfg.paths.runs))}')}"
+    )
     lines += [
         "Next:",
         f"  aurl-generate ckpt=last{runs} top_p=0.9       new pieces, written to generated/",

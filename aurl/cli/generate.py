@@ -1,0 +1,146 @@
+"""``aurl-generate``: a checkpoint and perhaps a prompt -> new pieces as MIDI, audio, picture and a page to listen to."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aurl.cli import app
+from aurl.cli.conf import GenerateCommand
+from aurl.generation.config import SamplerConfig
+from aurl.utils.errors import AurlError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from aurl.generation.generator import Generator, Sample
+
+GROUPS = ("sampler",)
+OUTPUT_FOLDER = "generated"
+HELP = """
+aurl-generate: let a trained model write music.
+
+Usage: aurl-generate [key=value ...]
+
+Examples:
+  aurl-generate                                                 four pieces of 16 bars from the newest run
+  aurl-generate ckpt=last top_p=0.9
+  aurl-generate ckpt=last prompt=my.mid bars=16 num_samples=8 temperature=0.9 seed=7
+  aurl-generate ckpt=best sampler=min_p formats=mid,png output=~/new
+
+Main keys (default):
+  ckpt (last)               last, best, a run's folder or name, or a file
+  num_samples (4)           how many pieces
+  bars (16)                 length in bars, the prompt included; null lets the model end the piece
+  seed (0)                  piece number i is drawn with seed + i, whatever the batch size
+  prompt (none)             score to continue: MIDI, MusicXML, MEI, Humdrum or ABC
+  prompt_bars (none)        keep only so many bars of the prompt
+  temperature (1.0)         below 1 is safer, above 1 bolder
+  top_p (0.95)              keep the most likely tokens that together reach this probability
+  top_k (0)                 keep only the k most likely tokens; 0 keeps all
+  min_p (0)                 drop tokens less likely than this share of the most likely one
+  repetition_penalty (1.0)  above 1, pitches just heard become less likely
+  greedy (false)            always the most likely token
+  tempo (none)              quarter notes a minute of the output
+  programs (none)           General MIDI programs of the tracks, for instance programs=48,48,48,48
+  batch_size (64)           pieces generated at the same time; less needs less memory
+  formats (mid,wav,png,html)
+  output (none)             folder; otherwise generated/<run>_<number>
+  overwrite (false)         write over existing files
+  device (auto)             auto, cpu, cuda or mps
+"""
+
+
+def main() -> None:
+    """Entry point of ``aurl-generate``."""
+    app.main("generate", generate, HELP, GROUPS)
+
+
+def generate(cfg: DictConfig) -> None:
+    """Generate as configured and print what was written."""
+    from aurl.cli.checkpoints import resolve
+    from aurl.cli.conf import to_config
+    from aurl.utils.logging import setup_logging
+
+    setup_logging(None)
+    checkpoint = resolve(cfg.ckpt, Path(cfg.paths.runs))
+    files = generate_files(to_config(cfg), checkpoint)
+    print(summary(files, cfg))
+
+
+def generate_files(config: GenerateCommand, checkpoint: Path) -> list[Path]:
+    """Draw the pieces and write their files.
+
+    Args:
+        config: what is asked for.
+        checkpoint: file of the model.
+
+    Returns:
+        The files written.
+
+    Raises:
+        AurlError: the checkpoint, the prompt or the folder cannot be used.
+    """
+    from aurl.cli.checkpoints import numbered_folder, run_label
+    from aurl.generation.export import write_samples
+    from aurl.generation.generator import Generator
+
+    label = run_label(checkpoint)
+    folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
+    refuse_existing(folder, config.overwrite)
+    generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
+    samples = draw(generator, config)
+    return write_samples(samples, folder, tuple(config.formats), overwrite=config.overwrite, title=label)
+
+
+def refuse_existing(folder: Path, overwrite: bool) -> None:
+    """Say before the work, not after it, that files would be written over.
+
+    Raises:
+        AurlError: the folder holds something and ``overwrite`` is off, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise AurlError(f"output={folder} is a file; give a folder")
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise AurlError(f"output={folder} is not empty; choose another folder or add overwrite=true")
+
+
+def draw(generator: Generator, config: GenerateCommand) -> Sequence[Sample]:
+    """The pieces, with a progress bar in notes a second."""
+    from aurl.generation.generator import GenerationRequest
+
+    sampler = SamplerConfig(**{item.name: getattr(config, item.name) for item in fields(SamplerConfig)})
+    request = GenerationRequest(
+        sampler=sampler,
+        num_samples=config.num_samples,
+        batch_size=config.batch_size,
+        bars=config.bars,
+        max_tokens=config.max_tokens,
+        seed=config.seed,
+        prompt=None,
+        prompt_bars=config.prompt_bars,
+        tempo=config.tempo,
+        programs=config.programs,
+    )
+    return generator.generate(request)
+
+
+def pick_device(device: str) -> str:
+    """Translate ``auto``; check the rest.
+
+    Raises:
+        AurlError: this machine has no such device.
+    """
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, here in present.items() if here)
+    if not present.get(device.split(":")[0], False):
+        here = ", ".join(name for name, is_here in present.items() if is_here)
+        raise AurlError(f"device={device} is not on this machine; allowed: auto, {here}")
+    return device

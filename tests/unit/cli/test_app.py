@@ -1,0 +1,151 @@
+"""Every mistake is one line that names the key, the value and the way out; exit codes tell scripts what happened."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from aurl.cli import app, conf
+
+SLOWEST_HELP_SECONDS = 1.5
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands write below the folder they are started in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["aurl"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    return tmp_path
+
+
+def run(command: str, *arguments: str, task: Any = None) -> tuple[int, list[DictConfig]]:
+    seen: list[DictConfig] = []
+    return app.execute(command, task or seen.append, arguments), seen
+
+
+WRONG = [
+    ("train", "model.layer=2", "model.layer is not a setting of aurl-train; did you mean model.layers?"),
+    ("train", "+model.layer=2", "did you mean model.layers?"),
+    ("train", "++fo=1", "fo is not a setting"),
+    ("train", "trainer.max_epoch=2", "did you mean trainer.max_epochs?"),
+    ("train", "modle=transformer", "did you mean model?"),
+    ("train", "model=transfomer", "did you mean transformer?; allowed: transformer"),
+    ("train", "model/size=huge", "allowed: base, large, small, tiny"),
+    ("train", "model.layers=abc", "model.layers=abc: must be an integer"),
+    ("train", "model.hidden_dim=1.5", "must be an integer"),
+    ("train", "model.tie_embeddings=perhaps", "must be true or false"),
+    ("train", "model.mode=gan", "model.mode=gan is unknown; allowed: transformer"),
+    ("train", "model.hidden_dim=3", "model.hidden_dim=3 is too small; allowed: 8 or more"),
+    ("train", "optim.lr=7", "optim.lr=7.0 is out of range; allowed: 0 to 1"),
+    ("train", "seed=1,2", "several values need -m"),
+    ("train", "seed=-1", "seed=-1 is out of range; allowed: 0 or more"),
+    ("train", "trainer=null", "give one of the group's names"),
+    ("train", "ckpt=last", "train first (aurl-train)"),
+    ("generate", "temperature=-1", "temperature=-1.0 is out of range"),
+    ("generate", "num_samples=0", "num_samples=0 is out of range; allowed: 1 or more"),
+    ("evaluate", "split=all of it", "allowed: train, valid, test, all"),
+    ("evaluate", "data.path=x", "data.path needs a choice of data first, for instance data=folder"),
+]
+
+
+@pytest.mark.parametrize(("command", "argument", "expected"), WRONG, ids=[argument for _, argument, _ in WRONG])
+def test_a_mistake_is_one_line_and_no_work_is_done(
+    command: str, argument: str, expected: str, capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    code, seen = run(command, argument)
+    error = capsys.readouterr().err
+    assert (code, seen) == (app.FAILED, [])
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert expected in error
+    assert not list(here.glob("runs/train/*"))
+
+
+@pytest.mark.parametrize(("argument", "expected"), [("song.mid", "not key=value"), ("--ckpt=last", "ckpt=last")])
+def test_a_command_line_that_cannot_be_read_exits_with_2(
+    argument: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("generate", argument)[0] == app.MISREAD
+    assert expected in capsys.readouterr().err
+
+
+def test_the_traceback_is_shown_only_with_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    def fault(cfg: DictConfig) -> None:
+        raise KeyError("inner")
+
+    assert run("evaluate", task=fault)[0] == app.FAILED
+    assert capsys.readouterr().err == "error: KeyError: 'inner' (debug=true shows where)\n"
+    assert run("evaluate", "debug=true", task=fault)[0] == app.FAILED
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_full_disk_and_a_forbidden_folder_say_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    for number, expected in ((28, "free space"), (13, "choose a folder that you may write to")):
+
+        def fail(cfg: DictConfig, number: int = number) -> None:
+            raise OSError(number, "reason", "place")
+
+        run("evaluate", task=fail)
+        assert expected in capsys.readouterr().err
+
+
+def test_an_interruption_exits_with_130() -> None:
+    def interrupt(cfg: DictConfig) -> None:
+        raise KeyboardInterrupt
+
+    assert run("evaluate", task=interrupt)[0] == app.INTERRUPTED
+
+
+def test_paths_arrive_absolute_with_home_resolved(here: Path) -> None:
+    code, (cfg,) = run("evaluate", "data=folder", "data.path=~/My Songs (1), č", "json=out put.json")
+    assert code == 0
+    assert cfg.data.path == str(Path.home() / "My Songs (1), č")
+    assert cfg.json == str(here / "out put.json")
+
+
+def test_a_sweep_gives_each_job_its_folder_and_goes_on_after_a_failure(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = []
+
+    def work(cfg: DictConfig) -> None:
+        folders.append(cfg.paths.output)
+        (Path(cfg.paths.output) / "ran").touch()
+
+    code, _ = run("train", "-m", "model.hidden_dim=128,3,256", "optim.lr=1e-3,3e-4", task=work)
+    assert code == app.FAILED
+    assert capsys.readouterr().err.count("error: model.hidden_dim=3 is too small") == 2
+    assert [Path(folder).name for folder in folders] == ["0", "1", "4", "5"]
+    assert len({Path(folder).parent for folder in folders}) == 1
+
+
+def test_a_run_has_a_folder_of_its_own_with_its_name(here: Path) -> None:
+    _, (cfg,) = run("train", "run_name=Größe: 1/2", task=None)
+    folder = Path(cfg.paths.output)
+    assert folder.parent == here / "runs" / "train"
+    assert folder.name.endswith("_Größe-1-2")
+    OmegaConf.to_yaml(cfg, resolve=False)
+
+
+@pytest.mark.parametrize("command", sorted(conf.COMMANDS))
+def test_help_is_fast_and_names_keys_that_exist(command: str) -> None:
+    module = __import__(f"aurl.cli.{command}", fromlist=["HELP"])
+    known = set(conf.known_keys(conf.COMMANDS[command])) | {"trainer.max_epochs"}
+    main_keys = module.HELP.split("Main keys")[1].splitlines()[1:]
+    for line in main_keys:
+        if line.startswith("  ") and line[2:3].isalpha():
+            for part in line.strip().split("  ")[0].split(","):
+                assert part.split()[0] in known, part
+    start = time.perf_counter()
+    code = f"import sys; sys.argv=['aurl-{command}', '--help']; from aurl.cli.{command} import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 4 * SLOWEST_HELP_SECONDS  # generous: the machine is busy with other tests
+    assert "Examples:" in result.stdout
+    assert "debug=true" in result.stdout
