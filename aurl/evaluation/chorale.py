@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +30,8 @@ REST_QUARTERS = 1.5
 """A chord held this long without any voice moving is taken as a point of rest (the end of a phrase)."""
 SIMILAR_SHARE = 0.8
 """Two bars are similar when this share of their sixteenths times voices has the same pitch."""
+INSIDE_SHARE = 0.75
+"""Share of pieces that must lie inside a 90 % band before a set of pieces is said to."""
 GRID_UNITS = UNITS_PER_QUARTER // 4
 PERCENT = 100.0
 
@@ -263,6 +266,49 @@ def band(table: Sequence[Mapping[str, float]], low: float = 5, high: float = 95)
             else (math.nan, math.nan)
         )
     return limits
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One statistic of two sets of pieces."""
+
+    name: str
+    low: float
+    """Percentile 5 of the held-out pieces."""
+    middle: float
+    """Their median."""
+    high: float
+    """Percentile 95."""
+    median: float
+    """Median of the other pieces."""
+    mean: float
+    """Their mean."""
+    share: float
+    """Share of them inside the band; held-out pieces themselves have about 0.9."""
+
+    @property
+    def verdict(self) -> str:
+        """inside: median in the band and most pieces too; wide: only the median; outside: not even that."""
+        if not self.low <= self.median <= self.high:
+            return "outside"
+        return "inside" if self.share >= INSIDE_SHARE else "wide"
+
+
+def compare(held_out: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]]) -> list[Comparison]:
+    """Every statistic of ``others`` against the band of ``held_out``; a statistic that no piece has is NaN and outside.
+
+    Raises:
+        ValueError: one of the tables is empty.
+    """
+    if not others:
+        raise ValueError("a comparison needs at least one piece, got none")
+    rows = []
+    for name, (low, high) in band(held_out).items():
+        values, reference = finite(others, name), finite(held_out, name)
+        middle = float(np.median(reference)) if len(reference) else math.nan
+        median, mean = (float(np.median(values)), float(values.mean())) if len(values) else (math.nan, math.nan)
+        rows.append(Comparison(name, low, middle, high, median, mean, share_inside(values, (low, high))))
+    return rows
 
 
 def finite(table: Sequence[Mapping[str, float]], name: str) -> np.ndarray:

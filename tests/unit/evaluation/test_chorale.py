@@ -14,6 +14,7 @@ from aurl.evaluation.chorale import (
     Key,
     band,
     cadence_kind,
+    compare,
     estimate_key,
     finite,
     is_root_triad,
@@ -172,6 +173,17 @@ def test_a_band_leaves_out_pieces_without_the_statistic() -> None:
     assert share_inside(finite(table, "a"), (5, 95)) == pytest.approx(91 / 101)
     with pytest.raises(ValueError, match="at least one"):
         band([])
+
+
+def test_a_verdict_needs_the_median_and_most_pieces_inside_the_band() -> None:
+    held_out = [{"a": float(value), "b": float(value), "c": float(value)} for value in range(101)]
+    others = [{"a": 50.0, "b": 50.0 if i < 60 else 200.0, "c": 97.0} for i in range(100)]
+    rows = {row.name: row for row in compare(held_out, others)}
+    assert {name: row.verdict for name, row in rows.items()} == {"a": "inside", "b": "wide", "c": "outside"}
+    assert rows["b"].share == 0.6
+    assert (rows["b"].low, rows["b"].middle, rows["b"].high) == (5, 50, 95)
+    with pytest.raises(ValueError, match="at least one"):
+        compare(held_out, [])
 
 
 Corpora = Callable[[str], Path]

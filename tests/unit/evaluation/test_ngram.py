@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aurl.data.batching import Transposer
 from aurl.evaluation.ngram import distribution, sweep_orders, transposed
 
 
@@ -89,11 +89,11 @@ def test_every_token_after_the_first_is_scored_in_order() -> None:
     assert len(together) == 2 + 3
 
 
-def test_only_transpositions_inside_the_vocabulary_are_made() -> None:
+def test_every_transposition_that_training_may_draw_is_made() -> None:
     table = np.stack([np.arange(30) + shift for shift in range(-2, 3)])
-    vocabulary = SimpleNamespace(transposition_table=lambda low, high: table[low + 2 : high + 3])
+    transposer = Transposer(table, low=-2, pitch_low=9, pitch_high=21)
     pieces, ranges = [np.array([10, 12]), np.array([20, 21]), np.array([5, 5])], [(10, 12), (20, 21), (-1, -1)]
-    copies = transposed(pieces, ranges, vocabulary, (-2, 2), (9, 22))  # type: ignore[arg-type]
+    copies = transposed(pieces, ranges, transposer)
     assert [copy.tolist() for copy in copies[:4]] == [[9, 11], [10, 12], [11, 13], [12, 14]]
     assert [copy.tolist() for copy in copies[4:7]] == [[18, 19], [19, 20], [20, 21]]
     assert len(copies) == 4 + 3 + 1  # a piece without pitches has nothing to transpose
