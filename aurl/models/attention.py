@@ -46,11 +46,28 @@ class Cache:
         self.layers = layers
         self.capacity = capacity
         self.length = 0
+        self.starts: Tensor | None = None
+        """First slot of each row that holds a token ``(B,)``, where rows are padded on the left; None when none is."""
+
+    def visible(self, new: int) -> Tensor | None:
+        """Which slots the next ``new`` tokens see, ``(1 or B, 1, new, S)`` bool; None where plain causal attention is meant."""
+        stop, device = self.length + new, self.layers[0].keys.device
+        if self.starts is None:
+            if new == 1 or not self.length:
+                return None
+            return torch.ones(1, 1, new, stop, dtype=torch.bool, device=device).tril(self.length)
+        slots = torch.arange(stop, device=device)
+        query = slots[self.length :, None]
+        # Padding sees itself, so that no row of the softmax is empty.
+        seen = (slots >= self.starts[:, None, None]) & (slots <= query) | (slots == query)
+        return seen.unsqueeze(1)
 
     def select(self, rows: Tensor) -> None:
         """Keep the given batch rows, in that order (finished samples leave the batch)."""
         for layer in self.layers:
             layer.take(rows, self.length)
+        if self.starts is not None:
+            self.starts = self.starts.index_select(0, rows)
 
     def expand(self, batch_size: int) -> None:
         """Repeat a single row, so that a prompt is computed once for all its samples."""
@@ -59,6 +76,7 @@ class Cache:
     def clear(self) -> None:
         """Forget everything; the memory stays."""
         self.length = 0
+        self.starts = None
 
 
 class CausalSelfAttention(nn.Module):
@@ -100,25 +118,24 @@ class CausalSelfAttention(nn.Module):
             outputs.append(out.squeeze(0).transpose(0, 1))
         return self.to_out(torch.cat(outputs).flatten(-2))
 
-    def decode(self, x: Tensor, rotation: Rotation | None, cache: LayerCache, start: int) -> Tensor:
-        """Attend from new tokens ``(B, T, D)`` to themselves and to ``start`` cached tokens; stores the new ones."""
+    def decode(
+        self, x: Tensor, rotation: Rotation | None, cache: LayerCache, start: int, visible: Tensor | None
+    ) -> Tensor:
+        """Attend from new tokens ``(B, T, D)`` to themselves and to ``start`` cached tokens (``visible``); stores the new ones."""
         query, key, value = self._project(x, rotation)
         batch, new = x.shape[:2]
         keys, values = cache.append(key.transpose(1, 2), value.transpose(1, 2), start)
         if new == 1:
             # One query sees everything: the heads of a group become rows of one small matrix, no mask needed.
             q = query.view(batch, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
-            out = F.scaled_dot_product_attention(q, keys, values).reshape(batch, 1, -1)
+            out = F.scaled_dot_product_attention(q, keys, values, attn_mask=visible).reshape(batch, 1, -1)
         else:
-            mask = None
-            if start:
-                mask = torch.ones(new, start + new, dtype=torch.bool, device=x.device).tril(start)
             out = F.scaled_dot_product_attention(
                 query.transpose(1, 2),
                 keys,
                 values,
-                attn_mask=mask,
-                is_causal=mask is None,
+                attn_mask=visible,
+                is_causal=visible is None,
                 enable_gqa=self.kv_heads != self.heads,
             )  # (B, H, T, K)
             out = out.transpose(1, 2).flatten(-2)

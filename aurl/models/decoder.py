@@ -54,9 +54,11 @@ class Block(nn.Module):
         x = self._add(x, self.attention(self.attention_norm(x), rotation, lengths))
         return self._add(x, self.feed_forward(self.feed_forward_norm(x)))
 
-    def decode(self, x: Tensor, rotation: Rotation | None, cache: LayerCache, start: int) -> Tensor:
+    def decode(
+        self, x: Tensor, rotation: Rotation | None, cache: LayerCache, start: int, visible: Tensor | None
+    ) -> Tensor:
         """Cached decoding path, ``(B, T, D)`` to ``(B, T, D)``."""
-        x = x + self.attention.decode(self.attention_norm(x), rotation, cache, start)
+        x = x + self.attention.decode(self.attention_norm(x), rotation, cache, start, visible)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
@@ -111,10 +113,13 @@ class Decoder(nn.Module):
         """
         start, new = cache.length, ids.shape[1]
         if start + new > cache.capacity:
-            raise ValueError(f"cache of {cache.capacity} tokens cannot take {new} more after {start}; make a larger one")
+            raise ValueError(
+                f"cache of {cache.capacity} tokens cannot take {new} more after {start}; make a larger one"
+            )
         x, rotation = self._embed(ids, time)
+        visible = cache.visible(new)
         for block, layer in zip(self.blocks, cache.layers, strict=True):
-            x = block.decode(x, rotation, layer, start)
+            x = block.decode(x, rotation, layer, start, visible)
         cache.length = start + new
         return self.to_logits(self.norm(x[:, -1]))
 
