@@ -32,7 +32,8 @@ def test_the_defaults_of_a_command_compose_and_are_valid(command: str) -> None:
 def test_every_option_composes_resolves_and_is_valid(group: str, option: str) -> None:
     command = COMMAND_OF.get(group, "train")
     if group == "sweep":  # a sweep only fills Hydra's own node, which a job does not see
-        return compose(command, f"{group}={option}") and None
+        compose(command, f"{group}={option}")
+        return
     cfg = compose(command, f"{group}={option}")
     OmegaConf.to_container(cfg, resolve=command == "train", throw_on_missing=True)
     conf.check_command(cfg, conf.COMMANDS[command])
@@ -85,13 +86,14 @@ def test_every_trainer_is_built_or_refused_in_one_line(option: str, tmp_path: Pa
     from aurl.utils.errors import AurlError
 
     cfg = conf.compose("train", [f"trainer={option}", "logger=none", "callbacks=none", f"paths.output={tmp_path}"])
+    reason = ""
     try:
-        trainer = build_trainer(cfg, tmp_path)
+        build_trainer(cfg, tmp_path)
     except AurlError as error:
-        assert "\n" not in str(error)
-        assert "trainer" in str(error)
-    else:
-        assert trainer.max_epochs is not None
+        reason = str(error)
+    assert "\n" not in reason
+    assert reason == "" or "trainer" in reason
+    assert reason == "" or option in ("gpu", "ddp")
 
 
 def test_the_trainer_group_has_every_key_of_lightnings_trainer() -> None:

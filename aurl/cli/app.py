@@ -90,20 +90,20 @@ def execute(command: str, task: Task, arguments: Sequence[str]) -> int:
     except Misread as error:
         print(f"error: {error}", file=sys.stderr)
         return MISREAD
-    except Exception as error:  # the border of the program: whatever is left becomes one line
+    except Exception as error:  # noqa: BLE001 - the border of the program: whatever is left becomes one line
         report(error, command, debug)
         return FAILED
     return FAILED if failures else 0
 
 
 def guarded(command: str, task: Task, failures: list[Exception], debug: bool) -> Task:
-    """The task with its config checked first; an error is reported and kept, so that a sweep goes on to its next job."""
+    """The task with its config checked first; an error is reported and kept, so that a sweep goes on."""
 
     def run(cfg: DictConfig) -> None:
         try:
             check_config(cfg, command)
             task(cfg)
-        except Exception as error:  # reported in one line here, because Hydra would print several
+        except Exception as error:  # noqa: BLE001 - reported in one line here, because Hydra would print several
             failures.append(error)
             report(error, command, debug or bool(cfg.get("debug")))
         finally:
@@ -197,7 +197,7 @@ def report(error: Exception, command: str, debug: bool) -> None:
         traceback.print_exception(error)
     try:
         line = explain(error, command)
-    except Exception as second:  # an error while explaining must not hide the first
+    except Exception as second:  # noqa: BLE001 - an error while explaining must not hide the first
         line = f"{type(error).__name__}: {error} (and {type(second).__name__} while explaining it)"
     print(f"error: {line}", file=sys.stderr)
 
@@ -211,3 +211,8 @@ def remove_if_empty() -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if folder != Path.cwd() and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

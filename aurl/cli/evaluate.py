@@ -35,7 +35,8 @@ Main keys (default):
   data (none)        music to measure; without it, the corpus that the checkpoint was trained on
   split (test)       train, valid, test or all; for data=folder all is the default
   json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces,
-  token_perplexity, skipped device (auto)      auto, cpu, cuda or mps
+                     token_perplexity, skipped
+  device (auto)      auto, cpu, cuda or mps
 
 nats_per_note is the negative log-likelihood of all tokens (end of piece included) divided by the number of notes;
 lower is better. Pieces longer than the model's context are read in overlapping windows, so that each token sees

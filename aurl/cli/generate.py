@@ -1,13 +1,12 @@
-"""``aurl-generate``: a checkpoint and perhaps a prompt -> new pieces as MIDI, audio, picture and a page to listen to."""
+"""``aurl-generate``: a checkpoint and perhaps a prompt -> new pieces as MIDI, audio, picture and web page."""
 
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aurl.cli import app
 from aurl.cli.conf import GenerateCommand
@@ -48,7 +47,7 @@ Main keys (default):
   tempo (none)              quarter notes a minute of the output
   programs (none)           General MIDI programs of the tracks, for instance programs=48,48,48,48
   batch_size (64)           pieces generated at the same time; less needs less memory
-  formats (mid,wav,png,html)
+  formats (mid,wav,png,html)   kinds of files
   output (none)             folder; otherwise generated/<run>_<number>
   overwrite (false)         write over existing files
   device (auto)             auto, cpu, cuda or mps
@@ -69,7 +68,7 @@ def generate(cfg: DictConfig) -> None:
     setup_logging(None)
     checkpoint = resolve(cfg.ckpt, Path(cfg.paths.runs))
     files = generate_files(to_config(cfg), checkpoint)
-    print(summary(files, cfg))
+    print(summary(files))
 
 
 def generate_files(config: GenerateCommand, checkpoint: Path) -> list[Path]:
@@ -144,3 +143,19 @@ def pick_device(device: str) -> str:
         here = ", ".join(name for name, is_here in present.items() if is_here)
         raise AurlError(f"device={device} is not on this machine; allowed: auto, {here}")
     return device
+
+
+def summary(files: Sequence[Path]) -> str:
+    """What was written and what to type next."""
+    from aurl.cli.app import shown
+
+    kinds = sorted({file.suffix.lstrip(".") for file in files})
+    lines = [f"\nWritten: {len(files)} files ({', '.join(kinds)}) in {shown(files[0].parent)}"]
+    lines += [f"Listen:  {shown(page)}" for page in files if page.suffix == ".html"]
+    again = next((file for file in files if file.suffix == ".mid"), None)
+    if again is not None:
+        lines += [
+            "Next:",
+            f"  aurl-generate prompt={shlex.quote(shown(again))} prompt_bars=4 seed=100    another way on",
+        ]
+    return "\n".join(lines)

@@ -99,6 +99,8 @@ def generate_after(cfg: DictConfig, result: TrainingResult) -> list[Path]:
 
 def summary(cfg: DictConfig, result: TrainingResult, samples: list[Path]) -> str:
     """Where to look and what to type next."""
+    from aurl.cli.app import shown
+
     figure = result.metrics.get("val/likelihood/nats_per_note")
     quality = f" ({figure:.3f} nats per note on the validation split)" if figure is not None else ""
     lines = [f"\nTrained{quality}: {shown(result.run_dir)}"]
@@ -115,11 +117,6 @@ def summary(cfg: DictConfig, result: TrainingResult, samples: list[Path]) -> str
         f"  tensorboard --logdir {shown(Path(cfg.paths.runs))}                 curves and samples of all runs",
     ]
     return "\n".join(lines)
-
-
-def shown(path: Path) -> str:
-    """A path as short as it can be typed from here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 if __name__ == "__main__":
