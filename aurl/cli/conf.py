@@ -86,9 +86,11 @@ class GenerateCommand(SamplerConfig):
     prompt_bars: int | None = None
     """Bars of the prompt that are kept; unset keeps all."""
     bars: int | None = 16
-    """Length in bars, prompt included; null lets the model end the piece."""
+    """Bars that are written, after those of a prompt; null lets the model end the piece."""
+    ending: str = "exact"
+    """exact: as many bars as asked; model: the model may end the piece earlier."""
     max_tokens: int | None = None
-    """Upper limit of generated tokens; unset means the model's context."""
+    """Most tokens written for a piece; unset means 65,536."""
     num_samples: int = 4
     """How many pieces."""
     batch_size: int = 64
@@ -113,6 +115,8 @@ class GenerateCommand(SamplerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(("num_samples", self.num_samples, 1), ("batch_size", self.batch_size, 1), ("seed", self.seed, 0))
+        if self.ending not in ("exact", "model"):
+            raise ValueError(f"ending={self.ending} is unknown; allowed: exact, model")
         at_least(("bars", self.bars, 1), ("prompt_bars", self.prompt_bars, 1), ("max_tokens", self.max_tokens, 1))
 
 

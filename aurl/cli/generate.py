@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,15 @@ from aurl.cli import app
 from aurl.cli.conf import GenerateCommand
 from aurl.generation.config import SamplerConfig
 from aurl.utils.errors import AurlError
+from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
+    import numpy as np
     from omegaconf import DictConfig
 
-    from aurl.generation.generator import Generator, Sample
+    from aurl.generation.generator import Generator, Progress, Sample
+
+log = get_logger("cli.generate")
 
 GROUPS = ("sampler",)
 OUTPUT_FOLDER = "generated"
@@ -34,7 +39,8 @@ Examples:
 Main keys (default):
   ckpt (last)               last, best, a run's folder or name, or a file
   num_samples (4)           how many pieces
-  bars (16)                 length in bars, the prompt included; null lets the model end the piece
+  bars (16)                 bars that are written, after those of a prompt; null lets the model end the piece
+  ending (exact)            exact: as many bars as asked; model: the model may end the piece earlier
   seed (0)                  piece number i is drawn with seed + i, whatever the batch size
   prompt (none)             score to continue: MIDI, MusicXML, MEI, Humdrum or ABC
   prompt_bars (none)        keep only so many bars of the prompt
@@ -108,9 +114,10 @@ def refuse_existing(folder: Path, overwrite: bool) -> None:
         raise AurlError(f"output={folder} is not empty; choose another folder or add overwrite=true")
 
 
-def draw(generator: Generator, config: GenerateCommand) -> Sequence[Sample]:
+def draw(generator: Generator, config: GenerateCommand) -> list[Sample]:
     """The pieces, with a progress bar in notes a second."""
     from aurl.generation.generator import GenerationRequest
+    from aurl.generation.grammar import Ending
 
     sampler = SamplerConfig(**{item.name: getattr(config, item.name) for item in fields(SamplerConfig)})
     request = GenerationRequest(
@@ -118,14 +125,61 @@ def draw(generator: Generator, config: GenerateCommand) -> Sequence[Sample]:
         num_samples=config.num_samples,
         batch_size=config.batch_size,
         bars=config.bars,
+        ending=Ending(config.ending),
         max_tokens=config.max_tokens,
         seed=config.seed,
-        prompt=None,
-        prompt_bars=config.prompt_bars,
+        prompt=read_prompt(generator, config),
         tempo=config.tempo,
         programs=config.programs,
     )
-    return generator.generate(request)
+    with writing_progress(config.num_samples) as on_progress:
+        return generator.generate(request, on_progress)
+
+
+def read_prompt(generator: Generator, config: GenerateCommand) -> np.ndarray | None:
+    """The ids of the user's score, cut to ``prompt_bars``; what had to change is said in one line.
+
+    Raises:
+        AurlError: the file is missing, cannot be read, or leaves no note.
+    """
+    if not config.prompt:
+        return None
+    from aurl.cli.errors import exists_hint
+    from aurl.generation.prompt import make_prompt
+    from aurl.music.score import read_score
+
+    path = Path(config.prompt)
+    if not path.is_file():
+        raise AurlError(f"prompt={path} does not exist{exists_hint(path)}; give a score to continue")
+    prompt = make_prompt(read_score(path), generator.codec, config.prompt_bars, generator.programs_met)
+    if prompt.remark:
+        log.warning(prompt.remark)
+    log.info("continuing %s: %d bars, %d notes", path.name, prompt.bars, prompt.notes)
+    return prompt.ids
+
+
+@contextmanager
+def writing_progress(pieces: int) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on standard error; gives the callback of ``Generator.generate``. Ends with a line of its own."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("writing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    latest: list[Progress] = []
+    with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=pieces)
+
+        def show(progress: Progress) -> None:
+            latest[:] = [progress]
+            speed = f"{progress.notes} notes, {progress.notes_per_second:.0f} a second"
+            bar.update(task, completed=progress.finished, description=speed)
+
+        yield show
+    if latest:
+        log.info(
+            "%d notes written in %.1f s, %.0f a second", latest[0].notes, latest[0].seconds, latest[0].notes_per_second
+        )
 
 
 def pick_device(device: str) -> str:
