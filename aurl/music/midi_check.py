@@ -1,8 +1,8 @@
-"""Which MIDI bytes may be parsed: an exact walk over chunks and events before a parser written for sound files sees them.
+"""Which MIDI bytes may be parsed: an exact walk over chunks and events before a parser in native code sees them.
 
-A parser in native code can crash on damaged bytes, and wraps times beyond 2^31 without a word. So every file is walked
-here first, event by event, and what goes on is rebuilt from the parts that passed: header, tracks, each up to its end
-event. Bytes that no reader needs (a RIFF envelope, foreign chunks, what follows the last track or an end event) are left
+Such a parser can crash on damaged bytes, and wraps times beyond 2^31 without a word. So every file is walked here
+first, event by event, and what goes on is rebuilt from the parts that passed: header, tracks, each up to its end event.
+Bytes that no reader needs (a RIFF envelope, foreign chunks, what follows the last track or an end event) are left
 behind; anything damaged is refused with the byte where it happens.
 
 The walk is fast because numpy works out for every byte "were an event to begin here, where would the next one begin?";
@@ -31,7 +31,7 @@ END_EVENT = b"\x00\xff\x2f\x00"
 RIFF_DATA_START = 20
 
 # What an event that begins at a byte would be.
-_BAD, _ONE_DATA, _TWO_DATA, _META, _RUNNING_ONE, _RUNNING_TWO, _END = range(7)
+_BAD, _ONE_DATA, _TWO_DATA, _RUNNING_ONE, _RUNNING_TWO, _META, _END = range(7)
 _RUNNING_OFFSET = _RUNNING_ONE - _ONE_DATA
 _PADDING = np.full(MAX_VLQ_BYTES * 3, 0xFF, dtype=np.uint8)
 
@@ -165,18 +165,18 @@ def _walk_track(track: bytes, offset: int, max_ticks: int) -> _Walk:
     while position < size and not ended:
         starts.append(position)
         kind = kinds[position]
-        if kind == _ONE_DATA or kind == _TWO_DATA:
+        if kind == _BAD:
+            raise DamagedMidi(_describe(buffer, size, position, running, offset))
+        if kind <= _TWO_DATA:
             running, status_at, system = kind, position, False
             position = after[position]
-        elif kind == _RUNNING_ONE or kind == _RUNNING_TWO:
+        elif kind <= _RUNNING_TWO:
             if running == 0 or running > kind - _RUNNING_OFFSET:
                 raise DamagedMidi(_describe(buffer, size, position, running, offset))
             if system:
                 missing.append((after[position], int(buffer[status_at + delta_bytes[status_at]])))
                 system = False
             position = after[position] + running
-        elif kind == _BAD:
-            raise DamagedMidi(_describe(buffer, size, position, running, offset))
         else:
             position, system, ended = after[position], True, kind == _END
     if position > size:

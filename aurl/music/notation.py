@@ -1,12 +1,9 @@
-"""Notation in, scores out: MusicXML, compressed MusicXML, MEI, Humdrum and ABC through verovio.
+"""Notation in, scores out: MusicXML, compressed MusicXML, MEI and Humdrum through verovio, ABC through abc.py.
 
 verovio turns notation into MIDI; what it leaves to do is here. It ends every note one tick early, writes a track for an
 empty staff layer, repeats each metre once a staff, and puts an incomplete first measure at tick 0, so that every later
-downbeat falls off the bar line. The measures of the notation (not a guess from the notes) say where the bars are:
-
-- a first measure shorter than its metre is a pick-up: everything moves right by what is missing;
-- shorter measures that complete each other (either side of a repeat sign) are one bar;
-- any other measure whose length is not its metre's gets a metre of its own length, so that the next downbeat is a bar line.
+downbeat falls off the bar line; bars.py puts that right from the measures of the notation. (Its ABC reader ends the
+whole process on one in eight real tunes, which is why ABC has a parser of its own.)
 
 Repeats are not written out: a bar of the page is a bar of the score.
 """
@@ -18,13 +15,14 @@ import io
 import json
 import re
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from symusic.core import ScoreTick, TimeSignatureTick, TimeSignatureTickList
 
+from aurl.music.abc import abc_to_score
+from aurl.music.bars import Measure, lay_out_bars, shift_score
 from aurl.utils.errors import UnreadableFile
 
 INPUT_FORMATS: dict[str, str] = {
@@ -37,8 +35,6 @@ INPUT_FORMATS: dict[str, str] = {
 }
 """File suffix to verovio's name of the format."""
 
-MAX_METRE_NUMERATOR = 64
-MAX_METRE_DENOMINATOR = 64
 VEROVIO_SHORTENS_NOTES_BY = 1  # ticks
 MXL_CONTAINER = "META-INF/container.xml"
 
@@ -46,13 +42,14 @@ _XML_ENCODING = re.compile(r"""(<\?xml[^>]*?)\s+encoding\s*=\s*["'][^"']*["']"""
 _ABC_TUNE = re.compile(r"^X:", re.MULTILINE)
 
 
-def read_notation(path: Path, data: bytes, max_bytes: int) -> list[ScoreTick]:
+def read_notation(path: Path, data: bytes, max_bytes: int, tune: int | None = None) -> list[ScoreTick]:
     """Read every tune of a notation file.
 
     Args:
         path: the file, for its suffix and for messages.
         data: the file's bytes.
         max_bytes: most bytes that a compressed file may unpack to.
+        tune: read this tune of an ABC file only, counted from 0.
 
     Returns:
         One score for each tune; only ABC files hold more than one. A tune of several that cannot be read is left out.
@@ -63,14 +60,17 @@ def read_notation(path: Path, data: bytes, max_bytes: int) -> list[ScoreTick]:
     input_format = INPUT_FORMATS[path.suffix.lower()]
     if data[:4] == b"PK\x03\x04":
         data = _unpack_mxl(path, data, max_bytes)
-    text = _decode(data)
+    text = decode_text(data)
     if input_format != "abc":
         return [notation_to_score(text, input_format, name=str(path))]
+    tunes = split_abc(text)
+    if tune is not None:
+        return [abc_to_score(tunes[tune], str(path))] if tune < len(tunes) else []
     scores: list[ScoreTick] = []
     failure: UnreadableFile | None = None
-    for tune in split_abc(text):
+    for text_of_tune in tunes:
         try:
-            scores.append(notation_to_score(tune, input_format, name=str(path)))
+            scores.append(abc_to_score(text_of_tune, str(path)))
         except UnreadableFile as error:
             failure = error
     if failure is not None and not scores:
@@ -79,11 +79,11 @@ def read_notation(path: Path, data: bytes, max_bytes: int) -> list[ScoreTick]:
 
 
 def split_abc(text: str) -> list[str]:
-    """Cut an ABC tune book into tunes, each with the book's header (what stands before the first ``X:``).
+    r"""Cut an ABC tune book into tunes, each with the book's header (what stands before the first ``X:``).
 
     Example:
-        >>> split_abc("X:1\\nK:C\\nc\\n\\nX:2\\nK:G\\ng\\n")
-        ['X:1\\nK:C\\nc\\n\\n', 'X:2\\nK:G\\ng\\n']
+        >>> split_abc("X:1\nK:C\nc\n\nX:2\nK:G\ng\n")
+        ['X:1\nK:C\nc\n\n', 'X:2\nK:G\ng\n']
     """
     starts = [match.start() for match in _ABC_TUNE.finditer(text)]
     if not starts:
@@ -107,6 +107,8 @@ def notation_to_score(data: str, input_format: str = "auto", name: str = "notati
     Raises:
         UnreadableFile: verovio finds no music in it.
     """
+    if input_format == "abc":
+        return abc_to_score(data, name)
     midi, timemap = _convert(data, input_format, name)
     score = ScoreTick.from_midi(midi)
     for track in [track for track in score.tracks if len(track.notes) == 0]:
@@ -122,91 +124,8 @@ def notation_to_score(data: str, input_format: str = "auto", name: str = "notati
         score.time_signatures = TimeSignatureTickList(
             [TimeSignatureTick(time, numerator, denominator) for time, numerator, denominator in layout.metres]
         )
-        _shift(score, layout.shift)
+        shift_score(score, layout.shift)
     return score
-
-
-# --- bars -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A measure as notated: onset and length in ticks, and the metre in force."""
-
-    start: int
-    length: int
-    numerator: int
-    denominator: int
-
-    def full_length(self, ticks_per_quarter: int) -> int:
-        """Length in ticks that its metre asks for."""
-        return 4 * ticks_per_quarter * self.numerator // self.denominator
-
-
-@dataclass(frozen=True)
-class BarLayout:
-    """Where bars fall: ``shift`` ticks are put before the first note; metres are (tick before the shift, n, d)."""
-
-    shift: int
-    metres: list[tuple[int, int, int]]
-
-
-def lay_out_bars(measures: list[Measure], ticks_per_quarter: int) -> BarLayout | None:
-    """Find the pick-up and the metres that make every notated measure begin on a bar line.
-
-    Args:
-        measures: in order, without gaps.
-        ticks_per_quarter: ticks in a quarter note.
-
-    Returns:
-        The layout, or None for music without measures.
-
-    Example:
-        >>> measures = [Measure(0, 1, 3, 4), Measure(1, 3, 3, 4), Measure(4, 3, 3, 4)]
-        >>> lay_out_bars(measures, 1)
-        BarLayout(shift=2, metres=[(0, 3, 4)])
-    """
-    if not measures:
-        return None
-    shift = 0
-    metres: list[tuple[int, int, int]] = []
-    index = 0
-    while index < len(measures):
-        measure = measures[index]
-        metre = (measure.numerator, measure.denominator)
-        full = measure.full_length(ticks_per_quarter)
-        count = _measures_in_bar(measures, index, full)
-        is_last = index + count == len(measures)
-        if count == 1 and measure.length < full and index == 0 and not is_last:
-            shift = full - measure.length
-        elif count == 1 and measure.length % full and not (is_last and measure.length < full):
-            metre = _metre_of_length(measure.length, measure.denominator, ticks_per_quarter) or metre
-        if not metres or metres[-1][1:] != metre:
-            metres.append((measure.start if metres else 0, *metre))
-        index += count
-    return BarLayout(shift, metres)
-
-
-def _measures_in_bar(measures: list[Measure], index: int, full: int) -> int:
-    """How many measures from ``index`` on make one full bar; 1 when they do not add up."""
-    total = 0
-    for count, measure in enumerate(measures[index:], start=1):
-        if measure.length >= full or measure.full_length(1) != measures[index].full_length(1):
-            return 1
-        total += measure.length
-        if total >= full:
-            return count if total == full else 1
-    return 1
-
-
-def _metre_of_length(length: int, denominator: int, ticks_per_quarter: int) -> tuple[int, int] | None:
-    """The metre of ``length`` ticks with the coarsest denominator from ``denominator`` on, if there is one."""
-    while denominator <= MAX_METRE_DENOMINATOR:
-        numerator, rest = divmod(length * denominator, 4 * ticks_per_quarter)
-        if rest == 0 and 1 <= numerator <= MAX_METRE_NUMERATOR:
-            return numerator, denominator
-        denominator *= 2
-    return None
 
 
 def _measures(score: ScoreTick, timemap: list[dict[str, Any]]) -> list[Measure]:
@@ -225,23 +144,6 @@ def _measures(score: ScoreTick, timemap: list[dict[str, Any]]) -> list[Measure]:
         if stop > start and numerator >= 1 and denominator >= 1:
             measures.append(Measure(start, stop - start, numerator, denominator))
     return measures
-
-
-def _shift(score: ScoreTick, ticks: int) -> None:
-    """Move everything but what is set at the very start."""
-    if ticks == 0:
-        return
-    moving: list[Any] = [score.markers]
-    for track in score.tracks:
-        moving += [track.notes, track.controls, track.pitch_bends, track.pedals, track.lyrics]
-    for events in moving:
-        for event in events:
-            event.time += ticks
-    opening: list[Any] = [score.time_signatures, score.key_signatures, score.tempos]
-    for events in opening:
-        for event in events:
-            if event.time > 0:
-                event.time += ticks
 
 
 def _drop_repeated_signatures(score: ScoreTick) -> None:
@@ -276,7 +178,7 @@ def _convert(data: str, input_format: str, name: str) -> tuple[bytes, list[dict[
     return midi, json.loads(timemap) if isinstance(timemap, str) else timemap
 
 
-def _decode(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """Text of a notation file: by its byte order mark or XML declaration, else UTF-8, else Latin-1."""
     encodings = ["utf-8-sig"]
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):

@@ -21,6 +21,7 @@ from symusic.core import (
     TimeSignatureTickList,
 )
 
+from aurl.music.bars import MAX_METRE_DENOMINATOR, MAX_METRE_NUMERATOR
 from aurl.music.midi_check import DamagedMidi, checked_midi
 from aurl.utils.errors import UnreadableFile
 
@@ -31,8 +32,6 @@ SCORE_SUFFIXES: frozenset[str] = MIDI_SUFFIXES | NOTATION_SUFFIXES
 
 MIN_TEMPO_QPM, MAX_TEMPO_QPM = 10, 1000
 MICROSECONDS_PER_MINUTE = 60_000_000
-MAX_METRE_NUMERATOR = 64
-MAX_METRE_DENOMINATOR = 64
 MAX_ACCIDENTALS = 7
 
 
@@ -48,12 +47,13 @@ class Limits:
     """Every event and note end comes before this tick (times wrap at 2^31 in native code)."""
 
 
-def read_score(path: Path, limits: Limits = Limits()) -> ScoreTick:
-    """Read the (first) piece of a MIDI, MusicXML, MXL, MEI, Humdrum or ABC file.
+def read_score(path: Path, limits: Limits = Limits(), tune: int = 0) -> ScoreTick:
+    """Read one piece of a MIDI, MusicXML, MXL, MEI, Humdrum or ABC file.
 
     Args:
         path: the file; its suffix says what it is.
         limits: what is refused for its size.
+        tune: which tune of an ABC file, counted from 0; other files hold one.
 
     Returns:
         Tick score with at least one note.
@@ -64,12 +64,19 @@ def read_score(path: Path, limits: Limits = Limits()) -> ScoreTick:
     Example:
         >>> score = read_score(Path("song.mid"))  # doctest: +SKIP
     """
-    return read_scores(path, limits)[0]
+    scores = _read(Path(path), limits, tune)
+    if not scores:
+        raise UnreadableFile(path, f"there is no tune {tune + 1} in it")
+    return scores[0]
 
 
 def read_scores(path: Path, limits: Limits = Limits()) -> list[ScoreTick]:
-    """Read every piece of a file (only ABC tune books hold more than one); see :func:`read_score`."""
-    path = Path(path)
+    """Read every readable piece of a file (only ABC tune books hold more than one); see :func:`read_score`."""
+    return _read(Path(path), limits, None)
+
+
+def _read(path: Path, limits: Limits, tune: int | None) -> list[ScoreTick]:
+    """One tune of a file, or all."""
     suffix = path.suffix.lower()
     if suffix not in SCORE_SUFFIXES:
         allowed = " ".join(sorted(SCORE_SUFFIXES))
@@ -79,7 +86,7 @@ def read_scores(path: Path, limits: Limits = Limits()) -> list[ScoreTick]:
         return [parse_midi(data, str(path), limits)]
     from aurl.music.notation import read_notation
 
-    return [_checked(score, str(path), limits) for score in read_notation(path, data, limits.bytes)]
+    return [_checked(score, str(path), limits) for score in read_notation(path, data, limits.bytes, tune)]
 
 
 def parse_midi(data: bytes, name: str = "MIDI", limits: Limits = Limits()) -> ScoreTick:

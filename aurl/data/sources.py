@@ -1,0 +1,212 @@
+"""Where pieces come from: a folder of any music files, an archive with a manifest, the Bach chorales, made-up pieces.
+
+Listing is cheap and reads no music; loading one piece is :func:`load_piece`, in whatever process. A ``Piece`` is a few
+strings, so it travels to worker processes. Corpora of our own live in bach.py and synth.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aurl.data.config import DataConfig, Source
+from aurl.music.score import SCORE_SUFFIXES, read_score
+from aurl.utils.errors import AurlError
+
+if TYPE_CHECKING:
+    from symusic.core import ScoreTick
+
+MANIFEST = "manifest.jsonl"
+SPLITS = ("train", "valid", "test")
+BOOK_SUFFIX = ".abc"
+BOOK_MAX_BYTES = 8_000_000
+HIDDEN_PREFIXES = (".", "__MACOSX")
+PLACED_KEYS = frozenset({"id", "split", "path"})
+"""Keys of a manifest line that are fields of a piece; the rest is metadata."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece before it is read."""
+
+    id: str
+    """Unique in its corpus; for folders the path below data.path."""
+    split: str | None
+    """train, valid or test; None where the corpus has no split of its own."""
+    path: str
+    """The file; empty where there is none."""
+    loader: str
+    """Who reads it: file, bach or synth."""
+    tune: int = 0
+    """Which tune of the file, counted from 0."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What the corpus knows about it, in JSON types."""
+
+
+def list_pieces(config: DataConfig) -> list[Piece]:
+    """List the pieces of a corpus, in an order that depends on their names only.
+
+    Args:
+        config: the corpus.
+
+    Raises:
+        AurlError: data.path is missing, is no such corpus, or holds no music.
+    """
+    if config.source is Source.bach:
+        from aurl.data.bach import list_bach
+
+        return list_bach()
+    if config.source is Source.synth:
+        from aurl.data.synth import list_synth
+
+        return list_synth(config)
+    root = _root(config)
+    return list_folder(root) if config.source is Source.folder else list_archive(root, config.file_pattern)
+
+
+def load_piece(piece: Piece) -> ScoreTick:
+    """Read one piece.
+
+    Raises:
+        UnreadableFile: with the path and the reason.
+    """
+    if piece.loader == "bach":
+        from aurl.data import bach
+
+        return bach.load(piece)
+    if piece.loader == "synth":
+        from aurl.data import synth
+
+        return synth.load(piece)
+    if piece.loader != "file":
+        raise ValueError(f"piece.loader={piece.loader} is unknown; allowed: file, bach, synth")
+    return read_score(Path(piece.path), tune=piece.tune)
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+
+def list_folder(root: Path) -> list[Piece]:
+    """Every score file at or below ``root``, sorted; a tune book gives one piece a tune.
+
+    Links are followed, each folder is entered once. Hidden files and folders are left out.
+
+    Raises:
+        AurlError: there is no score file.
+    """
+    files = [root] if root.is_file() else sorted(_walk(root), key=lambda path: path.as_posix())
+    pieces = [piece for file in files for piece in _pieces_of_file(file, root)]
+    if not pieces:
+        kinds = " ".join(sorted(SCORE_SUFFIXES))
+        raise AurlError(f"data.path={root} holds no music files; looked for {kinds} in it and in all folders below")
+    return pieces
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Score files below a folder; a folder that links lead to twice is entered once."""
+    seen = {os.path.realpath(root)}
+    for folder, names, files in os.walk(root, followlinks=True):
+        names.sort()
+        inside = []
+        for name in names:
+            real = os.path.realpath(os.path.join(folder, name))
+            if not name.startswith(HIDDEN_PREFIXES) and real not in seen:
+                seen.add(real)
+                inside.append(name)
+        names[:] = inside
+        for name in files:
+            if not name.startswith(HIDDEN_PREFIXES) and Path(name).suffix.lower() in SCORE_SUFFIXES:
+                yield Path(folder, name)
+
+
+def _pieces_of_file(file: Path, root: Path) -> list[Piece]:
+    """One piece, or one for each tune of a tune book."""
+    name = printable(file.name if file == root else file.relative_to(root).as_posix())
+    tunes = count_tunes(file) if file.suffix.lower() == BOOK_SUFFIX else 1
+    if tunes == 1:
+        return [Piece(id=name, split=None, path=str(file), loader="file")]
+    return [Piece(id=f"{name}#{i + 1}", split=None, path=str(file), loader="file", tune=i) for i in range(tunes)]
+
+
+def count_tunes(file: Path) -> int:
+    """Tunes in an ABC file; 1 for a file that cannot be opened, so that reading it says why."""
+    from aurl.music.notation import decode_text, split_abc
+
+    try:
+        if file.stat().st_size > BOOK_MAX_BYTES:
+            return 1
+        return len(split_abc(decode_text(file.read_bytes())))
+    except OSError:
+        return 1
+
+
+def printable(name: str) -> str:
+    """A file name as text that can be written as UTF-8: bytes that are not UTF-8 become question marks."""
+    return os.fsencode(name).decode("utf-8", errors="replace")
+
+
+# --- archives -------------------------------------------------------------------------------------------------------
+
+
+def list_archive(root: Path, file_pattern: str | None = None) -> list[Piece]:
+    """Pieces of an unpacked archive: manifest.jsonl says what they are, splits/*.txt which split they are in.
+
+    Args:
+        root: folder with manifest.jsonl and splits/{train,valid,test}.txt (paths below the folder, one a line).
+        file_pattern: take the file of this name beside each listed file.
+
+    Raises:
+        AurlError: the folder is no such archive, or the file named by ``file_pattern`` is nowhere.
+    """
+    rows = _read_manifest(root)
+    pieces = []
+    for split in SPLITS:
+        listing = root / "splits" / f"{split}.txt"
+        if not listing.is_file():
+            raise AurlError(f"data.path={root} has no splits/{split}.txt; an archive has splits/train.txt, valid, test")
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            if name := line.strip():
+                file = root / name
+                row = rows.get(name, {})
+                metadata = {key: value for key, value in row.items() if key not in PLACED_KEYS}
+                path = file.parent / file_pattern if file_pattern else file
+                identity = str(row.get("id", name))
+                pieces.append(Piece(id=identity, split=split, path=str(path), loader="file", metadata=metadata))
+    if not pieces:
+        raise AurlError(f"data.path={root} lists no pieces in splits/train.txt, valid.txt or test.txt")
+    if file_pattern and not any(os.path.exists(piece.path) for piece in pieces):
+        raise AurlError(f"data.file_pattern={file_pattern} is beside none of the listed files below {root}; unset it")
+    return pieces
+
+
+def _read_manifest(root: Path) -> dict[str, dict[str, Any]]:
+    """Manifest lines by the path they describe."""
+    manifest = root / MANIFEST
+    if not manifest.is_file():
+        raise AurlError(
+            f"data.path={root} has no {MANIFEST}; give the folder of an unpacked archive, or use data=folder"
+        )
+    rows = {}
+    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            rows[str(row["path"])] = row
+        except (ValueError, KeyError, TypeError) as error:
+            raise AurlError(f"{manifest}, line {number}: not a JSON object with a path ({error})") from error
+    return rows
+
+
+def _root(config: DataConfig) -> Path:
+    """data.path, which must exist."""
+    if not config.path:
+        raise AurlError(f"data.path is missing: source={config.source.value} needs one, for instance data.path=~/midi")
+    root = Path(config.path).expanduser()
+    if not root.exists():
+        raise AurlError(f"data.path={config.path} does not exist; give a folder of music files")
+    if config.source is Source.archive and not root.is_dir():
+        raise AurlError(f"data.path={config.path} is a file; give the folder of an unpacked archive")
+    return root.resolve()
