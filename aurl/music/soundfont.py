@@ -27,7 +27,6 @@ DRUM_BANK = 128
 CENTS = 1200  # cents (and timecents) of a factor of two
 FULL_SCALE = 32768.0
 ATTENUATION_SHARE = 0.4  # players of the format apply this share of the written attenuation, as the first hardware did
-CENTIBEL = 200.0  # centibels of a factor of ten in amplitude
 HIGHEST_CUTOFF_CENTS = 13500  # default of the filter: open
 ABSOLUTE_CENTS_HZ = 8.176  # frequency of absolute cent 0
 COARSE = 32768  # samples of one step of the coarse address generators
@@ -38,7 +37,7 @@ DEFAULT_ROOT_KEY = 60
 DEFAULTS: dict[int, int] = {
     0: 0, 1: 0, 2: 0, 3: 0, 4: 0, 12: 0, 45: 0, 50: 0,  # addresses: start, end, loop start, loop end; coarse
     8: HIGHEST_CUTOFF_CENTS, 17: 0,  # filter cutoff, pan
-    34: -12000, 35: -12000, 36: -12000, 37: 0, 38: -12000, 39: 0, 40: 0,  # attack hold decay sustain release, key scaling
+    34: -12000, 35: -12000, 36: -12000, 37: 0, 38: -12000, 39: 0, 40: 0,  # volume envelope, its scaling by key
     48: 0, 51: 0, 52: 0, 54: 0, 56: 100, 58: -1,  # attenuation, tuning, sample mode, scale tuning, root
 }  # fmt: skip
 INSTRUMENT, KEY_RANGE, VELOCITY_RANGE, SAMPLE = 41, 43, 44, 53
@@ -53,8 +52,10 @@ HEADER = {
     "pgen": np.dtype([("kind", "<u2"), ("amount", "<i2")]),
     "igen": np.dtype([("kind", "<u2"), ("amount", "<i2")]),
     "shdr": np.dtype(
-        [("name", "S20"), ("start", "<u4"), ("end", "<u4"), ("loop_start", "<u4"), ("loop_end", "<u4")]
-        + [("rate", "<u4"), ("pitch", "u1"), ("correction", "i1"), ("link", "<u2"), ("type", "<u2")]
+        {
+            "names": ["name", "start", "end", "loop_start", "loop_end", "rate", "pitch", "correction", "link", "type"],
+            "formats": ["S20", "<u4", "<u4", "<u4", "<u4", "<u4", "u1", "i1", "<u2", "<u2"],
+        }
     ),
 }
 
