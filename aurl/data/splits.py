@@ -1,7 +1,7 @@
-"""Who is held out: near-duplicates are found by the melody they share, and whole groups are dealt to train, valid and test.
+"""Who is held out: near-duplicates share a melody, and whole groups of them are dealt to train, valid and test.
 
-Pure functions of notes, sets and strings; nothing here reads files. The one idea: a piece's fate depends on a hash of its
-own group only, so adding music to a folder does not move what was already dealt out.
+Pure functions of notes, sets and strings; nothing here reads files. The one idea: a piece's fate depends on a hash of
+its own group only, so adding music to a folder does not move what was already dealt out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEAST_SHARED = 2
 LEAST_INTERVALS = 3
 """An n-gram with fewer different intervals (repeated notes, trills, plain scales) says nothing about a tune."""
 WINDOW = 32
-"""Of the pieces that share one n-gram, each is compared with so many neighbours in an order that puts similar pieces together."""
+"""Pieces that share an n-gram are compared with so many neighbours, in an order that puts similar ones together."""
 HASH_SEED = 0x5EED
 
 SPLITS = ("train", "valid", "test")
@@ -83,10 +83,23 @@ def interval_ngrams(pitches: np.ndarray, n: int = 12) -> set[int]:
     ordered = np.sort(runs, axis=1)
     different = 1 + (np.diff(ordered, axis=1) != 0).sum(axis=1)
     runs = runs[different >= LEAST_INTERVALS]
-    multipliers = np.random.Generator(np.random.PCG64(HASH_SEED)).integers(0, 2**63, width, dtype=np.uint64) * 2 + 1
-    mixed = (runs.astype(np.uint64) * multipliers).sum(axis=1, dtype=np.uint64)
-    mixed ^= mixed >> np.uint64(29)
-    return {int(value) for value in np.unique(mixed)}
+    return {int(value) for value in np.unique(hash_rows(runs))}
+
+
+def hash_rows(rows: np.ndarray) -> np.ndarray:
+    """Hash each row of integers to 64 bits, the same on every machine.
+
+    Args:
+        rows: (R, width) integers.
+
+    Returns:
+        uint64 (R,).
+    """
+    multipliers = (
+        np.random.Generator(np.random.PCG64(HASH_SEED)).integers(0, 2**63, rows.shape[1], dtype=np.uint64) * 2 + 1
+    )
+    mixed = (rows.astype(np.int64).astype(np.uint64) * multipliers).sum(axis=1, dtype=np.uint64)
+    return np.asarray(mixed ^ (mixed >> np.uint64(29)), dtype=np.uint64)
 
 
 def content_hash(score: ScoreTick) -> int:
@@ -186,10 +199,10 @@ def assign_splits(
 ) -> list[str]:
     """Deal out whole groups to train, valid and test.
 
-    Each group draws a number in [0, 1) from the SHA-256 of its alphabetically first id and ``seed``: below ``test_share``
-    it is test, below ``test_share + valid_share`` valid, else train. Two corrections: a group larger than the whole wanted
-    share stays in train; and where enough groups exist, no wanted split is left empty (of the smallest groups still in train
-    the one with the lowest number fills it) and train always has one.
+    Each group draws a number in [0, 1) from the SHA-256 of its alphabetically first id and ``seed``: below
+    ``test_share`` it is test, below ``test_share + valid_share`` valid, else train. Two corrections: a group larger
+    than the whole wanted share stays in train; and where enough groups exist, no wanted split is left empty (of the
+    smallest groups still in train the one with the lowest number fills it) and train always has one.
 
     Args:
         ids: unique id of each piece.

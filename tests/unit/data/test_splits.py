@@ -63,7 +63,7 @@ def test_runs_of_one_note_are_refused() -> None:
 
 def test_a_new_harmonisation_or_an_ornament_is_a_near_duplicate_and_another_tune_is_not() -> None:
     line = random_line(4)
-    changed = line[:30] + [90, 91] + line[30:]
+    changed = [*line[:30], 90, 91, *line[30:]]
     scores = [
         score_of(line, bass=36),
         score_of([p + 3 for p in line], bass=41),
