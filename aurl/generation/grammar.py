@@ -67,7 +67,9 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.bars is not None and self.bars < 1:
-            raise ValueError(f"bars={self.bars} is out of range; allowed: 1 or more, or null to let the model end the piece")
+            raise ValueError(
+                f"bars={self.bars} is out of range; allowed: 1 or more, or null to let the model end the piece"
+            )
         if self.max_tokens < SHORTEST_PIECE:
             raise ValueError(f"max_tokens={self.max_tokens} is too small; allowed: {SHORTEST_PIECE} or more")
         if self.max_bar_tokens < SHORTEST_PIECE:

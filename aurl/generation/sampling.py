@@ -66,7 +66,9 @@ def floor_of_top_p(ranked: Tensor, top_p: float, total: Tensor) -> Tensor:
         total: ``(B, 1)``, what the share is of.
     """
     wanted = top_p * total
-    if ranked.device.type == "cpu" and ranked.shape[-1] > NUCLEUS_GUESS:  # elsewhere the check would wait for the device
+    if (
+        ranked.device.type == "cpu" and ranked.shape[-1] > NUCLEUS_GUESS
+    ):  # elsewhere the check would wait for the device
         reached = ranked[:, :NUCLEUS_GUESS].cumsum(-1)
         if bool((reached[:, -1:] >= wanted).all()):
             return ranked.gather(-1, (reached < wanted).sum(-1, keepdim=True))

@@ -1,0 +1,226 @@
+"""The cached decoding loop: one batch of samples from a prompt to their ends.
+
+Axes: B samples still in the batch, T tokens. A prompt is computed once and repeated; samples that have ended leave the batch;
+what a step needs lies in tensors made before, and nothing in it loops over the batch. Musical time comes from walk.py.
+
+Pieces longer than the model's context: when the cache is full it is filled again with the last half of the context, each sample
+from its first Bar token there (rows are padded on the left), as training windows of long pieces start at bar lines too. Only
+differences of musical time matter to the model, so the piece goes on as before; what happened earlier is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aurl.data.vocabulary import Kind
+from aurl.generation.config import SamplerConfig
+from aurl.generation.grammar import CLOSING_TOKENS, Grammar
+from aurl.generation.sampling import RecentPitches, UniformStreams, choose, draw, filtered_weights, penalise_recent
+from aurl.generation.walk import Walk
+from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+from aurl.models.positions import MusicalTime
+from aurl.utils.errors import AurlError
+
+LEAVE_SHARE = 8
+"""Ended samples leave when they are at least one in so many: each leaving copies the cache of those who stay."""
+GROWTH = 2048
+"""Steps by which the record of tokens grows."""
+DEVICE_CHECK_STEPS = 16
+"""Steps between two looks at who has ended, on devices where looking means waiting."""
+
+
+@dataclass
+class Finished:
+    """One sample as it left the batch."""
+
+    number: int
+    """Which of the batch's seeds it has."""
+    ids: np.ndarray
+    """Tokens without BOS and EOS, the prompt's included, int64."""
+    ended: bool
+    """Whether the piece came to its end, rather than to max_tokens."""
+
+
+class Decoding:
+    """A batch of samples under way.
+
+    Args:
+        model: in eval mode.
+        grammar: tables of the automaton, on the model's device.
+        sampler: how tokens are drawn.
+        prompt: ids without BOS and EOS that every sample begins with.
+        seeds: one for each sample.
+
+    Raises:
+        AurlError: the model's weights give logits that are not numbers.
+    """
+
+    def __init__(
+        self,
+        model: MusicTransformerVAEGAN,
+        grammar: Grammar,
+        sampler: SamplerConfig,
+        prompt: np.ndarray,
+        seeds: Sequence[int],
+    ) -> None:
+        self.model, self.grammar, self.sampler = model, grammar, sampler
+        self.device = grammar.device
+        self._streams = UniformStreams(list(seeds), self.device)
+        self._numbers = list(range(len(seeds)))
+        ids = np.concatenate([[grammar.vocabulary.bos], np.asarray(prompt, dtype=np.int64)])
+        with torch.inference_mode():
+            self._start(torch.from_numpy(ids), len(seeds))
+
+    def _start(self, ids: Tensor, batch_size: int) -> None:
+        limit = min(self.model.config.context, len(ids) + self.grammar.rules.max_tokens)
+        self._cache = self.model.new_cache(1, limit)
+        self._walk = Walk(self.grammar, 1)
+        self._recent = None
+        if self.sampler.repetition_penalty > 1.0:
+            tracks, size = self.grammar.tracks, self.grammar.vocabulary.size
+            self._recent = RecentPitches(1, tracks, size, self.sampler.repetition_window, self.device)
+        self._record = torch.empty(len(ids) + GROWTH, 1, dtype=torch.long, device=self.device)
+        self._length = len(ids)
+        self._record[: len(ids), 0] = ids
+        for token in ids.to(self.device).unsqueeze(-1):
+            self._read(token)
+        self._logits = self._fill()
+        if not bool(self._logits.isfinite().all()):
+            raise AurlError("the checkpoint's weights give values that are not numbers; use an earlier checkpoint")
+        self._walk.start_counting()
+        self._select(torch.zeros(batch_size, dtype=torch.long, device=self.device))
+        self._logits = self._logits.expand(batch_size, -1).clone()
+
+    @property
+    def active(self) -> int:
+        """Samples still in the batch."""
+        return len(self._numbers)
+
+    @property
+    def notes(self) -> int:
+        """Complete notes of the samples still in the batch, the prompt's included."""
+        return int(self._walk.notes.sum())
+
+    @torch.inference_mode()
+    def run(self, steps: int) -> list[Finished]:
+        """Write up to ``steps`` tokens of every sample and return the samples that left the batch meanwhile."""
+        finished: list[Finished] = []
+        wait = 1 if self.device.type == "cpu" else DEVICE_CHECK_STEPS
+        for step in range(1, steps + 1):
+            if not self.active:
+                break
+            token = self._choose(self._logits)
+            self._write(token)
+            if step % wait == 0 or step == steps:
+                finished += self._release()
+            if self.active:
+                self._logits = self._next_logits()
+        return finished
+
+    def _choose(self, logits: Tensor) -> Tensor:
+        """The next token of each sample ``(B,)``."""
+        logits = self._walk.restrict(logits)
+        if self._recent is not None:
+            logits = penalise_recent(logits, self._recent.mask(self._walk.track), self.sampler.repetition_penalty)
+        if self.sampler.is_greedy:
+            return choose(logits)
+        return draw(filtered_weights(logits, self.sampler), self._streams.next())
+
+    def _read(self, token: Tensor) -> None:
+        self._walk.advance(token)
+        if self._recent is not None:
+            self._recent.add(self._walk.track, token, self._walk.is_pitch)
+
+    def _write(self, token: Tensor) -> None:
+        self._read(token)
+        if self._length == len(self._record):
+            self._record = torch.cat([self._record, torch.empty_like(self._record[:GROWTH])])
+        self._record[self._length] = token
+        self._length += 1
+
+    def _next_logits(self) -> Tensor:
+        """Logits ``(B, V)`` after the last token."""
+        if self._cache.length == self._cache.capacity:
+            return self._fill()
+        self._index += 1
+        walk = self._walk
+        time = MusicalTime(self._index, walk.beat.unsqueeze(1), walk.bar.long().unsqueeze(1))
+        return self.model.decode(self._record[self._length - 1].unsqueeze(1), time, self._cache)
+
+    def _fill(self) -> Tensor:
+        """Fill the cache with the tokens so far, or the last half of the context; logits ``(B, V)`` after the last."""
+        tokens = self._record[: self._length]
+        first, starts = window_starts(tokens.cpu().numpy(), self.grammar.vocabulary.kind, self._cache.capacity)
+        pad = torch.from_numpy(starts - first).to(self.device)  # (B,) slots of padding
+        tokens = tokens[first:].t()  # (B, T)
+        bar, beat = self._times(first)
+        index = torch.arange(tokens.shape[1], device=self.device) - pad[:, None]
+        self._cache.clear()
+        if int(pad.max()):
+            self._cache.starts = pad
+        self._index = index[:, -1:].clone()
+        return self.model.decode(tokens, MusicalTime(index.clamp_(min=0), beat, bar), self._cache)
+
+    def _times(self, first: int) -> tuple[Tensor, Tensor]:
+        """Bar and beat ``(B, T)`` of the recorded tokens from ``first`` on."""
+        rows = [self.grammar.vocabulary.musical_time(row) for row in self._record[: self._length].t().cpu().numpy()]
+        bar = torch.from_numpy(np.stack([bar[first:] for bar, _ in rows])).long()
+        beat = torch.from_numpy(np.stack([beat[first:] for _, beat in rows]))
+        return bar.to(self.device), beat.to(self.device)
+
+    def _release(self) -> list[Finished]:
+        """Take samples that have ended out of the batch, when there are enough of them."""
+        done = self._walk.done
+        count = int(done.sum())
+        if not count or (count < self.active and count * LEAVE_SHARE < self.active):
+            return []
+        leave = done.nonzero().squeeze(1).tolist()
+        stay = (~done).nonzero().squeeze(1)
+        tokens = self._record[: self._length].cpu().numpy()
+        finished = [self._finish(self._numbers[row], tokens[:, row]) for row in leave]
+        self._numbers = [self._numbers[row] for row in stay.tolist()]
+        self._streams.select(stay.tolist())
+        self._select(stay)
+        return finished
+
+    def _finish(self, number: int, tokens: np.ndarray) -> Finished:
+        end = int(np.flatnonzero(tokens == self.grammar.vocabulary.eos)[0])
+        written = end + 1 - (self._length - self._walk.tokens)
+        ended = written <= self.grammar.rules.max_tokens - CLOSING_TOKENS
+        return Finished(number, tokens[1:end].copy(), ended)
+
+    def _select(self, rows: Tensor) -> None:
+        """Keep (or repeat) batch rows everywhere."""
+        if len(rows):
+            self._cache.select(rows)
+        self._walk.select(rows)
+        self._record = self._record.index_select(1, rows)
+        self._index = self._index.index_select(0, rows)
+        if self._recent is not None:
+            self._recent.select(rows)
+
+
+def window_starts(tokens: np.ndarray, kind: np.ndarray, capacity: int) -> tuple[int, np.ndarray]:
+    """What is put into a cache that is filled (again).
+
+    Args:
+        tokens: ``(T, B)`` so far.
+        kind: kind of each token id ``(V,)``.
+        capacity: tokens that the cache holds.
+
+    Returns:
+        The first token that gets a slot, 0 when all fit with room to go on, else that of the last ``capacity // 2``; and ``(B,)``
+        int64, from which token on each sample sees them: from its first Bar token, or from the first slot where a single bar is
+        longer than all slots. When the next filling is due does not depend on where the bars are, so it is the same in any batch.
+    """
+    length, batch = tokens.shape
+    if length < capacity:
+        return 0, np.zeros(batch, dtype=np.int64)
+    first = length - capacity // 2
+    is_bar = np.asarray(kind)[tokens[first:]] == Kind.BAR
+    return first, first + np.where(is_bar.any(0), is_bar.argmax(0), 0)
