@@ -191,7 +191,7 @@ def _read_manifest(root: Path) -> dict[str, dict[str, Any]]:
             f"data.path={root} has no {MANIFEST}; give the folder of an unpacked archive, or use data=folder"
         )
     rows = {}
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(manifest.read_text(encoding="utf-8").strip().split("\n"), start=1):
         try:
             row = json.loads(line)
             rows[str(row["path"])] = row
