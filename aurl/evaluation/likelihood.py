@@ -196,7 +196,7 @@ def score_corpus(
         raise AurlError(
             "the model gives probability zero or no number to some tokens; its weights are damaged or training diverged"
         )
-    return summarise(totals, chosen)
+    return summarise(totals.tolist(), chosen)
 
 
 def pack_windows(windows: Sequence[Window], batch_tokens: int) -> Iterator[list[Window]]:

@@ -61,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train-cpu-seconds", type=float, help="with aurl: what its training used, for the table")
     parser.add_argument("--lr", type=float, nargs="+", default=LEARNING_RATES, help="with gpt2: one run for each")
     parser.add_argument("--cpu-seconds", type=float, default=3600, help="with gpt2: budget of one run")
-    parser.add_argument("--max-order", type=int, default=32, help="with ngram: highest order tried")
+    parser.add_argument("--max-order", type=int, default=20, help="with ngram: highest order tried")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=HERE / "results.json")
     parser.add_argument("overrides", nargs="*", help="further overrides of the training config, after --")

@@ -1,0 +1,213 @@
+"""What a training step costs: ``aurl-train`` with everything on, against a bare loop around Hugging Face's GPT-2.
+
+  python -m experiments.training_speed.run --data-path FOLDER [--sizes 5M 20M] [--rounds 7] [--batch-tokens 4096]
+
+Arms, run in turn in each round on one thread, measured in process CPU time for each token, after warm-up:
+- musical: Lightning's loop as ``aurl-train`` builds it (our batches, transposition, logging, TensorBoard, progress bar,
+  checkpoints), rotary positions in musical time. A checkpoint's cost is added at the rate at which they are written.
+- absolute: the same with learned absolute positions.
+- gpt2: forward, backward, clipping, AdamW, nothing else, on rows without padding; as many parameters. Its rows
+  are as long as attention sees our segments on average (sum of squares over sum): both pay for the same attention.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+
+from aurl.cli.build import build_data, build_module, build_trainer
+from aurl.cli.conf import compose, to_config
+from aurl.data.batching import PackedBatch
+from aurl.data.datamodule import MusicDataModule
+from aurl.utils.files import atomic_write_json
+from experiments.likelihood.gpt2 import PeerGPT2, make_optimizer
+
+SIZES = {"5M": "small", "20M": "base"}
+GOALS = {"5M": 1.05, "20M": 1.00}
+POSITIONS_GOAL = 0.95
+WARMUP_STEPS = 2
+ARMS = ("musical", "absolute", "gpt2")
+
+
+@dataclass
+class StepTimer(L.Callback):
+    """CPU seconds and tokens from the start of one step to the start of another, with all that lies between."""
+
+    steps: int
+    seconds: float = 0.0
+    tokens: int = 0
+    save_seconds: float = 0.0
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, module: L.LightningModule, batch: PackedBatch, batch_idx: int
+    ) -> None:
+        """Start after the warm-up, stop ``steps`` later."""
+        if batch_idx == WARMUP_STEPS:
+            self.seconds = -time.process_time()
+        if batch_idx == WARMUP_STEPS + self.steps:
+            self.seconds += time.process_time()
+            self.save_seconds = -time.process_time()
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "timed.ckpt")
+            self.save_seconds += time.process_time()
+        if WARMUP_STEPS <= batch_idx < WARMUP_STEPS + self.steps:
+            self.tokens += len(batch.ids)
+
+
+def main() -> None:
+    """Time all arms of all sizes and print the table."""
+    args = parse_arguments()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    results = {size: time_size(size, args) for size in args.sizes}
+    print(table(results))
+    if args.json:
+        atomic_write_json(args.json, results)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="reference_jsb")
+    parser.add_argument("--data-path", required=True, help="the unpacked corpus")
+    parser.add_argument("--sizes", nargs="+", choices=sorted(SIZES), default=sorted(SIZES, reverse=True))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=6, help="timed steps of an arm in a round")
+    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def time_size(size: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Microseconds of CPU time a token of each arm in each round, and the size of the models."""
+    cost: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    parameters: dict[str, int] = {}
+    length = attended_length(configured(size, "musical", args, "."), WARMUP_STEPS + args.steps)
+    for number in range(args.rounds):
+        first = number % len(ARMS)  # another arm begins each round
+        for arm in ARMS[first:] + ARMS[:first]:
+            timed = time_peer(size, args, length) if arm == "gpt2" else time_ours(size, arm, args)
+            cost[arm].append(1e6 * timed[0])
+            parameters[arm] = timed[1]
+            print(f"{size} round {number + 1}/{args.rounds} {arm}: {cost[arm][-1]:.1f} us CPU a token", flush=True)
+    return {"microseconds": cost, "parameters": parameters, "row_tokens": length}
+
+
+def attended_length(cfg: Any, batches: int) -> int:
+    """Length of equal segments on which attention would cost as much as on the first batches of training."""
+    plan = open_data(cfg).train_dataloader().plan.epoch(0)[:batches]
+    lengths = [window.stop - window.start - 1 for batch in plan for window in batch]
+    return round(sum(length**2 for length in lengths) / sum(lengths))
+
+
+def configured(size: str, positions: str, args: argparse.Namespace, folder: str) -> Any:
+    """The training config of one arm."""
+    overrides = [
+        f"experiment={args.experiment}",
+        f"data.path='{args.data_path}'",
+        f"model/size={SIZES[size]}",
+        f"model.positions={positions}",
+        f"data.batch_tokens={args.batch_tokens}",
+        f"trainer.max_steps={WARMUP_STEPS + args.steps + 1}",
+        "trainer.limit_val_batches=0",
+        "callbacks.early_stopping=null",
+        f"paths.output='{folder}'",
+    ]
+    return compose("train", overrides)
+
+
+def time_ours(size: str, positions: str, args: argparse.Namespace) -> tuple[float, int]:
+    """CPU seconds a token of our loop, and the model's parameters."""
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = configured(size, positions, args, folder)
+        L.seed_everything(0, verbose=False)
+        data = open_data(cfg)
+        module = build_module(cfg, data)
+        trainer = build_trainer(cfg, Path(folder))
+        timer = StepTimer(args.steps)
+        trainer.callbacks.append(timer)
+        trainer.fit(module, datamodule=data)
+        every = cfg.callbacks.checkpoints.every_n_batches
+        seconds = timer.seconds + timer.save_seconds * args.steps / every
+        return seconds / timer.tokens, module.model.parameter_count
+
+
+def open_data(cfg: Any) -> MusicDataModule:
+    """The prepared corpus."""
+    data = build_data(cfg)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def time_peer(size: str, args: argparse.Namespace, length: int) -> tuple[float, int]:
+    """CPU seconds a token of the bare GPT-2 loop, and its parameters."""
+    cfg = configured(size, "musical", args, ".")
+    optim, model_config = to_config(cfg.optim), to_config(cfg.model)
+    vocab_size = open_data(cfg).codec.vocabulary.size
+    torch.manual_seed(0)
+    model = PeerGPT2(model_config, vocab_size).train()
+    optimizer = make_optimizer(model, optim, optim.lr)
+    rows = torch.randint(vocab_size, (max(1, round(args.batch_tokens / length)), length + 1))
+
+    def step() -> None:
+        logits = model.rows(rows[:, :-1])
+        F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return time_steps(step, args.steps) / (rows.shape[0] * length), model.parameter_count
+
+
+def time_steps(step: Callable[[], None], steps: int) -> float:
+    """Mean CPU seconds of a step after warm-up."""
+    for _ in range(WARMUP_STEPS):
+        step()
+    started = time.process_time()
+    for _ in range(steps):
+        step()
+    return (time.process_time() - started) / steps
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Markdown: medians over rounds, and medians of the ratios within rounds against the goals."""
+    lines = [
+        "| size | arm | parameters | us CPU a token | speed against | goal | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for size, result in results.items():
+        cost = result["microseconds"]
+        for arm in ARMS:
+            middle = statistics.median(cost[arm])
+            against, goal, verdict = "", "", ""
+            if arm == "musical":
+                ratio = paired_ratio(cost["gpt2"], cost["musical"])
+                against, goal = f"GPT-2: {ratio:.3f}x", f">= {GOALS[size]:.2f}x"
+                verdict = "met" if ratio >= GOALS[size] else "missed"
+            if arm == "absolute":
+                ratio = paired_ratio(cost["absolute"], cost["musical"])
+                against, goal = f"musical is {ratio:.3f}x of it", f">= {POSITIONS_GOAL:.2f}x"
+                verdict = "met" if ratio >= POSITIONS_GOAL else "missed"
+            millions = f"{result['parameters'][arm] / 1e6:.2f} M"
+            lines.append(f"| {size} | {arm} | {millions} | {middle:.1f} | {against} | {goal} | {verdict} |")
+    return "\n".join(lines)
+
+
+def paired_ratio(slower: list[float], faster: list[float]) -> float:
+    """Median over rounds of the first cost divided by the second."""
+    return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
+
+
+if __name__ == "__main__":
+    main()
