@@ -111,7 +111,8 @@ def check_samples(samples: Sequence[Sample]) -> None:
         numbers = ", ".join(map(str, silent[:LISTED])) + (" ..." if len(silent) > LISTED else "")
         raise AurlError(
             f"{len(silent)} of {len(samples)} samples have no notes (number {numbers}; "
-            f"seed {samples[silent[0] - 1].seed}); nothing was written; take another seed, more bars or a model that was trained longer"
+            f"seed {samples[silent[0] - 1].seed}); nothing was written; "
+            "take another seed, more bars or a model that was trained longer"
         )
 
 
