@@ -22,6 +22,7 @@ from aurl.data.vocabulary import DRUM_PROGRAM, QUARTERS_PER_WHOLE, Kind, Vocabul
 MIN_TICKS_PER_QUARTER = 384
 """Decoded scores have the grid's ticks, doubled until there are at least this many, as notation programs expect."""
 DEFAULT_TEMPO = 120.0
+"""Quarters a minute where no tempo is given, as in MIDI."""
 DRUM_CHANNEL_NAME = "Drums"
 TRACKS_LIMIT = 128
 """Above any number of tracks of one program."""
@@ -131,7 +132,8 @@ class Decoder:
         """Time signatures, at the bar lines where they change."""
         vocabulary = self._vocabulary
         opens = np.flatnonzero(vocabulary.kind[ids] == Kind.BAR)
-        metre_of_bar = metre[np.append(opens[1:], len(ids)) - 1]  # the last one of a bar counts
+        closes = np.append(opens[1:], len(ids))[: len(opens)]
+        metre_of_bar = metre[closes - 1]  # the last one of a bar counts
         changes = np.append(True, metre_of_bar[1:] != metre_of_bar[:-1])[: len(opens)]
         for index in np.flatnonzero(changes).tolist():
             id_ = int(metre_of_bar[index])

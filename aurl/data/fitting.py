@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from symusic.core import ScoreTick, TimeSignatureTick, TimeSignatureTickList, TrackTick
+from symusic.core import ScoreTick, TempoTick, TimeSignatureTick, TimeSignatureTickList, TrackTick
 
-from aurl.data.decoder import note_list
+from aurl.data.decoder import DEFAULT_TEMPO, note_list
 from aurl.data.metre import settle_metres
 from aurl.data.vocabulary import DRUM_PROGRAM, OCTAVE
 
@@ -22,6 +22,9 @@ METRES_REPLACED = "metres_replaced"
 PITCHES_MOVED = "pitches_moved"
 NOTES_DROPPED = "notes_dropped"
 TRACKS_JOINED = "tracks_joined"
+NOTE_FIELDS = ("time", "duration", "pitch", "velocity")
+Arrays = dict[str, npt.NDArray[np.int32]]
+"""Notes of a track by field, as symusic gives them."""
 
 
 class Limits(NamedTuple):
@@ -42,7 +45,7 @@ def prepare_score(score: ScoreTick, limits: Limits) -> tuple[ScoreTick, dict[str
     Rules: a metre without a token becomes one of equal bar length, else the nearest in bar length; a pitch outside the
     range moves by octaves to the nearest inside (in a range without that pitch class it is dropped); a drum pitch
     outside its range is dropped, since another octave is another instrument; tracks of a program beyond the last that
-    has tokens are written with the last one's.
+    has tokens give their notes to that one. A piece whose first tempo comes late begins at 120, as MIDI says.
 
     Args:
         score: a score in ticks; it is not changed.
@@ -54,16 +57,22 @@ def prepare_score(score: ScoreTick, limits: Limits) -> tuple[ScoreTick, dict[str
     """
     counts = {METRES_REPLACED: 0, PITCHES_MOVED: 0, NOTES_DROPPED: 0, TRACKS_JOINED: 0}
     marks = _fitted_metres(score, limits, counts)
-    notes = {index: _fitted_notes(track, limits, counts) for index, track in enumerate(score.tracks)}
-    counts[TRACKS_JOINED] = _surplus_tracks(score, limits.tracks_per_program)
-    changed = {index: arrays for index, arrays in notes.items() if arrays is not None}
-    if marks is None and not changed:
+    fitted = [_fitted_notes(track, limits, counts) for track in score.tracks]
+    notes: list[Arrays | None] = [arrays for arrays, _ in fitted]
+    joined = _join_surplus(score, notes, limits.tracks_per_program, counts)
+    changed = joined or any(new for _, new in fitted)
+    late_tempo = len(score.tempos) > 0 and score.tempos[0].time > 0
+    if marks is None and not changed and not late_tempo:
         return score, counts
     score = score.copy()
     if marks is not None:
         score.time_signatures = TimeSignatureTickList([TimeSignatureTick(*mark) for mark in marks])
-    for index, arrays in changed.items():
-        score.tracks[index].notes = note_list(*(arrays[key] for key in ("time", "duration", "pitch", "velocity")))
+    if late_tempo:
+        score.tempos.insert(0, TempoTick(0, DEFAULT_TEMPO))
+    for track, arrays in zip(score.tracks, notes, strict=True):
+        if changed:
+            columns = [arrays[key] for key in NOTE_FIELDS] if arrays else [np.zeros(0, np.int32)] * len(NOTE_FIELDS)
+            track.notes = note_list(*columns)
     return score, counts
 
 
@@ -113,15 +122,15 @@ def _without_idle_marks(
     return marks if finest in used else [mark for mark in marks if mark[2] != finest]
 
 
-def _fitted_notes(track: TrackTick, limits: Limits, counts: dict[str, int]) -> dict[str, npt.NDArray[np.int32]] | None:
-    """Notes inside the range, or None if all are."""
+def _fitted_notes(track: TrackTick, limits: Limits, counts: dict[str, int]) -> tuple[Arrays | None, bool]:
+    """Notes inside the range, None if there are none, and whether they differ from the track's."""
     if not len(track.notes):
-        return None
-    arrays: dict[str, npt.NDArray[np.int32]] = track.notes.numpy()
+        return None, False
+    arrays: Arrays = track.notes.numpy()
     pitch = arrays["pitch"]
     low, high = limits.drum_pitches if track.is_drum else limits.pitches
     if low <= pitch.min() and pitch.max() <= high:
-        return None
+        return arrays, False
     moved = pitch.astype(np.int64)
     if not track.is_drum:
         moved = np.where(moved < low, low + (moved - low) % OCTAVE, moved)
@@ -130,14 +139,24 @@ def _fitted_notes(track: TrackTick, limits: Limits, counts: dict[str, int]) -> d
     counts[PITCHES_MOVED] += int(np.count_nonzero(inside & (moved != pitch)))
     counts[NOTES_DROPPED] += int(np.count_nonzero(~inside))
     arrays["pitch"] = moved.astype(pitch.dtype)
-    return {key: array[inside] for key, array in arrays.items()}
+    return ({key: array[inside] for key, array in arrays.items()} if inside.any() else None), True
 
 
-def _surplus_tracks(score: ScoreTick, tracks_per_program: int) -> int:
-    """How many tracks share their Program token with the one before."""
-    counts: dict[int, int] = {}
-    for track in score.tracks:
-        if len(track.notes):
-            program = DRUM_PROGRAM if track.is_drum else track.program
-            counts[program] = counts.get(program, 0) + 1
-    return sum(max(count - tracks_per_program, 0) for count in counts.values())
+def _join_surplus(score: ScoreTick, notes: list[Arrays | None], most: int, counts: dict[str, int]) -> bool:
+    """Move the notes of tracks beyond the ``most``-th of a program into that one, sorted as readers sort them."""
+    tracks: dict[int, list[int]] = {}
+    for index, track in enumerate(score.tracks):
+        if notes[index] is not None:
+            tracks.setdefault(DRUM_PROGRAM if track.is_drum else track.program, []).append(index)
+    for own in tracks.values():
+        surplus = own[most - 1 :]
+        if len(surplus) < 2:
+            continue
+        parts = [arrays for index in surplus if (arrays := notes[index])]
+        joined = {key: np.concatenate([part[key] for part in parts]) for key in NOTE_FIELDS}
+        order = np.lexsort((joined["pitch"], joined["duration"], joined["time"]))
+        notes[surplus[0]] = {key: array[order] for key, array in joined.items()}
+        for index in surplus[1:]:
+            notes[index] = None
+        counts[TRACKS_JOINED] += len(surplus) - 1
+    return counts[TRACKS_JOINED] > 0

@@ -167,7 +167,7 @@ class Vocabulary:
             bar (N,), beat in quarters (N,), and the id of the last TimeSig token at or before each token (N,); PAD
             where there is none yet.
         """
-        ids = np.asarray(ids)
+        ids = np.asarray(ids, np.int64)
         kind = self.kind[ids]
         is_bar = kind == Kind.BAR
         bar = np.cumsum(is_bar, dtype=np.int32) - np.int32(1)  # (N,), -1 before the first Bar
@@ -215,7 +215,7 @@ class Vocabulary:
 
     def note_starts(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Where complete notes begin: indices of pitch tokens that velocity and duration follow at once."""
-        kind = self.kind[np.asarray(ids)]
+        kind = self.kind[np.asarray(ids, np.int64)]
         is_pitch = (kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)
         complete = is_pitch[:-2] & (kind[1:-1] == Kind.VELOCITY) & (kind[2:] == Kind.DURATION)
         return np.flatnonzero(complete)
