@@ -34,7 +34,7 @@ def write_samples(
     facts: Mapping[str, object] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write samples as ``sample_001.mid`` (.wav, .png), ``sample_002.mid`` ... and ``index.html``.
+    """Write samples as ``sample_001.mid`` (.wav, .png) ... and ``index.html``.
 
     Args:
         samples: what the generator returned.
@@ -52,9 +52,6 @@ def write_samples(
     Raises:
         ValueError: an unknown format.
         AurlError: no samples, a sample without notes, a file that is there already, or a folder that cannot be written.
-
-    Example:
-        >>> paths = write_samples(samples, Path("out"), formats=("midi", "html"))  # doctest: +SKIP
     """
     folder = Path(folder)
     formats = check_formats(formats)

@@ -155,6 +155,7 @@ def test_warnings_of_libraries_reach_the_file_but_their_chatter_not_the_console(
     path = setup_logging(tmp_path)
     logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch").info("GPU available: no")
+    warnings.simplefilter("always")
     warnings.warn("beware of the dog", stacklevel=1)
     shown = capsys.readouterr().err
     assert path is not None
