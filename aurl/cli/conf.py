@@ -101,7 +101,7 @@ class GenerateCommand(SamplerConfig):
     """Quarter notes a minute of the output."""
     programs: list[int] | None = None
     """General MIDI programs of the output's tracks, for instance [40,41,42,42]; 128 is drums."""
-    formats: list[str] = field(default_factory=lambda: ["mid", "wav", "png", "html"])
+    formats: list[str] = field(default_factory=lambda: ["midi", "wav", "png", "html"])
     """Kinds of files written."""
     output: str | None = None
     """Folder for the files; unset means generated/<run>_<number>."""

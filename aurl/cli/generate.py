@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ Examples:
   aurl-generate                                                 four pieces of 16 bars from the newest run
   aurl-generate ckpt=last top_p=0.9
   aurl-generate ckpt=last prompt=my.mid bars=16 num_samples=8 temperature=0.9 seed=7
-  aurl-generate ckpt=best sampler=min_p formats=mid,png output=~/new
+  aurl-generate ckpt=best sampler=min_p formats=midi,png output=~/new
 
 Main keys (default):
   ckpt (last)               last, best, a run's folder or name, or a file
@@ -53,7 +54,7 @@ Main keys (default):
   tempo (none)              quarter notes a minute of the output
   programs (none)           General MIDI programs of the tracks, for instance programs=48,48,48,48
   batch_size (64)           pieces generated at the same time; less needs less memory
-  formats (mid,wav,png,html)   kinds of files
+  formats (midi,wav,png,html)   kinds of files
   output (none)             folder; otherwise generated/<run>_<number>
   overwrite (false)         write over existing files
   device (auto)             auto, cpu, cuda or mps
@@ -96,22 +97,42 @@ def generate_files(config: GenerateCommand, checkpoint: Path) -> list[Path]:
 
     label = run_label(checkpoint)
     folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
-    refuse_existing(folder, config.overwrite)
+    refuse_early(folder, config)
     generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
     samples = draw(generator, config)
-    return write_samples(samples, folder, tuple(config.formats), overwrite=config.overwrite, title=label)
+    return write_samples(
+        samples, folder, config.formats, overwrite=config.overwrite, title=label, intro=sampler_text(config)
+    )
 
 
-def refuse_existing(folder: Path, overwrite: bool) -> None:
-    """Say before the work, not after it, that files would be written over.
+def refuse_early(folder: Path, config: GenerateCommand) -> None:
+    """Say before the work, not after it, what will not be written.
 
     Raises:
-        AurlError: the folder holds something and ``overwrite`` is off, or it is a file.
+        AurlError: files would be written over, or the folder cannot be written to.
+        ValueError: unknown formats.
     """
-    if folder.exists() and not folder.is_dir():
-        raise AurlError(f"output={folder} is a file; give a folder")
-    if not overwrite and folder.is_dir() and any(folder.iterdir()):
-        raise AurlError(f"output={folder} is not empty; choose another folder or add overwrite=true")
+    from aurl.generation.export import PAGE_NAME, SUFFIXES, check_formats, file_stems, refuse_existing
+
+    formats = check_formats(config.formats)
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise AurlError(f"output={folder}: {there} is a file; give a folder")
+    if not os.access(there, os.W_OK):
+        raise AurlError(f"output={folder}: {there} may not be written to; choose another folder")
+    if not config.overwrite:
+        stems = file_stems(config.num_samples)
+        files = [folder / f"{stem}{SUFFIXES[name]}" for stem in stems for name in formats if name in SUFFIXES]
+        refuse_existing([*files, folder / PAGE_NAME])
+
+
+def sampler_text(config: GenerateCommand) -> str:
+    """How the notes were drawn, for the page."""
+    if config.greedy:
+        return "Always the most likely token."
+    off = {"temperature": None, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+    shown = [f"{key.replace('_', ' ')} {getattr(config, key):g}" for key in off if getattr(config, key) != off[key]]
+    return f"Drawn with {', '.join(shown)}."
 
 
 def draw(generator: Generator, config: GenerateCommand) -> list[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from aurl.cli.build import TrainingResult
 
 GROUPS = ("data", "model", "model/size", "trainer", "callbacks", "logger", "optim", "tokenizer", "experiment", "sweep")
+NOT_FOR_USERS = (
+    r".*isinstance\(treespec, LeafSpec\).*",
+    r"The number of training batches .* is smaller than the logging interval.*",
+    r"The '.*_dataloader' does not have many workers.*",
+    r".*weights_only.*",
+)
+"""Warnings of Lightning about its own insides, or about choices made on purpose here."""
 SAMPLES_FOLDER = "generated"
 HELP = """
 aurl-train: train a model of symbolic music.
@@ -59,6 +67,8 @@ def train(cfg: DictConfig) -> None:
 
     run_dir = Path(cfg.paths.output)
     setup_logging(run_dir)
+    for message in NOT_FOR_USERS:
+        warnings.filterwarnings("ignore", message=message)
     first = process_rank() == 0
     if first:
         save_settings(cfg, run_dir)
