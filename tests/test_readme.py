@@ -18,8 +18,8 @@ SET_UP = ['pip install -e ".[dev]" && aurl-train experiment=quickstart', "pytest
 TASKS = {"train": train.train, "generate": generate.generate, "evaluate": evaluate.evaluate}
 SMALL = {
     "train": "trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 trainer.accelerator=cpu "
-    "trainer.enable_progress_bar=false model.context=64 model.layers=1 data.batch_tokens=256",
-    "generate": "bars=2 num_samples=1 device=cpu",
+    "trainer.enable_progress_bar=false model.context=64 model.layers=1 data.batch_tokens=256 bars=1",
+    "generate": "bars=1 num_samples=1 max_tokens=100 device=cpu",
     "evaluate": "device=cpu",
 }
 NOT_WITH_SWEEP = "model.hidden_dim=16 model.heads=2"
@@ -44,6 +44,7 @@ def run(line: str) -> int:
     if command == "train":
         small += shlex.split(NOT_WITH_SWEEP) if "-m" not in arguments else []
         own_data = any(argument.startswith(("data=", "ckpt=")) for argument in arguments)
+        small += ["num_samples=1"] if any(argument.startswith("experiment=") for argument in arguments) else []
         small += [] if own_data else shlex.split(MADE_UP)
         if any(argument.startswith("ckpt=") for argument in arguments):
             small = ["trainer.max_epochs=2"]
