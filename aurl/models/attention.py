@@ -3,7 +3,8 @@
 Axes: N packed tokens, B batch, T new tokens, S cached tokens, D width, H query heads, G key/value heads, K head width.
 
 Pieces of a batch lie one after the other without padding; each is attended on its own, so nothing crosses a border and nothing
-is computed for a border. Both paths end in PyTorch's fused scaled_dot_product_attention.
+is computed for a border. PyTorch's fused scaled_dot_product_attention does the work, except in training on a CPU
+(blocked_attention.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aurl.models.blocked_attention import LONGEST, blocked_causal_attention
 from aurl.models.config import ModelConfig
 from aurl.models.positions import Rotation, rotate
 
@@ -79,6 +81,13 @@ class Cache:
         self.starts = None
 
 
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Causal attention of one segment, ``(H, n, K)`` tensors, by whichever way is fastest here."""
+    if query.device.type == "cpu" and query.requires_grad and query.shape[1] <= LONGEST:
+        return blocked_causal_attention(query, key, value)
+    return F.scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True)[0]
+
+
 class CausalSelfAttention(nn.Module):
     """Multi-head attention with rotary positions and optional grouped key/value heads (Ainslie et al. 2023)."""
 
@@ -109,14 +118,12 @@ class CausalSelfAttention(nn.Module):
             ``(N, D)``.
         """
         query, key, value = self._project(x, rotation)
-        grouped = self.kv_heads != self.heads
-        outputs = []
-        for q, k, v in zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True):
-            out = F.scaled_dot_product_attention(
-                *(part.transpose(0, 1).unsqueeze(0) for part in (q, k, v)), is_causal=True, enable_gqa=grouped
-            )  # (1, H, n, K)
-            outputs.append(out.squeeze(0).transpose(0, 1))
-        return self.to_out(torch.cat(outputs).flatten(-2))
+        if self.kv_heads != self.heads:
+            group = self.heads // self.kv_heads
+            key, value = (part.repeat_interleave(group, dim=-2) for part in (key, value))
+        heads_first = (part.transpose(0, 1).split(lengths, dim=1) for part in (query, key, value))  # (H, n, K) each
+        outputs = [_attend(q, k, v) for q, k, v in zip(*heads_first, strict=True)]
+        return self.to_out(torch.cat(outputs, dim=1).transpose(0, 1).flatten(-2))
 
     def decode(
         self, x: Tensor, rotation: Rotation | None, cache: LayerCache, start: int, visible: Tensor | None

@@ -74,7 +74,9 @@ class ModelConfig:
         if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
             raise ValueError(f"model.kv_heads={self.kv_heads} must divide model.heads={self.heads}")
         if self.ffn_dim is not None and self.ffn_dim < 1:
-            raise ValueError(f"model.ffn_dim={self.ffn_dim} is too small; allowed: 1 or more, or null for 8/3 of hidden_dim")
+            raise ValueError(
+                f"model.ffn_dim={self.ffn_dim} is too small; allowed: 1 or more, or null for 8/3 of hidden_dim"
+            )
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"model.dropout={self.dropout} is out of range; allowed: 0 up to, not including, 1")
 

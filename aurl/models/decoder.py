@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aurl.models.attention import Cache, CausalSelfAttention, LayerCache
 from aurl.models.config import ModelConfig, Positions
+from aurl.models.dropout import dropout
 from aurl.models.positions import MusicalTime, RotaryAngles, Rotation
 
 INIT_STD = 0.02
@@ -47,7 +48,7 @@ class Block(nn.Module):
         self.dropout = config.dropout
 
     def _add(self, x: Tensor, branch: Tensor) -> Tensor:
-        return x + F.dropout(branch, self.dropout, self.training) if self.dropout else x + branch
+        return x + dropout(branch, self.dropout, self.training)
 
     def forward(self, x: Tensor, rotation: Rotation | None, lengths: list[int]) -> Tensor:
         """Packed training path, ``(N, D)`` to ``(N, D)``."""
@@ -97,8 +98,7 @@ class Decoder(nn.Module):
     def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int]) -> Tensor:
         """Hidden states ``(N, D)`` of packed tokens ``(N,)``, before the output projection."""
         x, rotation = self._embed(ids, time)
-        if self.config.dropout:
-            x = F.dropout(x, self.config.dropout, self.training)
+        x = dropout(x, self.config.dropout, self.training)
         recompute = self.config.gradient_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
             run: Callable[..., Tensor] = block

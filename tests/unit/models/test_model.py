@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aurl.models.blocked_attention import blocked_causal_attention
 from aurl.models.config import ModelConfig, Positions
+from aurl.models.dropout import dropout
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 
@@ -190,3 +192,35 @@ def test_gradient_checkpointing_changes_memory_not_gradients() -> None:
 def test_a_wrong_value_is_named(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig(**({"hidden_dim": 32, "heads": 4} | change))
+
+
+@pytest.mark.parametrize("tokens", [1, 127, 128, 129, 300])
+def test_blocked_attention_is_plain_attention_with_its_gradients(tokens: int) -> None:
+    inputs = [torch.randn(2, tokens, 8, requires_grad=True) for _ in range(3)]
+    plain = torch.nn.functional.scaled_dot_product_attention(*inputs, is_causal=True)
+    blocked = blocked_causal_attention(*inputs)
+    torch.testing.assert_close(blocked, plain, atol=1e-5, rtol=1e-5)
+    weights = torch.randn_like(plain)
+    for mine, theirs in zip(
+        torch.autograd.grad((blocked * weights).sum(), inputs),
+        torch.autograd.grad((plain * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_dropout_drops_the_asked_share_keeps_the_mean_and_follows_the_seed() -> None:
+    ones = torch.ones(400, 251)
+    torch.manual_seed(5)
+    dropped = dropout(ones, 0.25, training=True)
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
+    torch.manual_seed(5)
+    torch.testing.assert_close(dropout(ones, 0.25, training=True), dropped)
+    assert dropout(ones, 0.25, training=False) is ones
+
+
+def test_training_with_dropout_differs_from_evaluation() -> None:
+    model = small_model(dropout=0.5)
+    ids, time = music(20)
+    assert not torch.allclose(model.train()(ids, time, [20]).logits, model.eval()(ids, time, [20]).logits)
