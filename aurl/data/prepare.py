@@ -44,7 +44,20 @@ DECIDING_SETTINGS = ("source", "path", "file_pattern", "valid_share", "test_shar
 """Fields of DataConfig that decide the content of a store."""
 DECIDING_CODE = {
     "music": ("score", "midi_check", "notation", "abc", "bars"),
-    "data": ("bach", "synth", "sources", "splits", "tokenizer", "vocabulary", "codec", "encoder", "fitting", "metre"),
+    "data": (
+        "bach",
+        "synth",
+        "synth_parts",
+        "sources",
+        "splits",
+        "tokenizer",
+        "vocabulary",
+        "codec",
+        "encoder",
+        "fitting",
+        "metre",
+        "workers",
+    ),
 }
 """Modules that decide the content of a store."""
 EMPTY = np.zeros(0)

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -61,18 +61,23 @@ class Failure:
     reason: str
 
 
-def encode_piece(piece: Piece, codec: Codec, with_signature: bool) -> Encoded:
+Loader = Callable[[Piece], Any]
+"""Reads a piece and gives its score; a function that can be imported by name in a worker."""
+
+
+def encode_piece(piece: Piece, codec: Codec, with_signature: bool, load: Loader = load_piece) -> Encoded:
     """Read and encode one piece.
 
     Args:
         piece: which.
         codec: makes the tokens.
         with_signature: also compute what near-duplicates are found by.
+        load: reads the piece.
 
     Raises:
         UnreadableFile: it cannot be read, or no note of it fits the vocabulary.
     """
-    score = load_piece(piece)
+    score = load(piece)
     signature = None
     if with_signature:
         hashes = top_line_ngrams(score)
@@ -114,6 +119,7 @@ def encode_pieces(
     with_signature: bool,
     workers: int,
     seconds: float = PIECE_SECONDS,
+    load: Loader = load_piece,
 ) -> Iterator[tuple[int, Encoded | Failure]]:
     """Read and encode pieces in worker processes.
 
@@ -123,6 +129,7 @@ def encode_pieces(
         with_signature: also compute what near-duplicates are found by.
         workers: processes.
         seconds: longest time for one piece.
+        load: reads a piece.
 
     Yields:
         (number of the piece, result), in the order in which they are done.
@@ -131,7 +138,7 @@ def encode_pieces(
         AurlError: worker processes cannot start.
     """
     waiting = list(range(len(pieces)))[::-1]
-    crew = [_Worker(tokenizer, with_signature) for _ in range(min(workers, len(pieces)))]
+    crew = [_Worker(tokenizer, with_signature, load) for _ in range(min(workers, len(pieces)))]
     try:
         while crew:
             nearest = min(worker.deadline for worker in crew)
@@ -148,7 +155,7 @@ def encode_pieces(
                 if not worker.alive:
                     crew.remove(worker)
                     if waiting:
-                        crew.append(_Worker(tokenizer, with_signature))
+                        crew.append(_Worker(tokenizer, with_signature, load))
                 elif waiting:
                     index = waiting.pop()
                     worker.send(index, pieces[index], seconds)
@@ -165,12 +172,12 @@ def encode_pieces(
 class _Worker:
     """One process, seen from outside."""
 
-    def __init__(self, tokenizer: TokenizerConfig, with_signature: bool) -> None:
+    def __init__(self, tokenizer: TokenizerConfig, with_signature: bool, load: Loader) -> None:
         context: Any = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
         if os.name == "posix":
             context.set_forkserver_preload([__name__])  # imported once, then each worker starts in milliseconds
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, tokenizer, with_signature), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, tokenizer, with_signature, load), daemon=True)
         self.process.start()
         theirs.close()
         self.number: int | None = None
@@ -236,7 +243,7 @@ def _exit_text(code: int | None) -> str:
         return f"signal {-code}"
 
 
-def _work(connection: Connection, tokenizer: TokenizerConfig, with_signature: bool) -> None:
+def _work(connection: Connection, tokenizer: TokenizerConfig, with_signature: bool, load: Loader) -> None:
     """A worker's life: pieces in, results out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     codec = Codec.from_config(tokenizer)
@@ -247,12 +254,12 @@ def _work(connection: Connection, tokenizer: TokenizerConfig, with_signature: bo
             number, piece = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send((number, _try_piece(piece, codec, with_signature)))
+        connection.send((number, _try_piece(piece, codec, with_signature, load)))
 
 
-def _try_piece(piece: Piece, codec: Codec, with_signature: bool) -> Encoded | Failure:
+def _try_piece(piece: Piece, codec: Codec, with_signature: bool, load: Loader) -> Encoded | Failure:
     try:
-        return encode_piece(piece, codec, with_signature)
+        return encode_piece(piece, codec, with_signature, load)
     except UnreadableFile as error:
         return Failure(error.reason)
     except Exception as error:  # noqa: BLE001 - whatever one file brings up, the others go on; the reason is listed

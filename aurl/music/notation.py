@@ -18,6 +18,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 from symusic.core import ScoreTick, TimeSignatureTick, TimeSignatureTickList
 
@@ -167,6 +168,8 @@ def _convert(data: str, input_format: str, name: str) -> tuple[bytes, list[dict[
     """MIDI bytes and the time map of one piece of notation."""
     import verovio
 
+    if data.lstrip()[:1] == "<":
+        _check_xml(data, name)
     verovio.enableLog(verovio.LOG_OFF)
     toolkit = verovio.toolkit()
     toolkit.setOptions({"expandNever": True, "breaks": "none"})
@@ -176,6 +179,14 @@ def _convert(data: str, input_format: str, name: str) -> tuple[bytes, list[dict[
     midi = base64.b64decode(toolkit.renderToMIDI())
     timemap = toolkit.renderToTimemap({"includeMeasures": True})
     return midi, json.loads(timemap) if isinstance(timemap, str) else timemap
+
+
+def _check_xml(text: str, name: str) -> None:
+    """Refuse XML that is not well-formed: verovio would take what stands before the break for the whole piece."""
+    try:
+        expat.ParserCreate().Parse(text.encode("utf-8"), True)
+    except expat.ExpatError as error:
+        raise UnreadableFile(name, f"broken XML ({error})") from error
 
 
 def decode_text(data: bytes) -> str:

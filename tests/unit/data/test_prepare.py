@@ -1,0 +1,176 @@
+"""A corpus is prepared once, whatever lies in it, and a bad file costs itself only."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from symusic import Score
+from symusic.core import NoteTick, ScoreTick, TrackTick
+
+from aurl.data import prepare as preparing
+from aurl.data.codec import Codec
+from aurl.data.config import DataConfig, Source, TokenizerConfig
+from aurl.data.prepare import prepare
+from aurl.data.sources import Piece
+from aurl.data.workers import Encoded, Failure, encode_pieces
+from aurl.utils.errors import AurlError
+
+TOKENIZER = TokenizerConfig()
+HUNG_SECONDS = 1.0
+
+
+def tune(seed: int, notes: int = 24) -> ScoreTick:
+    """A walk through the scale, another one for each seed."""
+    draw = np.random.default_rng(seed)
+    score = ScoreTick(480)
+    track = TrackTick("melody", 0, False)
+    pitch = 60
+    for step in range(notes):
+        pitch = int(np.clip(pitch + draw.choice([-4, -2, -1, 1, 2, 3, 5]), 48, 84))
+        track.notes.append(NoteTick(240 * step, 240, pitch, 80))
+    score.tracks.append(track)
+    return score
+
+
+def make_music(root: Path, count: int) -> DataConfig:
+    (root / "sub").mkdir(parents=True)
+    for seed in range(count):
+        tune(seed).dump_midi(root / ("sub" if seed % 2 else ".") / f"tune{seed:02}.mid")
+    return DataConfig(name="my music", source=Source.folder, path=str(root), workers=1)
+
+
+def misbehave(piece: Piece) -> ScoreTick:
+    """Reads pieces in the manner of a bad native reader."""
+    if piece.id == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if piece.id == "hang":
+        time.sleep(60)
+    if piece.id == "bug":
+        raise KeyError("surprise")
+    return tune(len(piece.id))
+
+
+def test_what_is_prepared_decodes_to_the_music_that_was_read(tmp_path: Path):
+    data = make_music(tmp_path / "music", 3)
+    store = prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
+    codec = Codec.from_dict(store.tokenizer)
+    assert [piece.id for piece in store.pieces] == ["sub/tune01.mid", "tune00.mid", "tune02.mid"]
+    ids = store.ids(1)
+    assert (ids[0], ids[-1]) == (codec.vocabulary.bos, codec.vocabulary.eos)
+    score = codec.decode(ids)
+    assert [note.pitch for note in score.tracks[0].notes] == [note.pitch for note in tune(0).tracks[0].notes]
+    bars, beats = codec.vocabulary.musical_time(ids)
+    assert store.bars(1).tolist() == bars.tolist()
+    assert store.beats(1).tolist() == beats.tolist()
+    record = store.pieces[1]
+    pitches = [note.pitch for note in tune(0).tracks[0].notes]
+    assert (record.notes, record.beats, record.tokens, record.tracks) == (24, 12.0, len(ids), 1)
+    assert (record.pitch_low, record.pitch_high) == (min(pitches), max(pitches))
+
+
+def test_the_second_time_nothing_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = make_music(tmp_path / "music", 2)
+    first = prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
+    monkeypatch.setattr(preparing, "encode_pieces", lambda *_: pytest.fail("read again"))
+    settings = replace(data, transpose=[0, 0], batch_tokens=128, workers=2)
+    assert prepare(settings, TOKENIZER, tmp_path / "cache", progress=False).folder == first.folder
+
+
+def test_changed_files_settings_and_damage_are_noticed(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 3), tmp_path / "cache"
+    first = prepare(data, TOKENIZER, cache, progress=False)
+    tune(9).dump_midi(tmp_path / "music" / "new.mid")
+    assert len(prepare(data, TOKENIZER, cache, progress=False)) == 4
+    other = prepare(data, replace(TOKENIZER, velocities=8), cache, progress=False)
+    assert other.tokenizer != first.tokenizer
+    (other.folder / "tokens.bin").write_bytes(b"")
+    assert len(prepare(data, replace(TOKENIZER, velocities=8), cache, progress=False).ids(0)) > 3
+    assert not [path for path in cache.iterdir() if path.name.startswith(".")]
+
+
+def test_unreadable_files_are_listed_with_reasons_and_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    data = make_music(tmp_path / "music", 3)
+    (tmp_path / "music" / "torn.mid").write_bytes(b"MThd")
+    (tmp_path / "music" / "gone.mid").symlink_to(tmp_path / "nowhere")
+    with caplog.at_level(logging.INFO, logger="aurl"):
+        logging.getLogger("aurl").addHandler(caplog.handler)
+        store = prepare(data, TOKENIZER, tmp_path / "cache", progress=True)
+        logging.getLogger("aurl").removeHandler(caplog.handler)
+    assert [row["id"] for row in store.skipped] == ["gone.mid", "torn.mid"]
+    assert [row["reason"] for row in store.skipped] == ["No such file or directory", "the header is cut off"]
+    warnings = {record.getMessage() for record in caplog.records if record.levelno == logging.WARNING}
+    assert warnings == {f"2 of 5 pieces could not be read; reasons in {store.folder / 'skipped.jsonl'}"}
+
+
+def test_it_fails_when_nothing_can_be_read_and_leaves_nothing_behind(tmp_path: Path):
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "torn.mid").write_bytes(b"MThd")
+    data = DataConfig(name="torn", source=Source.folder, path=str(tmp_path / "music"), workers=1)
+    with pytest.raises(AurlError, match=r"data=torn: none of 1 pieces could be read; the first, torn.mid: the header"):
+        prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AurlError, match=r"cannot be written .*; set paths.cache"):
+        prepare(make_music(tmp_path / "music", 1), TOKENIZER, tmp_path / "file" / "cache", progress=False)
+
+
+def test_copies_of_a_piece_are_never_in_two_splits(tmp_path: Path):
+    data = make_music(tmp_path / "music", 12)
+    for seed in range(12):
+        tune(seed).shift_pitch(2).dump_midi(tmp_path / "music" / f"copy{seed:02}.mid")
+    store = prepare(replace(data, valid_share=0.3, test_share=0.3), TOKENIZER, tmp_path / "cache", progress=False)
+    splits = {piece.id.rpartition("/")[2]: piece.split for piece in store.pieces}
+    assert set(splits.values()) == {"train", "valid", "test"}
+    assert all(splits[f"copy{seed:02}.mid"] == splits[f"tune{seed:02}.mid"] for seed in range(12))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_reader_that_crashes_hangs_or_fails_costs_one_piece():
+    names = ["a", "crash", "bb", "hang", "ccc", "bug", "dddd", "crash"]
+    pieces = [Piece(id=name, split=None, path="", loader="test") for name in names]
+    results = dict(encode_pieces(pieces, TOKENIZER, True, workers=2, seconds=HUNG_SECONDS, load=misbehave))
+    assert sorted(results) == list(range(len(names)))
+    reasons = {names[i]: result.reason for i, result in results.items() if isinstance(result, Failure)}
+    assert reasons == {
+        "crash": "the reader crashed on it (SIGSEGV)",
+        "hang": "reading it took longer than 1 s",
+        "bug": "unexpected KeyError: 'surprise'",
+    }
+    assert sum(isinstance(result, Encoded) for result in results.values()) == 4
+
+
+def test_a_corpus_may_be_prepared_twice_at_once(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 4), tmp_path / "cache"
+    with ThreadPoolExecutor(3) as threads:
+        jobs = [threads.submit(prepare, data, TOKENIZER, cache, progress=False) for _ in range(3)]
+        stores = [job.result(timeout=120) for job in jobs]
+    assert len({store.folder for store in stores}) == 1
+    assert [len(store) for store in stores] == [4, 4, 4]
+    assert list(cache.iterdir()) == [stores[0].folder]
+
+
+def test_a_real_archive_keeps_its_split_and_its_notes(tmp_path: Path, corpora: Callable[[str], Path]):
+    root = corpora("jsb-chorales")
+    data = DataConfig(name="jsb", source=Source.archive, path=str(root))
+    store = prepare(data, TOKENIZER, tmp_path, progress=False)
+    assert [len(store.split(name)) for name in ("train", "valid", "test")] == [229, 76, 39]
+    assert not store.skipped
+    assert all(piece.notes == piece.metadata["notes"] for piece in store.pieces)
+    one = store.pieces[5]
+    pitches = sorted(note.pitch for track in Score(one.path).tracks for note in track.notes)
+    decoded = Codec.from_dict(store.tokenizer).decode(store.ids(5))
+    assert sorted(note.pitch for track in decoded.tracks for note in track.notes) == pitches
