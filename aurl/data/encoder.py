@@ -75,6 +75,7 @@ class Encoder:
         self._velocities = np.array([vocabulary.index[f"Velocity_{v}"] for v in closest], PAIR)
         self._durations = {ticks: self._make_durations(ticks, vocabulary) for ticks in tokenizer._tpb_to_time_array}
         self._make_tempos(vocabulary)
+        self._known_tempos: dict[int, int] = {}
         self._position_tables: dict[tuple[int, int], npt.NDArray[np.uint32]] = {}
 
     def _make_heads(self, vocabulary: Vocabulary) -> npt.NDArray[np.uint32]:
@@ -199,12 +200,10 @@ class Encoder:
         changes = score.tempos
         if len(changes) == 0:
             return np.zeros(1, np.int64), self._default_tempo
+        if len(changes) == 1 and changes[0].time == 0:
+            return np.zeros(1, np.int64), self._only_tempo(changes[0].mspq)
         arrays = changes.numpy()
-        mspq, times = arrays["mspq"], arrays["time"].astype(np.int64)
-        bins = self._tempo_bins
-        nearest = bins.searchsorted(mspq)
-        before, after = bins[np.maximum(nearest - 1, 0)], bins[np.minimum(nearest, len(bins) - 1)]
-        nearest -= (nearest == len(bins)) | (np.fabs(mspq - before) < np.fabs(mspq - after))
+        times, nearest = arrays["time"].astype(np.int64), self._nearest_tempos(arrays["mspq"])
         if score.ticks_per_quarter != metres.ticks_per_quarter:
             times = (times * (metres.ticks_per_quarter / score.ticks_per_quarter) + HALF).astype(np.int64)
         if metres.grids is not None:
@@ -219,6 +218,20 @@ class Encoder:
         elif times[0] != 0:
             return np.append(0, times), np.append(self._default_tempo, self._tempo_ids[nearest]).astype(PAIR)
         return times, self._tempo_ids[nearest]
+
+    def _nearest_tempos(self, mspq: npt.NDArray[np.int32]) -> IntArray:
+        """Bins nearest to tempi in microseconds a quarter; the slower one of two."""
+        bins = self._tempo_bins
+        nearest = bins.searchsorted(mspq)
+        before, after = bins[np.maximum(nearest - 1, 0)], bins[np.minimum(nearest, len(bins) - 1)]
+        nearest -= (nearest == len(bins)) | (np.fabs(mspq - before) < np.fabs(mspq - after))
+        return nearest
+
+    def _only_tempo(self, mspq: int) -> int:
+        """Id of the tempo of a piece that never changes it; most pieces are such, so answers are kept."""
+        if mspq not in self._known_tempos:
+            self._known_tempos[mspq] = int(self._tempo_ids[self._nearest_tempos(np.array([mspq]))[0]])
+        return self._known_tempos[mspq]
 
     def _gather(self, score: ScoreTick) -> _Notes:
         """Notes of all tracks; pitches without a token are dropped, and tracks are counted after that."""

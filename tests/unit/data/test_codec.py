@@ -45,7 +45,7 @@ def sample(folder: Path) -> list[Path]:
 
 
 def repeats_a_program(score) -> bool:
-    programs = [-1 if track.is_drum else track.program for track in score.tracks if len(track.notes)]
+    programs = [-1 if track.is_drum else track.program for track in score.tracks]  # stock REMI merges empty ones too
     return len(set(programs)) < len(programs)
 
 

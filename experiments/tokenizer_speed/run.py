@@ -1,0 +1,134 @@
+"""Is the vectorised codec the tokenizer, and how much faster is it?
+
+    python experiments/tokenizer_speed/run.py parity  --data FOLDER [CORPUS ...] [--every N]
+    python experiments/tokenizer_speed/run.py speed   --data FOLDER [CORPUS ...]
+
+FOLDER holds unpacked corpora, each with manifest.jsonl. ``parity`` compares ids on every N-th file with TrackREMI on
+miditok's own event path, and with stock REMI wherever no program repeats; and it checks that decoding is the inverse.
+``speed`` measures CPU time from MIDI bytes to ids, interleaved file by file, medians over files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import miditok
+import numpy as np
+from symusic import Score
+
+from aurl.data.codec import Codec
+from aurl.data.config import TokenizerConfig
+from aurl.data.tokenizer import miditok_config
+
+CORPORA = (
+    "jsb-chorales",
+    "nottingham",
+    "pop909",
+    "multitrack-free",
+    "groove",
+    "openscore",
+    "asap-piano",
+    "giantmidi-sample",
+)
+SPEED_FILES = 60
+REPEATS = 3
+MICROSECONDS = 1e6
+
+
+def files_of(data: Path, corpus: str) -> list[Path]:
+    """Main files of a corpus; for POP909 also the quantised cl.mid beside each."""
+    folder = data / corpus
+    lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    main = [folder / json.loads(line)["path"] for line in lines]
+    return main + [path.parent / "cl.mid" for path in main if (path.parent / "cl.mid").is_file()]
+
+
+def repeats_a_program(score: Score) -> bool:
+    programs = [-1 if track.is_drum else track.program for track in score.tracks if len(track.notes)]
+    return len(set(programs)) < len(programs)
+
+
+def parity(data: Path, corpora: list[str], every: int) -> None:
+    config = TokenizerConfig()
+    codec, stock = Codec.from_config(config), miditok.REMI(miditok_config(config))
+    print("| corpus | files | = TrackREMI | no program repeats | = stock REMI | decode is the inverse | tokens |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for corpus in corpora:
+        files, same, single, same_stock, inverse, tokens = 0, 0, 0, 0, 0, 0
+        for path in files_of(data, corpus)[::every]:
+            score = Score(path)
+            ids = codec.encode(score)
+            files += 1
+            tokens += len(ids)
+            same += ids.tolist() == codec.tokenizer(score).ids
+            if not repeats_a_program(score):
+                single += 1
+                same_stock += ids.tolist() == stock(score).ids
+            ids = codec.encode(codec.prepare_score(score)[0])
+            inverse += np.array_equal(codec.encode(codec.decode(ids, cut_overlaps=False)), ids)
+        print(f"| {corpus} | {files} | {same} | {single} | {same_stock} | {inverse} | {tokens:,} |", flush=True)
+
+
+def cpu_time(call: Callable[[], object]) -> float:
+    started = time.process_time()
+    call()
+    return (time.process_time() - started) * MICROSECONDS
+
+
+def speed(data: Path, corpora: list[str]) -> None:
+    config = TokenizerConfig()
+    codec, stock = Codec.from_config(config), miditok.REMI(miditok_config(config))
+    print("| corpus | notes | parse | miditok REMI | encode | bytes to ids | the same, cold caches | decode |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for corpus in corpora:
+        paths = files_of(data, corpus)
+        blobs = [path.read_bytes() for path in paths[:: max(len(paths) // SPEED_FILES, 1)]]
+        rows = []
+        for _ in range(REPEATS):
+            for blob in blobs:
+                score = Score.from_midi(blob)
+                ids = codec.encode(score)  # also brings the code back into the cache, as in a pass over a corpus
+                rows.append(
+                    (
+                        score.note_num(),
+                        cpu_time(lambda blob=blob: Score.from_midi(blob)),
+                        cpu_time(lambda score=score: codec.encode(score)),
+                        cpu_time(lambda blob=blob: codec.encode(Score.from_midi(blob))),
+                        cpu_time(lambda blob=blob: stock(Score.from_midi(blob)).ids),
+                        cpu_time(
+                            lambda blob=blob: codec.encode(Score.from_midi(blob))
+                        ),  # caches full of miditok's work
+                        cpu_time(lambda ids=ids: codec.decode(ids)),
+                    )
+                )
+        notes, parse, encode, fast, slow, cold, decode = np.median(np.array(rows), axis=0)
+        print(
+            f"| {corpus} | {notes:.0f} | {parse:.0f} us | {slow:.0f} us | {encode:.0f} us "
+            f"| {fast:.0f} us, **{slow / fast:.1f}x** | {cold:.0f} us, {slow / cold:.1f}x | {decode:.0f} us |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["parity", "speed"])
+    parser.add_argument("corpora", nargs="*", help=f"default: {' '.join(CORPORA)}")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--every", type=int, default=1, help="parity: take every N-th file")
+    arguments = parser.parse_args()
+    corpora = arguments.corpora or list(CORPORA)
+    if arguments.what == "parity":
+        parity(arguments.data, corpora, arguments.every)
+    else:
+        speed(arguments.data, corpora)
+
+
+if __name__ == "__main__":
+    main()
