@@ -308,7 +308,8 @@ def _bar(name: str, total: int, show: bool) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     began = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"Preparing {name}", total=total, rate=0.0)
         done = 0
 

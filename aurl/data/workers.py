@@ -9,8 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -31,6 +34,9 @@ START_SECONDS = 120.0
 """Longest time for a worker to start."""
 STOP_SECONDS = 2.0
 READY = "ready"
+MAIN_NAMES = ("__file__", "__spec__")
+"""What tells a new process which program it belongs to."""
+_START_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,8 @@ class _Worker:
             context.set_forkserver_preload([__name__])  # imported once, then each worker starts in milliseconds
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, tokenizer, with_signature, load), daemon=True)
-        self.process.start()
+        with _without_main():
+            self.process.start()
         theirs.close()
         self.number: int | None = None
         self.started, self.alive = False, True
@@ -221,7 +228,7 @@ class _Worker:
         """Say why there is no worker."""
         self.stop()
         raise AurlError(
-            "a worker process cannot start; in a script of your own, put the call under if __name__ == '__main__':"
+            "a worker process that reads music cannot start; is there enough memory? data.workers=1 needs the least"
         )
 
     def stop(self) -> None:
@@ -232,6 +239,22 @@ class _Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not import the program again: they need this module only.
+
+    So prepare() works in a script without ``if __name__ == "__main__":`` and in one read from standard input.
+    """
+    main = sys.modules["__main__"]
+    with _START_LOCK:
+        hidden: dict[str, Any] = {name: main.__dict__.pop(name) for name in MAIN_NAMES if name in main.__dict__}
+        main.__spec__ = None
+        try:
+            yield
+        finally:
+            main.__dict__.update(hidden)
 
 
 def _exit_text(code: int | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -174,3 +176,18 @@ def test_a_real_archive_keeps_its_split_and_its_notes(tmp_path: Path, corpora: C
     pitches = sorted(note.pitch for track in Score(one.path).tracks for note in track.notes)
     decoded = Codec.from_dict(store.tokenizer).decode(store.ids(5))
     assert sorted(note.pitch for track in decoded.tracks for note in track.notes) == pitches
+
+
+def test_a_script_without_a_main_guard_can_prepare_a_corpus(tmp_path: Path):
+    make_music(tmp_path / "music", 2)
+    script = (
+        "from pathlib import Path\n"
+        "from aurl.data.config import DataConfig, Source, TokenizerConfig\n"
+        "from aurl.data.prepare import prepare\n"
+        f"data = DataConfig(source=Source.folder, path={str(tmp_path / 'music')!r}, workers=1)\n"
+        f"print(len(prepare(data, TokenizerConfig(), Path({str(tmp_path / 'cache')!r}), progress=False)))\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
