@@ -152,7 +152,7 @@ def read_overrides(run: Path) -> list[str]:
     from omegaconf import OmegaConf
 
     file = run / OVERRIDES_FILE
-    return [str(item) for item in OmegaConf.to_container(OmegaConf.load(file), resolve=False)] if file.is_file() else []
+    return [str(item) for item in OmegaConf.load(file)] if file.is_file() else []
 
 
 def key_of(argument: str) -> str:

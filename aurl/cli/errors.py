@@ -133,7 +133,7 @@ def flatten(node: Any, prefix: str = "") -> list[str]:
     """Dotted keys of nested mappings."""
     from omegaconf import OmegaConf
 
-    values = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
+    values: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
     found: list[str] = []
     for key, value in values.items():
         found.append(f"{prefix}{key}")

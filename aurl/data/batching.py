@@ -45,7 +45,7 @@ class PackedBatch(NamedTuple):
     """Inputs ``(N,)`` int64."""
     targets: Tensor
     """Next tokens ``(N,)`` int64, ``IGNORED`` where a token is context only."""
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     """Number of each token in its segment ``(N,)`` int64."""
     beat: Tensor
     """Onset in quarter notes ``(N,)`` float32."""
@@ -175,7 +175,7 @@ def collate(store: TokenStore, windows: Sequence[Window], transposer: Transposer
             record = store.pieces[window.piece]
             notes, beats, pieces = notes + record.notes, beats + record.beats, pieces + 1
     tensors = (torch.from_numpy(np.concatenate(parts)) for parts in (ids, targets, index, beat, bar))
-    return PackedBatch(*tensors, lengths, notes, beats, pieces, augmented)  # type: ignore[call-arg]
+    return PackedBatch(*tensors, lengths, notes, beats, pieces, augmented)  # type: ignore[arg-type, call-arg]
 
 
 def pack(windows: Sequence[Window], batch_tokens: int) -> list[list[Window]]:

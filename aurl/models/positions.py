@@ -31,7 +31,7 @@ INDEX_SHARE = 0.5
 class MusicalTime(NamedTuple):
     """Where each token is; all three have one shape, ``(N,)`` packed or ``(B, T)`` in decoding."""
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     """Number of the token in its segment, int64."""
     beat: Tensor
     """Onset in quarter notes, float32."""
@@ -53,6 +53,10 @@ class RotaryAngles(nn.Module):
         head_dim: width K of a head, a multiple of 4.
         positions: ``musical`` shares the pairs between index, onset and bar; ``token`` gives all to the index.
     """
+
+    index_rate: Tensor
+    beat_rate: Tensor
+    bar_rate: Tensor
 
     def __init__(self, head_dim: int, positions: Positions) -> None:
         super().__init__()

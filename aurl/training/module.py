@@ -128,10 +128,10 @@ class MusicModule(L.LightningModule):
             return
         step = self.trainer.global_step
         decay = min(self.optim_config.ema_decay, (1 + step) / (EMA_WARMUP + step))
-        averages = list(self._averaged[0].parameters())
+        averages: list[Tensor] = list(self._averaged[0].parameters())
         torch._foreach_lerp_(averages, [parameter.detach() for parameter in self.model.parameters()], 1 - decay)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW on matrices with decay, on the rest without; warm-up and cosine over the whole run."""
         config = self.optim_config
         decayed = [parameter for parameter in self.model.parameters() if parameter.ndim >= 2]

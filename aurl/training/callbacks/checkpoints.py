@@ -51,7 +51,7 @@ class Checkpoints(Checkpoint):
         self.kept: list[tuple[float, str]] = []
         """(figure, file name), best first."""
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Write ``last.ckpt`` every now and then."""
         if pl_module.batches_seen % self.every_n_batches == 0:
             self._save(trainer, LAST)
