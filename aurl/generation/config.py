@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """Filters applied to the next-token distribution: repetition control first, then the others in the order of the fields.
+    """Filters applied to the next-token distribution: repetition control first, then in the order of the fields.
 
     Raises:
         ValueError: a value out of range; the message names the key, the value and what is allowed.

@@ -1,7 +1,7 @@
 """From a checkpoint and a request to scores: the one entry for commands, callbacks and Python users.
 
-The batch under way is loop.py, the grammar grammar.py, a prompt from a user's score prompt.py, files export.py. Sample number i
-is drawn with ``seed + i`` alone, whatever the batch size and whichever other samples are asked for.
+The batch under way is loop.py, the grammar grammar.py, a prompt from a user's score prompt.py, files export.py. Sample
+number i is drawn with ``seed + i`` alone, whatever the batch size and whichever other samples are asked for.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class GenerationRequest:
     ending: Ending = Ending.exact
     """``exact``: the piece has exactly that many bars; ``model``: the model may end it earlier."""
     max_tokens: int | None = None
-    """Most tokens written for a piece; on reaching it the note under way is completed and the piece ends. None is 65,536."""
+    """Most tokens written for a piece (None: 65,536); on reaching it the piece ends after the note under way."""
     max_bar_tokens: int = 1024
     """Most tokens of one bar; on reaching it the next bar begins."""
     seed: int = 0
@@ -70,8 +70,8 @@ class GenerationRequest:
     allowed_pitches: Sequence[int] | None = None
     """Pitches that tracks other than drums may play; None allows all."""
     programs: Sequence[int] | None = None
-    """Programs of the output's tracks in score order (128 turns a track into drums); one program is given to all tracks, drums
-    apart. None keeps what was written."""
+    """Programs of the output's tracks in score order (128 turns a track into drums); one program is given to all
+    tracks, drums apart. None keeps what was written."""
     tempo: float | None = None
     """Quarter notes a minute of the whole output; None keeps what was written."""
 
@@ -283,8 +283,8 @@ def set_programs(score: ScoreTick, programs: Sequence[int]) -> None:
 
     Args:
         score: what to change.
-        programs: one program for all tracks but drums, or one for each track in order (128 drums); tracks beyond the list keep
-            theirs.
+        programs: one program for all tracks but drums, or one for each track in order (128 drums); tracks beyond the
+            list keep theirs.
     """
     if len(programs) == 1 and programs[0] not in (DRUM_PROGRAM, DRUMS_IN_REQUESTS):
         for track in score.tracks:

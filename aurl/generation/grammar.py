@@ -7,12 +7,13 @@ The language::
     piece    = BOS bar+ EOS
     bar      = Bar TimeSig moment*
     moment   = Position [Tempo] note* (a note at least where no Tempo stands), positions rising inside the bar's metre
-    note     = Program Pitch Velocity Duration (PitchDrum after a drum program), no pitch twice in one track at one moment
+    note     = Program Pitch Velocity Duration (PitchDrum for drums), no pitch twice in one track at one moment
     EOS      only after a complete note
 
-The one idea: what a token does to a sample is linear, ``state * keep[token] + put[token]``, so one step of the automaton is two
-table look-ups and a multiply-add for all samples and all variables at once. The same variables give musical time (bar and onset),
-so decoding needs no second bookkeeping. Here are the tables; the samples under way are in walk.py.
+The one idea: what a token does to a sample is linear, ``state * keep[token] + put[token]``, so one step of the
+automaton is two table look-ups and a multiply-add for all samples and all variables at once. The same variables give
+musical time (bar and onset), so decoding needs no second bookkeeping. Here are the tables; the samples under way are in
+walk.py.
 """
 
 from __future__ import annotations

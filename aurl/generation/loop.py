@@ -1,11 +1,13 @@
 """The cached decoding loop: one batch of samples from a prompt to their ends.
 
-Axes: B samples still in the batch, T tokens. A prompt is computed once and repeated; samples that have ended leave the batch;
-what a step needs lies in tensors made before, and nothing in it loops over the batch. Musical time comes from walk.py.
+Axes: B samples still in the batch, T tokens. A prompt is computed once and repeated; samples that have ended leave the
+batch; what a step needs lies in tensors made before, and nothing in it loops over the batch. Musical time comes from
+walk.py.
 
-Pieces longer than the model's context: when the cache is full it is filled again with the last half of the context, each sample
-from its first Bar token there (rows are padded on the left), as training windows of long pieces start at bar lines too. Only
-differences of musical time matter to the model, so the piece goes on as before; what happened earlier is forgotten.
+Pieces longer than the model's context: when the cache is full it is filled again with the last half of the context,
+each sample from its first Bar token there (rows are padded on the left), as training windows of long pieces start at
+bar lines too. Only differences of musical time matter to the model, so the piece goes on as before; what happened
+earlier is forgotten.
 """
 
 from __future__ import annotations
@@ -214,9 +216,10 @@ def window_starts(tokens: np.ndarray, kind: np.ndarray, capacity: int) -> tuple[
         capacity: tokens that the cache holds.
 
     Returns:
-        The first token that gets a slot, 0 when all fit with room to go on, else that of the last ``capacity // 2``; and ``(B,)``
-        int64, from which token on each sample sees them: from its first Bar token, or from the first slot where a single bar is
-        longer than all slots. When the next filling is due does not depend on where the bars are, so it is the same in any batch.
+        The first token that gets a slot, 0 when all fit with room to go on, else that of the last ``capacity // 2``;
+        and ``(B,)`` int64, from which token on each sample sees them: from its first Bar token, or from the first slot
+        where a single bar is longer than all slots. When the next filling is due does not depend on where the bars are,
+        so it is the same in any batch.
     """
     length, batch = tokens.shape
     if length < capacity:

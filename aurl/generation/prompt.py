@@ -2,9 +2,9 @@
 
 What the checkpoint cannot write is fitted by rule, before quantisation:
 
-- A program that training never met takes the nearest one that it met: of the same General MIDI family (eight programs) the
-  nearest in number, else the one most often met. Drums are left out where training met none, and where it met nothing else all
-  other tracks are left out.
+- A program that training never met takes the nearest one that it met: of the same General MIDI family (eight programs)
+  the nearest in number, else the one most often met. Drums are left out where training met none, and where it met
+  nothing else all other tracks are left out.
 - Metres and pitches without a token, and tracks beyond those that keep their identity: as in ``aurl.data.fitting``.
 
 Everything else stays exactly as it is, up to quantisation to the tokenizer's grid.
@@ -58,7 +58,7 @@ def make_prompt(
     """
     if bars is not None and bars < 1:
         raise ValueError(f"prompt_bars={bars} is out of range; allowed: 1 or more, or null for the whole prompt")
-    remarks = []
+    remarks: list[str] = []
     if programs_met is not None:
         score, remarks = map_programs(score, programs_met)
     score, counts = codec.prepare_score(score)

@@ -1,10 +1,11 @@
-"""Sampling filters: logits in, weights out, 0 where a token may not be drawn. Pure functions of (B, V) tensors; the loop is loop.py.
+"""Sampling filters: logits in, weights out, 0 where a token may not be drawn. Pure functions of (B, V) tensors; the
+loop is loop.py.
 
-Axes: B batch, V vocabulary, W notes that repetition control looks back over. What the grammar forbids is -inf before the first
-filter, so a share of probability always means a share of what may be drawn.
+Axes: B batch, V vocabulary, W notes that repetition control looks back over. What the grammar forbids is -inf before
+the first filter, so a share of probability always means a share of what may be drawn.
 
-The one idea: top_k, top_p and min_p are each a floor on the probability, so one sort serves all three, and tokens of equal
-probability live and die together, whatever order a sort leaves them in.
+The one idea: top_k, top_p and min_p are each a floor on the probability, so one sort serves all three, and tokens of
+equal probability live and die together, whatever order a sort leaves them in.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def floor_of_top_k(ranked: Tensor, top_k: int) -> Tensor:
 
 
 def floor_of_top_p(ranked: Tensor, top_p: float, total: Tensor) -> Tensor:
-    """Least value ``(B, 1)`` in the smallest set of largest values that reaches a share of the total (Holtzman et al. 2020).
+    """Least value ``(B, 1)`` of the smallest set that reaches a share of the total (Holtzman et al. 2020).
 
     Args:
         ranked: ``(B, V)``, not negative, falling along each row.
@@ -84,7 +85,8 @@ def filtered_weights(logits: Tensor, config: SamplerConfig) -> Tensor:
         config: a sampler that draws (``config.is_greedy`` is False).
 
     Returns:
-        ``(B, V)``: probabilities before renormalisation, 0 where a token may not be drawn. The most likely token always stays.
+        ``(B, V)``: probabilities before renormalisation, 0 where a token may not be drawn. The most likely token always
+        stays.
     """
     if config.temperature < SMALL_TEMPERATURE:
         logits = logits - logits.amax(-1, keepdim=True)
@@ -119,7 +121,8 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
         uniform: ``(B,)`` numbers in [0, 1), float32.
 
     Returns:
-        Tokens ``(B,)`` int64 of positive weight; :data:`NO_TOKEN` in rows where all weights are 0 or one is not a number.
+        Tokens ``(B,)`` int64 of positive weight; :data:`NO_TOKEN` in rows where all weights are 0 or one is not a
+        number.
     """
     reached = weights.cumsum(-1)
     total = reached[:, -1:]

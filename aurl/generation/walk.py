@@ -1,7 +1,7 @@
 """Samples on their way through the grammar: what each may write next, and where it is in musical time.
 
-Axes: B samples, V vocabulary, S state variables, P tracks. The tables and their meaning are in grammar.py; nothing here loops
-over the batch or waits for the device.
+Axes: B samples, V vocabulary, S state variables, P tracks. The tables and their meaning are in grammar.py; nothing here
+loops over the batch or waits for the device.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ class Walk:
         self._played_now.view(-1).index_add_(0, track, rows[Var.IS_PITCH])
 
     def restrict(self, logits: Tensor) -> Tensor:
-        """Set the logits ``(B, V)`` of tokens that may not be written next to -inf, in place; one of every row stays at least."""
+        """Set the logits ``(B, V)`` of tokens that may not be written next to -inf, in place.
+
+        Every row keeps at least one token.
+        """
         grammar, rows, columns = self.grammar, self._rows, self._columns
         if self.tokens >= grammar.rules.max_tokens - CLOSING_TOKENS:
             row = rows[Var.ROW].div(MODES).add_(CLOSING)

@@ -9,6 +9,8 @@ is computed for a border. PyTorch's fused scaled_dot_product_attention does the 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ from torch import Tensor, nn
 from aurl.models.blocked_attention import LONGEST, blocked_causal_attention
 from aurl.models.config import ModelConfig
 from aurl.models.positions import Rotation, rotate
+
+if TYPE_CHECKING:
+    from aurl.models.stepping import Stepper
 
 
 class LayerCache:
@@ -48,6 +53,8 @@ class Cache:
         self.layers = layers
         self.capacity = capacity
         self.length = 0
+        self.stepper: Stepper | None = None
+        """The decoder's weights as single steps read them; a cache serves one state of the weights."""
         self.starts: Tensor | None = None
         """First slot of each row that holds a token ``(B,)``, where rows are padded on the left; None when none is."""
 

@@ -14,6 +14,7 @@ from aurl.models.attention import Cache, CausalSelfAttention, LayerCache
 from aurl.models.config import ModelConfig, Positions
 from aurl.models.dropout import dropout
 from aurl.models.positions import MusicalTime, RotaryAngles, Rotation
+from aurl.models.stepping import Stepper
 
 INIT_STD = 0.02
 """Standard deviation of initial weights (Radford et al. 2019)."""
@@ -117,6 +118,12 @@ class Decoder(nn.Module):
                 f"cache of {cache.capacity} tokens cannot take {new} more after {start}; make a larger one"
             )
         x, rotation = self._embed(ids, time)
+        if new == 1 and not torch.is_grad_enabled():
+            if cache.stepper is None or not cache.stepper.suits(len(ids)):
+                cache.stepper = Stepper(self, len(ids))
+            logits = cache.stepper(x, rotation, cache)
+            cache.length = start + 1
+            return logits
         visible = cache.visible(new)
         for block, layer in zip(self.blocks, cache.layers, strict=True):
             x = block.decode(x, rotation, layer, start, visible)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ def test_progress_counts_notes_and_pieces(generator: Generator) -> None:
     assert seen[-1].finished == seen[-1].total == 5
     assert seen[-1].notes == sum(sample.notes for sample in samples)
     assert seen[-1].notes_per_second > 0
-    assert all(earlier.notes <= later.notes for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(earlier.notes <= later.notes for earlier, later in pairwise(seen))
 
 
 # -- prompts ----------------------------------------------------------------------------------------------------------
@@ -190,7 +191,8 @@ def test_what_a_prompt_loses_is_said_in_one_line(codec: Codec) -> None:
     score.tracks[1].notes.append(Note(0, 240, 38, 90))
     prompt = make_prompt(score, codec, programs_met=[52, 40])
     assert prompt.remark == (
-        "prompt: program 42 becomes 40, drums left out (training met no such program), 1 notes moved by octaves into range"
+        "prompt: program 42 becomes 40, drums left out (training met no such program), "
+        "1 notes moved by octaves into range"
     )
     assert "\n" not in prompt.remark
     assert codec.decode(prompt.ids).tracks[0].program == 40

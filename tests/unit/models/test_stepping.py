@@ -1,0 +1,73 @@
+"""The lean step against the plain path, in every layout of weights and every kind of position."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aurl.models.config import ModelConfig, Positions
+from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+from aurl.models.positions import MusicalTime
+
+SIZE, LENGTH = 50, 12
+
+
+def time_of(start: int, stop: int, rows: int) -> MusicalTime:
+    index = torch.arange(start, stop).expand(rows, -1)
+    return MusicalTime(index, index * 0.25, index // 4)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+@pytest.mark.parametrize("positions", list(Positions))
+@pytest.mark.parametrize("kv_heads", [None, 2, 1])
+def test_single_steps_give_the_logits_of_the_whole_sequence(
+    rows: int, positions: Positions, kv_heads: int | None
+) -> None:
+    torch.manual_seed(rows)
+    config = ModelConfig(hidden_dim=32, layers=2, heads=4, kv_heads=kv_heads, context=32, positions=positions)
+    model = MusicTransformerVAEGAN(config, SIZE).eval()
+    ids = torch.randint(SIZE, (rows, LENGTH))
+    with torch.inference_mode():
+        cache = model.new_cache(rows, LENGTH)
+        model.decode(ids[:, :5], time_of(0, 5, rows), cache)
+        for step in range(5, LENGTH):
+            stepped = model.decode(ids[:, step : step + 1], time_of(step, step + 1, rows), cache)
+            whole = model.decode(ids[:, : step + 1], time_of(0, step + 1, rows), model.new_cache(rows, LENGTH))
+            torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-4)
+        assert cache.stepper is not None
+
+
+@pytest.mark.parametrize("rows", [2, 8])
+def test_padding_on_the_left_changes_nothing(rows: int) -> None:
+    torch.manual_seed(0)
+    model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=2, heads=4, kv_heads=2, context=32), SIZE).eval()
+    ids = torch.randint(SIZE, (rows, LENGTH))
+    pad = torch.arange(rows) % 4
+    with torch.inference_mode():
+        cache = model.new_cache(rows, LENGTH)
+        cache.starts = pad
+        model.decode(ids[:, :8], time_of(0, 8, rows), cache)
+        cache.select(torch.arange(rows).flip(0))
+        for step in range(8, LENGTH):
+            time = time_of(step, step + 1, rows)
+            padded = model.decode(ids[:, step : step + 1].flip(0), time, cache).flip(0)
+        for row in range(rows):
+            first = int(pad[row])
+            alone = model.new_cache(1, LENGTH)
+            expected = model.decode(ids[row : row + 1, first:], time_of(first, LENGTH, 1), alone)
+            torch.testing.assert_close(padded[row : row + 1], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_layout_of_the_weights_follows_the_number_of_rows() -> None:
+    model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=1, heads=2, context=32), SIZE).eval()
+    with torch.inference_mode():
+        cache = model.new_cache(8, LENGTH)
+        ids = torch.randint(SIZE, (8, LENGTH))
+        model.decode(ids[:, :5], time_of(0, 5, 8), cache)
+        model.decode(ids[:, 5:6], time_of(5, 6, 8), cache)
+        assert cache.stepper is not None and cache.stepper.suits(64)
+        cache.select(torch.tensor([3]))
+        stepped = model.decode(ids[3:4, 6:7], time_of(6, 7, 1), cache)
+        assert cache.stepper.suits(1)
+        whole = model.decode(ids[3:4, :7], time_of(0, 7, 1), model.new_cache(1, LENGTH))
+    torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-4)
