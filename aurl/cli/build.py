@@ -25,7 +25,9 @@ OURS_NOT_TRAINERS = {
     "gradient_clip_algorithm": ("optim.clip_norm", None),
     "accumulate_grad_batches": ("optim.accumulate", 1),
 }
-"""Trainer key -> (our key, the only value allowed): optimisation is manual, Lightning would refuse them later and less kindly."""
+"""Trainer key -> (our key, the only value allowed): optimisation is manual, Lightning
+would refuse them later and less kindly.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
 
     Args:
         cfg: a composed ``train`` config; ``cfg.paths.output`` is the run's folder.
-        resume_from: checkpoint whose run is continued, optimiser, schedule, position in the data and random state included.
+        resume_from: checkpoint whose run is continued, optimiser, schedule, position in
+            the data and random state included.
 
     Raises:
         AurlError: something in the config cannot be done, in one line.
@@ -103,7 +106,7 @@ def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
     model = MusicTransformerVAEGAN(to_config(cfg.model), data.codec.vocabulary.size)
     resolved = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(resolved, dict)
-    return MusicModule(model, data.codec, to_config(cfg.optim), resolved)
+    return MusicModule(model, data.codec, to_config(cfg.optim), resolved, data.programs_met())
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path) -> L.Trainer:

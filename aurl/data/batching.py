@@ -109,7 +109,7 @@ def bar_windows(kinds: np.ndarray, context: int, offset: int) -> list[tuple[int,
     bars = np.flatnonzero(kinds == Kind.BAR)
     windows = []
     start = 0
-    limit = offset if offset else context
+    limit = min(offset, context) or context
     while start < tokens - 1:
         end = start + limit
         if end < tokens - 1:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 
 from aurl.data.batching import EvaluationBatches, TrainingBatches, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.prepare import prepare
 from aurl.data.store import TokenStore
+from aurl.data.vocabulary import Kind
 from aurl.utils.errors import AurlError
 
 
@@ -61,6 +64,18 @@ class MusicDataModule(L.LightningDataModule):
         if self._store is None:
             raise AurlError("the corpus is not open yet; call setup() first")
         return self._store
+
+    def programs_met(self) -> list[int]:
+        """Programs (-1 drums) of the training pieces, the most frequent first."""
+        vocabulary = self.codec.vocabulary
+        counts = sum(
+            np.bincount(self.store.ids(piece), minlength=vocabulary.size) for piece in self.store.split("train")
+        )
+        ids = vocabulary.ids_of(Kind.PROGRAM)
+        by_program: Counter[int] = Counter()
+        for program, count in zip(vocabulary.value[ids].tolist(), np.broadcast_to(counts, vocabulary.size)[ids], strict=True):
+            by_program[program] += int(count)
+        return [program for program, count in by_program.most_common() if count]
 
     def _place(self) -> dict[str, int]:
         trainer: Any = self.trainer

@@ -39,14 +39,21 @@ class MusicModule(L.LightningModule):
         codec: tokenizer of the corpus, kept in every checkpoint.
         optim: optimiser, schedule, clipping, averaging.
         config: the resolved config of the run (JSON types), kept in every checkpoint.
+        programs: programs that the training pieces use, most frequent first, kept in every checkpoint; None: not known.
     """
 
     def __init__(
-        self, model: MusicTransformerVAEGAN, codec: Codec, optim: OptimConfig, config: dict[str, Any] | None = None
+        self,
+        model: MusicTransformerVAEGAN,
+        codec: Codec,
+        optim: OptimConfig,
+        config: dict[str, Any] | None = None,
+        programs: list[int] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.codec, self.optim_config, self.run_config = model, codec, optim, config or {}
+        self.programs = programs
         self.validation, self.testing = Likelihood(), Likelihood()
         # In a list, so that the average does not show up as parameters of this module.
         self._averaged = [copy.deepcopy(model).eval().requires_grad_(False)] if optim.ema_decay else []
@@ -209,6 +216,7 @@ class MusicModule(L.LightningModule):
             "files": self.files_processed,
             "augmented": self.files_augmented,
             "skipped": self.skipped_batches,
+            "programs": self.programs,
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
         }
 
