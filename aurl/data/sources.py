@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurl.data.config import DataConfig, Source
-from aurl.music.score import SCORE_SUFFIXES, read_score
+from aurl.music.score import SCORE_SUFFIXES, Limits, read_score
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.jsonl"
 SPLITS = ("train", "valid", "test")
 BOOK_SUFFIX = ".abc"
-BOOK_MAX_BYTES = 8_000_000
 HIDDEN_PREFIXES = (".", "__MACOSX")
 PLACED_KEYS = frozenset({"id", "split", "path"})
 """Keys of a manifest line that are fields of a piece; the rest is metadata."""
@@ -137,7 +136,7 @@ def count_tunes(file: Path) -> int:
     from aurl.music.notation import decode_text, split_abc
 
     try:
-        if file.stat().st_size > BOOK_MAX_BYTES:
+        if file.stat().st_size > Limits().notation_bytes:
             return 1
         return len(split_abc(decode_text(file.read_bytes())))
     except OSError:

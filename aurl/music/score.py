@@ -40,7 +40,9 @@ class Limits:
     """What a file may hold at most before it is refused; far above what music needs."""
 
     bytes: int = 8_000_000
-    """Size of the file, and of what a compressed one unpacks to."""
+    """Size of a MIDI file."""
+    notation_bytes: int = 32_000_000
+    """Size of a notation file, and of what a compressed one unpacks to: XML is wordy."""
     events: int = 500_000
     """MIDI events in all tracks."""
     ticks: int = 2**30
@@ -81,12 +83,12 @@ def _read(path: Path, limits: Limits, tune: int | None) -> list[ScoreTick]:
     if suffix not in SCORE_SUFFIXES:
         allowed = " ".join(sorted(SCORE_SUFFIXES))
         raise UnreadableFile(path, f"unknown kind of file '{suffix}'; allowed: {allowed}")
-    data = _read_bytes(path, limits)
+    data = _read_bytes(path, limits.bytes if suffix in MIDI_SUFFIXES else limits.notation_bytes)
     if suffix in MIDI_SUFFIXES:
         return [parse_midi(data, str(path), limits)]
     from aurl.music.notation import read_notation
 
-    return [_checked(score, str(path), limits) for score in read_notation(path, data, limits.bytes, tune)]
+    return [_checked(score, str(path), limits) for score in read_notation(path, data, limits.notation_bytes, tune)]
 
 
 def parse_midi(data: bytes, name: str = "MIDI", limits: Limits = Limits()) -> ScoreTick:
@@ -109,14 +111,14 @@ def parse_midi(data: bytes, name: str = "MIDI", limits: Limits = Limits()) -> Sc
     return _checked(score, name, limits)
 
 
-def _read_bytes(path: Path, limits: Limits) -> bytes:
+def _read_bytes(path: Path, most: int) -> bytes:
     """The whole file, refused before reading when it is too large."""
     try:
         size = path.stat().st_size
         if not path.is_file():
             raise UnreadableFile(path, "not a file")
-        if size > limits.bytes:
-            raise UnreadableFile(path, f"{size} bytes; allowed: {limits.bytes}")
+        if size > most:
+            raise UnreadableFile(path, f"{size} bytes; allowed: {most}")
         return path.read_bytes()
     except OSError as error:
         raise UnreadableFile(path, error.strerror or str(error)) from error
