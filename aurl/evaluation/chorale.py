@@ -279,6 +279,8 @@ class Comparison:
     """Their median."""
     high: float
     """Percentile 95."""
+    usual: float
+    """Mean of the held-out pieces: where events are rare, bands hold zero and means tell more."""
     median: float
     """Median of the other pieces."""
     mean: float
@@ -305,9 +307,11 @@ def compare(held_out: Sequence[Mapping[str, float]], others: Sequence[Mapping[st
     rows = []
     for name, (low, high) in band(held_out).items():
         values, reference = finite(others, name), finite(held_out, name)
-        middle = float(np.median(reference)) if len(reference) else math.nan
+        middle, usual = (
+            (float(np.median(reference)), float(reference.mean())) if len(reference) else (math.nan, math.nan)
+        )
         median, mean = (float(np.median(values)), float(values.mean())) if len(values) else (math.nan, math.nan)
-        rows.append(Comparison(name, low, middle, high, median, mean, share_inside(values, (low, high))))
+        rows.append(Comparison(name, low, middle, high, usual, median, mean, share_inside(values, (low, high))))
     return rows
 
 

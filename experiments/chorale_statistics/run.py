@@ -99,11 +99,13 @@ def known_end(piece: Voices, bars: int) -> Voices:
 def statistics_table(rows: Sequence[Comparison]) -> str:
     """Markdown, one line a statistic."""
     lines = [
-        "| statistic | held-out 5 % | median | 95 % | samples: median | mean | share inside | verdict |",
-        "|---|---|---|---|---|---|---|---|",
+        "| statistic | held-out 5 % | median | 95 % | mean | samples: median | mean | share inside | verdict |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        numbers = " | ".join(f"{value:.2f}" for value in (row.low, row.middle, row.high, row.median, row.mean))
+        numbers = " | ".join(
+            f"{value:.2f}" for value in (row.low, row.middle, row.high, row.usual, row.median, row.mean)
+        )
         lines.append(f"| {row.name.replace('_', ' ')} | {numbers} | {100 * row.share:.0f} % | {row.verdict} |")
     return "\n".join(lines)
 

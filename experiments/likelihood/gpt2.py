@@ -54,8 +54,11 @@ class PeerGPT2(nn.Module):
                 resid_pdrop=config.dropout,
                 embd_pdrop=config.dropout,
                 attn_pdrop=0.0,  # our model has none either
+                activation_function="gelu_pytorch_tanh",  # GPT-2's own, in its fused form: faster than the default
                 attn_implementation="sdpa",
                 use_cache=False,
+                bos_token_id=None,
+                eos_token_id=None,
             )
         )
 

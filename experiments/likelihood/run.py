@@ -61,6 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train-cpu-seconds", type=float, help="with aurl: what its training used, for the table")
     parser.add_argument("--lr", type=float, nargs="+", default=LEARNING_RATES, help="with gpt2: one run for each")
     parser.add_argument("--cpu-seconds", type=float, default=3600, help="with gpt2: budget of one run")
+    parser.add_argument("--validations", type=int, default=20, help="with gpt2: choices of the best weights in one run")
     parser.add_argument("--max-order", type=int, default=20, help="with ngram: highest order tried")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=HERE / "results.json")
@@ -126,7 +127,7 @@ def run_gpt2(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> Any:
         def validate(model: PeerGPT2) -> float:
             return score_corpus(model, data.store, model_config.context, split="valid").nats_per_note
 
-        outcome = train(model, data.train_dataloader(), optim, lr, args.cpu_seconds, validate)
+        outcome = train(model, data.train_dataloader(), optim, lr, args.cpu_seconds, validate, args.validations)
         scores = {
             split: figures(score_corpus(model, data.store, model_config.context, split=split)) for split in SPLITS
         }
@@ -140,7 +141,8 @@ def run_aurl(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> list[
     scores = {split: figures(score_corpus(bundle.model, data.store, context, split=split)) for split in SPLITS}
     progress = {key: bundle.progress.get(key) for key in ("epoch", "batches")}
     trained = {"cpu_seconds": args.train_cpu_seconds, "lr": bundle.config.get("optim", {}).get("lr")}
-    return [{"parameters": bundle.model.parameter_count, **progress, **trained, **scores}]
+    parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
+    return [{"parameters": parameters, **progress, **trained, **scores}]
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
