@@ -274,12 +274,15 @@ class TrainingBatches:
         return max(1, self.plan.batches // self.world)
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        batches = self.plan.epoch(self.epoch)
-        for number in range(self.consumed, len(self)):
-            self.consumed = number + 1
+        if self.consumed >= len(self):  # a trainer that knows the length never asks for the end of an epoch
+            self.epoch, self.consumed = self.epoch + 1, 0
+        batches, first, count = self.plan.epoch(self.epoch), self.consumed, len(self)
+        for number in range(first, count):
+            # Before the last batch is handed out, too: whoever counts batches never asks for the one after it.
+            is_last = number + 1 == count
+            self.epoch, self.consumed = (self.epoch + 1, 0) if is_last else (self.epoch, number + 1)
             windows = batches[(number * self.world + self.rank) % len(batches)]
             yield collate(self.plan.store, windows, self.plan.transposer)
-        self.epoch, self.consumed = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch and batches consumed in it."""

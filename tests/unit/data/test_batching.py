@@ -144,6 +144,14 @@ def test_loading_a_position_continues_with_the_next_batch(store: MemoryStore) ->
     assert seen == expected
 
 
+def test_a_reader_that_stops_after_the_last_batch_gets_the_next_epoch_whole(store: MemoryStore) -> None:
+    batches = TrainingBatches(plan(store))
+    for epoch in range(3):
+        stream = iter(batches)
+        seen = [next(stream).ids.tolist() for _ in range(len(batches))]
+        assert seen == [collate(store, windows, batches.plan.transposer).ids.tolist() for windows in batches.plan.epoch(epoch)]  # type: ignore[arg-type]
+
+
 def test_processes_share_the_batches_of_one_plan(store: MemoryStore) -> None:
     alone = [batch.ids.tolist() for batch in TrainingBatches(plan(store))]
     ranks = [[batch.ids.tolist() for batch in TrainingBatches(plan(store), rank, 2)] for rank in range(2)]
@@ -179,3 +187,13 @@ def test_evaluation_counts_the_notes_of_each_piece_once_however_it_is_cut(store:
         assert sum(batch.notes for batch in batches) == sum(record.notes for record in store.pieces)
         scored = sum(int((batch.targets != IGNORED).sum()) for batch in batches)
         assert scored == sum(record.tokens - 1 for record in store.pieces)
+
+
+def test_an_epoch_left_before_its_end_is_asked_for_is_followed_by_the_next_one() -> None:
+    loader = TrainingBatches(plan(make_store()))
+    drawn = []
+    for _ in range(2):
+        batches = iter(loader)
+        drawn.append([next(batches).ids.tolist() for _ in range(len(loader))])
+    assert loader.state_dict() == {"epoch": 1, "consumed": len(loader)}
+    assert drawn[0] != drawn[1]
