@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 from symusic import Score
+from symusic.core import ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from aurl.data.decoder import note_list
 from aurl.data.vocabulary import DRUM_PROGRAM
 
-from symusic.core import ScoreTick, TempoTick, TimeSignatureTick, TrackTick  # isort: skip
 
 PROGRAMS = (DRUM_PROGRAM, 0, 52, 52, 52, 73)
 METRES = ((4, 4), (3, 4), (6, 8), (2, 2), (9, 8), (3, 16), (7, 8), (3, 2), (1, 4))
