@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 log = logging.getLogger("aurl.training.checkpoints")
 
@@ -58,7 +59,7 @@ class Checkpoints(Checkpoint):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the model if it is one of the best."""
-        if trainer.sanity_checking or not trainer.training:
+        if trainer.sanity_checking or trainer.state.fn is not TrainerFn.FITTING:
             return
         figure = trainer.callback_metrics.get(self.monitor)
         if figure is None or not math.isfinite(float(figure)):
