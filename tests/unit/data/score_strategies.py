@@ -10,7 +10,6 @@ from symusic.core import ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 from aurl.data.decoder import note_list
 from aurl.data.vocabulary import DRUM_PROGRAM
 
-
 PROGRAMS = (DRUM_PROGRAM, 0, 52, 52, 52, 73)
 METRES = ((4, 4), (3, 4), (6, 8), (2, 2), (9, 8), (3, 16), (7, 8), (3, 2), (1, 4))
 ODD_METRES = ((3, 1), (5, 32), (21, 8), (17, 4))
