@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aurl.cli.conf import to_config
 from aurl.utils.errors import AurlError
@@ -105,8 +105,8 @@ def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
 
     model = MusicTransformerVAEGAN(to_config(cfg.model), data.codec.vocabulary.size)
     resolved = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    assert isinstance(resolved, dict)
-    return MusicModule(model, data.codec, to_config(cfg.optim), resolved, data.programs_met())
+    settings = cast("dict[str, Any]", resolved)
+    return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met())
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path) -> L.Trainer:

@@ -274,8 +274,6 @@ class TrainingBatches:
         return max(1, self.plan.batches // self.world)
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        if self.consumed >= len(self):  # a trainer that knows the length never asks for the end of an epoch
-            self.epoch, self.consumed = self.epoch + 1, 0
         batches, first, count = self.plan.epoch(self.epoch), self.consumed, len(self)
         for number in range(first, count):
             # Before the last batch is handed out, too: whoever counts batches never asks for the one after it.

@@ -60,13 +60,17 @@ class DataConfig:
                 f"data.valid_share={self.valid_share} and data.test_share={self.test_share} leave nothing to train on"
             )
         if len(self.transpose) != 2 or not -24 <= self.transpose[0] <= 0 <= self.transpose[1] <= 24:
-            raise ValueError(f"data.transpose={self.transpose} must be [lowest, highest] with -24 <= lowest <= 0 <= highest <= 24")
+            raise ValueError(
+                f"data.transpose={self.transpose} must be [lowest, highest] with -24 <= lowest <= 0 <= highest <= 24"
+            )
         if self.batch_tokens < 64:
             raise ValueError(f"data.batch_tokens={self.batch_tokens} is too small; allowed: 64 or more")
         if self.pieces < 1:
             raise ValueError(f"data.pieces={self.pieces} is too small; allowed: 1 or more")
         if self.workers is not None and self.workers < 1:
-            raise ValueError(f"data.workers={self.workers} is too small; allowed: 1 or more, or null for one for each core")
+            raise ValueError(
+                f"data.workers={self.workers} is too small; allowed: 1 or more, or null for one for each core"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,4 +110,6 @@ class TokenizerConfig:
             if not low <= value <= high:
                 raise ValueError(f"tokenizer.{key}={value} is out of range; allowed: {low} to {high}")
         if len(self.pitch_range) != 2 or not 0 <= self.pitch_range[0] < self.pitch_range[1] <= 128:
-            raise ValueError(f"tokenizer.pitch_range={self.pitch_range} must be [low, high] with 0 <= low < high <= 128")
+            raise ValueError(
+                f"tokenizer.pitch_range={self.pitch_range} must be [low, high] with 0 <= low < high <= 128"
+            )

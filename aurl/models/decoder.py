@@ -85,9 +85,9 @@ class Decoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=INIT_STD)
-        for block in self.blocks:  # keeps the variance of the residual stream from growing with depth
-            for out in (block.attention.to_out, block.feed_forward.to_out):
-                nn.init.normal_(out.weight, std=INIT_STD / math.sqrt(2 * self.config.layers))
+        for name, weight in self.named_parameters():  # keeps the residual stream's variance from growing with depth
+            if name.endswith("to_out.weight"):
+                nn.init.normal_(weight, std=INIT_STD / math.sqrt(2 * self.config.layers))
 
     def _embed(self, ids: Tensor, time: MusicalTime) -> tuple[Tensor, Rotation | None]:
         x = self.embedding(ids)

@@ -31,10 +31,11 @@ class Likelihood(Metric):
 
     def update(self, token_nats: Tensor, batch: PackedBatch) -> None:
         """Add a batch; ``token_nats`` ``(N,)`` is zero where a target is ignored."""
-        self.nats += token_nats.sum(dtype=torch.float64)
-        self.tokens += (batch.targets != IGNORED).sum()
-        self.notes += batch.notes
-        self.beats += batch.beats
+        # Not in place: a trainer that validates before it trains does so in inference mode, whose tensors are frozen after.
+        self.nats = self.nats + token_nats.sum(dtype=torch.float64)
+        self.tokens = self.tokens + (batch.targets != IGNORED).sum()
+        self.notes = self.notes + batch.notes
+        self.beats = self.beats + batch.beats
 
     def compute(self) -> dict[str, float]:
         """``nats_per_note``, ``nats_per_beat``, ``token_perplexity``."""

@@ -63,7 +63,7 @@ class MusicModule(L.LightningModule):
         self.skipped_batches = 0
         self._skipped_in_a_row = 0
         self.last_loss = float("nan")
-        self._restored_rng: Tensor | None = None
+        self._restored: tuple[Tensor, dict[str, int]] | None = None
 
     # -- forward ------------------------------------------------------------------------------------------------------
 
@@ -170,10 +170,16 @@ class MusicModule(L.LightningModule):
             self._averaged[0].to(self.device)
 
     def on_train_start(self) -> None:
-        """Continue the random numbers of dropout where the checkpoint left them."""
-        if self._restored_rng is not None:
-            torch.set_rng_state(self._restored_rng)
-            self._restored_rng = None
+        """Continue dropout's random numbers and the position in the data where the checkpoint left them.
+
+        Lightning restores loaders too, but not when the loader was built before the checkpoint was read, as it is here: the
+        schedule needs to know how many batches there are.
+        """
+        if self._restored is not None:
+            rng, position = self._restored
+            torch.set_rng_state(rng)
+            self.trainer.train_dataloader.load_state_dict(position)
+            self._restored = None
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
@@ -221,9 +227,10 @@ class MusicModule(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add tokenizer, config, progress, averaged weights and random state: a checkpoint needs nothing beside it."""
+        """Add tokenizer, config, progress, averaged weights, random state and position in the data: a checkpoint needs nothing beside it."""
         checkpoint["aurl"] = describe(self.model, self.codec.to_dict(), self.run_config, self.progress())
         checkpoint["rng"] = torch.get_rng_state()
+        checkpoint["position"] = self.trainer.train_dataloader.state_dict()
         if self._averaged:
             state = self._averaged[0].state_dict()
             checkpoint["averaged"] = {MODEL_PREFIX + name: tensor for name, tensor in state.items()}
@@ -233,7 +240,7 @@ class MusicModule(L.LightningModule):
         progress = checkpoint["aurl"]["progress"]
         self.batches_seen, self.skipped_batches = progress["batches"], progress["skipped"]
         self.files_processed, self.files_augmented = progress["files"], progress["augmented"]
-        self._restored_rng = checkpoint["rng"]
+        self._restored = checkpoint["rng"], checkpoint["position"]
         if self._averaged:
             saved = checkpoint.get("averaged") or checkpoint["state_dict"]
             self._averaged[0].load_state_dict(

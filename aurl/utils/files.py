@@ -15,7 +15,7 @@ from aurl.utils.errors import AurlError
 HASH_CHUNK_BYTES = 1 << 20
 
 
-def atomic_write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file through a temporary neighbour, fsync and rename.
 
     Args:
@@ -40,7 +40,9 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         temporary = None
         sync_folder(path.parent)
     except OSError as error:
-        raise AurlError(f"cannot write {path}: {error.strerror or error}; free space or choose another folder") from error
+        raise AurlError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -59,7 +61,7 @@ def sync_folder(folder: Path) -> None:
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically (see :func:`atomic_write`)."""
-    atomic_write(path, lambda file: file.write(data) and None)
+    atomic_write(path, lambda file: file.write(data))
 
 
 def atomic_write_text(path: Path, text: str) -> None:

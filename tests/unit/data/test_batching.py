@@ -187,13 +187,3 @@ def test_evaluation_counts_the_notes_of_each_piece_once_however_it_is_cut(store:
         assert sum(batch.notes for batch in batches) == sum(record.notes for record in store.pieces)
         scored = sum(int((batch.targets != IGNORED).sum()) for batch in batches)
         assert scored == sum(record.tokens - 1 for record in store.pieces)
-
-
-def test_an_epoch_left_before_its_end_is_asked_for_is_followed_by_the_next_one() -> None:
-    loader = TrainingBatches(plan(make_store()))
-    drawn = []
-    for _ in range(2):
-        batches = iter(loader)
-        drawn.append([next(batches).ids.tolist() for _ in range(len(loader))])
-    assert loader.state_dict() == {"epoch": 1, "consumed": len(loader)}
-    assert drawn[0] != drawn[1]

@@ -1,0 +1,88 @@
+"""A run from the command line to its folder: every epoch is trained, the best is kept, an interrupted run goes on."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from aurl.cli import app, train
+
+TINY = [
+    *("data=synth", "data.pieces=20", "data.batch_tokens=512", "trainer=cpu", "trainer.enable_progress_bar=false"),
+    *("model.hidden_dim=16", "model.heads=2", "model.layers=1", "model.context=64", "logger=none"),
+    *("callbacks.samples=null", "callbacks.log_lines.every_n_batches=5", "callbacks.checkpoints.every_n_batches=1"),
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["aurl"])
+    monkeypatch.setenv("AURL_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def run(*arguments: str) -> int:
+    return app.execute("train", train.train, arguments)
+
+
+def progress_of(checkpoint: Path) -> dict[str, int]:
+    from aurl.models.checkpoint import read_checkpoint
+
+    return read_checkpoint(checkpoint)["aurl"]["progress"]
+
+
+def test_a_run_trains_every_epoch_and_leaves_settings_log_last_and_best(here: Path) -> None:
+    assert run(*TINY, "trainer.max_epochs=3", "run_name=three") == 0
+    (folder,) = here.glob("runs/train/*_three")
+    log = (folder / "aurl.log").read_text()
+    lines = re.findall(r"Epoch: (\d)/3, Batch: (\d+)/(\d+) \| Files processed: (\d+)", log)
+    assert [epoch for epoch, batch, batches, _ in lines if batch == batches] == ["1", "2", "3"]
+    batches = int(lines[0][2])
+    assert progress_of(folder / "checkpoints/last.ckpt")["batches"] == 3 * batches
+    assert (folder / "checkpoints/best.ckpt").is_file()
+    assert len(re.findall(r"val after \d+ batches: nats per note", log)) == 3
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    assert cfg.model.hidden_dim == 16
+    assert cfg.paths.output == str(folder)
+
+
+def test_an_interrupted_run_goes_on_where_it_was_with_its_own_settings(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aurl.training.module import MusicModule
+
+    step = MusicModule.training_step
+    stop_after = 7
+
+    def interrupted(self: MusicModule, batch: object, batch_idx: int) -> None:
+        if self.batches_seen == stop_after:
+            raise KeyboardInterrupt
+        step(self, batch, batch_idx)
+
+    monkeypatch.setattr(MusicModule, "training_step", interrupted)
+    assert run(*TINY, "trainer.max_epochs=2", "run_name=stopped") == app.INTERRUPTED
+    monkeypatch.setattr(MusicModule, "training_step", step)
+    (stopped,) = here.glob("runs/train/*_stopped")
+    assert progress_of(stopped / "checkpoints/last.ckpt")["batches"] == stop_after
+    assert run("ckpt=last", "run_name=continued") == 0
+    assert run(*TINY, "trainer.max_epochs=2", "run_name=whole") == 0
+    (continued,), (whole,) = here.glob("runs/train/*_continued"), here.glob("runs/train/*_whole")
+    ends = [progress_of(run_folder / "checkpoints/last.ckpt") for run_folder in (continued, whole)]
+    assert ends[0]["batches"] == ends[1]["batches"]
+    assert ends[0]["metrics"]["val/likelihood/nats_per_note"] == pytest.approx(
+        ends[1]["metrics"]["val/likelihood/nats_per_note"], rel=1e-6
+    )
+
+
+def test_a_broken_checkpoint_ends_the_command_in_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "broken.ckpt").write_bytes(b"not a checkpoint")
+    assert run(*TINY, "ckpt=broken.ckpt", "trainer.max_epochs=1") == app.FAILED
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "broken.ckpt is damaged or not a checkpoint" in errors[0]

@@ -1,0 +1,59 @@
+"""Learning rate and likelihood figures."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from aurl.data.batching import IGNORED, PackedBatch
+from aurl.training.config import OptimConfig
+from aurl.training.metrics import Likelihood
+from aurl.training.schedules import warmup_cosine
+
+
+def test_the_rate_rises_linearly_peaks_and_falls_to_its_share() -> None:
+    rates = [warmup_cosine(step, 10, 110, 0.1) for step in range(130)]
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert max(rates) == rates[10] == 1.0
+    assert rates[60] == pytest.approx(0.55)
+    assert all(later <= earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert rates[110:] == pytest.approx([0.1] * 20)
+
+
+def test_no_warm_up_starts_at_the_peak() -> None:
+    assert warmup_cosine(0, 0, 10, 0.0) == 1.0
+
+
+def batch(targets: list[int], notes: int, beats: float) -> PackedBatch:
+    index = torch.arange(len(targets))
+    return PackedBatch(index, torch.tensor(targets), index, index.float(), index, [len(targets)], notes, beats, 1, 0)
+
+
+def test_likelihood_divides_all_nats_by_notes_beats_and_scored_tokens() -> None:
+    metric = Likelihood()
+    metric.update(torch.tensor([0.0, 1.0, 3.0]), batch([IGNORED, 5, 6], notes=2, beats=4.0))
+    metric.update(torch.tensor([2.0]), batch([5], notes=0, beats=0.0))
+    assert metric.compute() == pytest.approx(
+        {"nats_per_note": 3.0, "nats_per_beat": 1.5, "token_perplexity": math.exp(2.0)}
+    )
+    metric.reset()
+    assert metric.compute()["nats_per_note"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": 0.0}, "optim.lr=0 would learn nothing"),
+        ({"lr": 2.0}, "optim.lr=2.0 is out of range; allowed: 0 to 1"),
+        ({"ema_decay": 1.0}, "optim.ema_decay=1.0 is out of range"),
+        ({"betas": [0.9]}, r"optim.betas=\[0.9\] must be two numbers"),
+        ({"accumulate": 0}, "optim.accumulate=0 is out of range"),
+        ({"warmup_steps": -1}, "optim.warmup_steps=-1 is out of range"),
+        ({"clip_norm": -1.0}, "optim.clip_norm=-1.0 is out of range"),
+    ],
+)
+def test_a_wrong_value_is_named(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OptimConfig(**change)
