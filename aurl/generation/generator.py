@@ -174,6 +174,7 @@ class Generator:
             )
         self.model, self.codec, self.device = model, codec, device
         self.programs_met = programs_met
+        self._last_grammar: Grammar | None = None
 
     @classmethod
     def from_checkpoint(cls, path: Path, device: str = "cpu") -> Generator:
@@ -203,10 +204,7 @@ class Generator:
         Raises:
             AurlError: a piece without notes came out, or the request leaves nothing to write.
         """
-        try:
-            grammar = Grammar(self.codec.vocabulary, request.rules(self.programs_met), self.device)
-        except ValueError as error:
-            raise AurlError(str(error)) from error
+        grammar = self._grammar(request)
         prompt = self._prompt_ids(request)
         meter = _Meter(request.num_samples, self.codec.vocabulary.count_notes(prompt), on_progress)
         was_training = self.model.training
@@ -223,6 +221,16 @@ class Generator:
                     yield from samples
         finally:
             self.model.train(was_training)
+
+    def _grammar(self, request: GenerationRequest) -> Grammar:
+        """The tables for a request, kept from one request to the next with the same rules."""
+        try:
+            rules = request.rules(self.programs_met)
+            if self._last_grammar is None or self._last_grammar.rules != rules:
+                self._last_grammar = Grammar(self.codec.vocabulary, rules, self.device)
+            return self._last_grammar
+        except ValueError as error:
+            raise AurlError(str(error)) from error
 
     def _prompt_ids(self, request: GenerationRequest) -> np.ndarray:
         """The prompt's bars and the Bar token that begins the first written one."""

@@ -177,6 +177,8 @@ class Decoding:
 
     def _release(self) -> list[Finished]:
         """Take samples that have ended out of the batch, when there are enough of them."""
+        if not self._walk.may_be_done:
+            return []
         done = self._walk.done
         count = int(done.sum())
         if not count or (count < self.active and count * LEAVE_SHARE < self.active):

@@ -13,6 +13,19 @@ from aurl.generation.grammar import CLOSING, CLOSING_TOKENS, LAST, MODES, PITCHE
 from aurl.generation.sampling import NOTHING
 
 
+def _rows_of(*states: State) -> frozenset[float]:
+    """The values of ``Var.ROW`` in those states."""
+    return frozenset(float(state * MODES) for state in states)
+
+
+MOMENT_STATES = _rows_of(State.BAR, State.POSITION)
+PITCH_STATES = _rows_of(State.PITCH)
+PITCH_FOLLOWS = _rows_of(State.PROGRAM, State.DRUM_PROGRAM)
+POSITION_FOLLOWS = _rows_of(State.TIMESIG, State.TEMPO, State.DURATION)
+PROGRAM_FOLLOWS = _rows_of(State.POSITION, State.TEMPO, State.DURATION)
+DONE_STATES = _rows_of(State.DONE)
+
+
 class Walk:
     """Samples under way: what each may write next, and where it is in musical time.
 
@@ -39,6 +52,7 @@ class Walk:
         batch, tracks = self._played_now.shape
         self._first_track = torch.arange(batch, device=self._state.device) * tracks
         self._track_slots = self._played.view(-1, PITCHES)
+        self._states = self._look()
 
     def start_counting(self) -> None:
         """The prompt ends here: bars and tokens are counted from now on."""
@@ -53,38 +67,64 @@ class Walk:
         grammar, rows = self.grammar, self._rows
         self.tokens += 1
         self._state.mul_(grammar.keep.index_select(1, token)).add_(grammar.put.index_select(1, token))
-        rows[Var.BAR_START].addcmul_(rows[Var.IS_BAR], rows[Var.BAR_QUARTERS])
+        self._states = self._look()
+        if self._is_any(MOMENT_STATES):
+            rows[Var.BAR_START].addcmul_(rows[Var.IS_BAR], rows[Var.BAR_QUARTERS])
+            self._played_now.mul_(self._columns[Var.KEEP_MOMENT])
+        if not self._is_any(PITCH_STATES):
+            return
         # A pitch is entered for its track; every other token is entered in the bin, the last track.
         track = torch.where(rows[Var.IS_PITCH] > 0, rows[Var.TRACK], grammar.tracks).long().add_(self._first_track)
         slot = track.mul(PITCHES).add_(rows[Var.PITCH].long())
         self._played.view(-1).index_copy_(0, slot, rows[Var.MOMENT])
-        self._played_now.mul_(self._columns[Var.KEEP_MOMENT])
         self._played_now.view(-1).index_add_(0, track, rows[Var.IS_PITCH])
+
+    def _look(self) -> set[float] | None:
+        """States of all samples (times MODES), so that what concerns none of them is left out; elsewhere than on the
+        CPU the question would wait for the device, and everything is done.
+        """
+        return set(self._rows[Var.ROW].tolist()) if self._state.device.type == "cpu" else None
+
+    def _is_any(self, states: frozenset[float]) -> bool:
+        return self._states is None or not states.isdisjoint(self._states)
 
     def restrict(self, logits: Tensor) -> Tensor:
         """Set the logits ``(B, V)`` of tokens that may not be written next to -inf, in place.
 
         Every row keeps at least one token.
         """
-        grammar, rows, columns = self.grammar, self._rows, self._columns
+        grammar, rows = self.grammar, self._rows
         if self.tokens >= grammar.rules.max_tokens - CLOSING_TOKENS:
             row = rows[Var.ROW].div(MODES).add_(CLOSING)
         else:
             full = rows[Var.BAR_TOKENS] >= grammar.rules.max_bar_tokens
             row = rows[Var.ROW].add(full).add_(rows[Var.BARS] >= self.bar_limit, alpha=LAST)
         logits += grammar.barrier.index_select(0, row.long())
-        place = rows[Var.METRE].add(rows[Var.POSITION]).long()
-        for run, late in zip(grammar.positions, grammar.late, strict=True):
-            logits[:, run] += late.index_select(0, place)
+        if self._is_any(POSITION_FOLLOWS):
+            place = rows[Var.METRE].add(rows[Var.POSITION]).long()
+            for run, late in zip(grammar.positions, grammar.late, strict=True):
+                logits[:, run] += late.index_select(0, place)
+        if self._is_any(PITCH_FOLLOWS):
+            self._forbid_heard(logits)
+        if self._is_any(PROGRAM_FOLLOWS):
+            self._forbid_exhausted(logits)
+        return logits
+
+    def _forbid_heard(self, logits: Tensor) -> None:
+        """No pitch twice in one track at one moment."""
+        grammar, columns = self.grammar, self._columns
         now = self._track_slots.index_select(0, self._track_rows()) == columns[Var.MOMENT]
         for run, pitch in grammar.pitches:
             logits[:, run].masked_fill_(now.index_select(1, pitch), NOTHING)
-        # Elsewhere than on the CPU the question would wait for the device.
-        if logits.device.type != "cpu" or int(rows[Var.NOTES_NOW].max()) >= grammar.least_room:
-            exhausted = self._played_now >= grammar.room
-            for run, track in grammar.programs:
-                logits[:, run].masked_fill_(exhausted.index_select(1, track), NOTHING)
-        return logits
+
+    def _forbid_exhausted(self, logits: Tensor) -> None:
+        """No further note for a track that has played all its pitches at this moment."""
+        grammar = self.grammar
+        if self._states is not None and int(self._rows[Var.NOTES_NOW].max()) < grammar.least_room:
+            return
+        exhausted = self._played_now >= grammar.room
+        for run, track in grammar.programs:
+            logits[:, run].masked_fill_(exhausted.index_select(1, track), NOTHING)
 
     def _track_rows(self) -> Tensor:
         return self._rows[Var.TRACK].long().add_(self._first_track)
@@ -104,6 +144,11 @@ class Walk:
     def notes(self) -> Tensor:
         """Complete notes of each sample, ``(B,)`` float32, the prompt's included."""
         return self._rows[Var.NOTES]
+
+    @property
+    def may_be_done(self) -> bool:
+        """False when it is known without waiting that no sample has ended."""
+        return self._is_any(DONE_STATES)
 
     @property
     def done(self) -> Tensor:

@@ -117,13 +117,13 @@ class Decoder(nn.Module):
             raise ValueError(
                 f"cache of {cache.capacity} tokens cannot take {new} more after {start}; make a larger one"
             )
-        x, rotation = self._embed(ids, time)
         if new == 1 and not torch.is_grad_enabled():
             if cache.stepper is None or not cache.stepper.suits(len(ids)):
                 cache.stepper = Stepper(self, len(ids))
-            logits = cache.stepper(x, rotation, cache)
+            logits = cache.stepper(ids, time, cache)
             cache.length = start + 1
             return logits
+        x, rotation = self._embed(ids, time)
         visible = cache.visible(new)
         for block, layer in zip(self.blocks, cache.layers, strict=True):
             x = block.decode(x, rotation, layer, start, visible)

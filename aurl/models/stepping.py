@@ -8,6 +8,7 @@ serves until they change.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aurl.models.positions import Rotation
+from aurl.models.positions import MusicalTime, RotaryAngles
 
 if TYPE_CHECKING:
     from aurl.models.attention import Cache, LayerCache
@@ -68,19 +69,44 @@ class Stepper:
         self._decoder, self._is_packed = decoder, _is_packed(rows)
         self._layers = [_Layer(cast("Block", block), rows) for block in decoder.blocks]
         self._to_logits, _ = fast_linear(decoder.to_logits.weight, rows)
+        config = decoder.config
+        turned = config.heads + config.key_value_heads
+        self._turns = None if decoder.angles is None else _Turns(decoder.angles, turned, config.key_value_heads)
 
     def suits(self, rows: int) -> bool:
         """Whether its matrices are laid out for so many rows."""
         return self._is_packed == _is_packed(rows)
 
-    def __call__(self, x: Tensor, rotation: Rotation | None, cache: Cache) -> Tensor:
-        """Logits ``(B, V)`` after one more token of each row, embedded as ``x`` ``(B, 1, D)``; it joins the cache."""
-        x = x.squeeze(1)
-        turns = None if rotation is None else self._layers[0].turns(rotation)
+    def __call__(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
+        """Logits ``(B, V)`` after one more token of each row, ``(B, 1)`` each; it joins the cache."""
+        decoder = self._decoder
+        x = decoder.embedding.weight.index_select(0, ids.view(-1))
+        if decoder.place is not None:
+            x += decoder.place.weight.index_select(0, time.index.view(-1))
+        turns = None if self._turns is None else self._turns(time)
         visible = cache.visible(1)
         for layer, slots in zip(self._layers, cache.layers, strict=True):
             x = layer.step(x, turns, slots, cache.length, visible)
-        return self._to_logits(_normalise(x, self._decoder.norm))
+        return self._to_logits(_normalise(x, decoder.norm))
+
+
+class _Turns:
+    """Rotation of one token in the form of factors of a head's halves, and of its halves exchanged."""
+
+    def __init__(self, angles: RotaryAngles, turned: int, kept: int) -> None:
+        parts = (angles.index_rate, angles.beat_rate, angles.bar_rate)
+        rates = torch.block_diag(*(part[None] for part in parts))  # (3, K/2)
+        head = torch.cat(
+            (-rates, rates), dim=-1
+        )  # the first half takes -sin of the second, the second +sin of the first
+        self._rates = torch.cat((head.repeat(1, turned), torch.zeros_like(head).repeat(1, kept)), dim=-1)
+        self._shape = (-1, turned + kept, 2, rates.shape[1])
+
+    def __call__(self, time: MusicalTime) -> tuple[Tensor, Tensor]:
+        """Factors ``(B, H + 2G, 2, K/2)``; values turn by nothing."""
+        turns = torch.cat((time.index, time.beat, time.bar), dim=1) @ self._rates  # (B, (H + 2G) K)
+        angle = turns.frac_().mul_(2 * math.pi)  # the whole part of a turn changes nothing, but costs precision
+        return angle.cos().view(self._shape), angle.sin().view(self._shape)
 
 
 def _normalise(x: Tensor, norm: nn.LayerNorm) -> Tensor:
@@ -100,17 +126,6 @@ class _Layer:
         _, self._add_attention = fast_linear(attention.to_out.weight, rows)
         self._to_hidden, _ = fast_linear(forward.to_hidden.weight, rows)
         _, self._add_forward = fast_linear(forward.to_out.weight, rows)
-
-    def turns(self, rotation: Rotation) -> tuple[Tensor, Tensor]:
-        """Factors ``(B, H + 2G, 2, K/2)`` of a head's halves and of its halves exchanged: values stay as they are."""
-        cos, sin = rotation.cos, rotation.sin  # (B, 1, 1, K/2)
-        count = self.heads + self.kv_heads
-        keep = torch.ones(len(cos), count + self.kv_heads, 2, cos.shape[-1], device=cos.device)
-        swap = torch.zeros_like(keep)
-        keep[:, :count] = cos
-        swap[:, :count, 0] = -sin[:, 0]
-        swap[:, :count, 1] = sin[:, 0]
-        return keep, swap
 
     def step(
         self, x: Tensor, turns: tuple[Tensor, Tensor] | None, slots: LayerCache, start: int, visible: Tensor | None
