@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Rule(str, Enum):
+    """How gradients move weights."""
+
+    adamw = "adamw"
+    """AdamW for everything."""
+    muon = "muon"
+    """Muon for the matrices of the blocks, AdamW for embeddings and norms; fewer steps for the same likelihood."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """AdamW with linear warm-up and cosine decay.
+    """AdamW or Muon with linear warm-up and cosine decay.
 
     Raises:
         ValueError: a value out of range; the message names the key, the value and what is allowed.
     """
 
+    rule: Rule = Rule.adamw
+    """adamw, or muon for the matrices inside the blocks."""
     lr: float = 1e-3
     """Peak learning rate."""
     min_lr_share: float = 0.05

@@ -18,8 +18,9 @@ from aurl.data.codec import Codec
 from aurl.models.checkpoint import MODEL_PREFIX, describe
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
-from aurl.training.config import OptimConfig
+from aurl.training.config import OptimConfig, Rule
 from aurl.training.metrics import Likelihood
+from aurl.training.muon import Muon, parameter_groups
 from aurl.training.schedules import warmup_cosine
 from aurl.utils.errors import AurlError
 
@@ -139,12 +140,15 @@ class MusicModule(L.LightningModule):
         torch._foreach_lerp_(averages, [parameter.detach() for parameter in self.model.parameters()], 1 - decay)
 
     def configure_optimizers(self) -> Any:
-        """AdamW on matrices with decay, on the rest without; warm-up and cosine over the whole run."""
+        """Matrices decay, norms do not; warm-up and cosine run over the whole training."""
         config = self.optim_config
-        decayed = [parameter for parameter in self.model.parameters() if parameter.ndim >= 2]
-        plain = [parameter for parameter in self.model.parameters() if parameter.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = AdamW(groups, lr=config.lr, betas=(config.betas[0], config.betas[1]), fused=True)
+        groups = parameter_groups(self.model, config.weight_decay)
+        betas = (config.betas[0], config.betas[1])
+        optimizer: AdamW
+        if config.rule is Rule.muon:
+            optimizer = Muon(groups, lr=config.lr, betas=betas)
+        else:
+            optimizer = AdamW(groups, lr=config.lr, betas=betas, fused=True)
         total = self.total_steps()
 
         def share(step: int) -> float:

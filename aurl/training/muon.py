@@ -1,0 +1,86 @@
+"""Muon for the matrices inside the blocks, AdamW for everything else, in one optimiser.
+
+Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) replaces a matrix's momentum by the nearest semi-orthogonal
+matrix, so that every direction moves equally far. The scale follows Liu et al. 2025 (arXiv:2502.16982): updates have the size of
+AdamW's, and one learning rate serves both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration of the source: singular values end up between about 0.7 and 1.2."""
+NEWTON_SCHULZ_STEPS = 5
+ADAMW_UPDATE_SIZE = 0.2
+"""Root mean square of AdamW's updates that Muon's are scaled to (Liu et al. 2025, section 2.2)."""
+MOMENTUM = 0.95
+TINY = 1e-7
+
+
+def orthogonalise(matrix: Tensor) -> Tensor:
+    """Roughly the semi-orthogonal matrix nearest to ``(rows, columns)``: all singular values near 1."""
+    a, b, c = NEWTON_SCHULZ
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + TINY)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Three groups: matrices of blocks (``muon=True``), other matrices such as embeddings, and vectors, which never decay."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    matrices = [(name, parameter) for name, parameter in named if parameter.ndim == 2]
+    return [
+        {"params": [p for name, p in matrices if ".blocks." in name], "weight_decay": weight_decay, "muon": True},
+        {"params": [p for name, p in matrices if ".blocks." not in name], "weight_decay": weight_decay, "muon": False},
+        {"params": [p for _, p in named if p.ndim != 2], "weight_decay": 0.0, "muon": False},
+    ]
+
+
+class Muon(AdamW):
+    """AdamW whose groups marked ``muon=True`` (matrices only) are moved by Muon instead.
+
+    Args:
+        groups: parameter groups, each with a key ``muon`` (see :func:`parameter_groups`).
+        lr: learning rate of both rules.
+        betas: decay rates of AdamW's moments.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(groups, lr=lr, betas=betas, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step of both rules; gradients of Muon's matrices are used up."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if group["muon"]:
+                for matrix in group["params"]:
+                    if matrix.grad is not None:
+                        self._move(matrix, group["lr"], group["weight_decay"])
+                        matrix.grad = None  # AdamW passes over what has no gradient
+        super().step()
+        return loss
+
+    def _move(self, matrix: Tensor, lr: float, weight_decay: float) -> None:
+        state = self.state[matrix]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(matrix)
+            state["step"] = torch.zeros(())  # AdamW looks for it in every state it loads
+        momentum = state["momentum"].lerp_(matrix.grad, 1 - MOMENTUM)
+        update = orthogonalise(matrix.grad.lerp(momentum, MOMENTUM))  # Nesterov's look ahead
+        matrix.mul_(1 - lr * weight_decay)
+        matrix.add_(update, alpha=-lr * ADAMW_UPDATE_SIZE * math.sqrt(max(matrix.shape)))
