@@ -1,11 +1,11 @@
 """The peer: Hugging Face's GPT-2 on the same packed batches, behind the same interface as our model.
 
 What is the same: vocabulary, batches, transpositions, dropout on residual branches and embeddings, AdamW with its decay
-groups, clipping, warm-up, cosine, weight averaging, precision (float32) and the choice of the best checkpoint on the
-validation split. What is its own: architecture and code of `transformers`, and a feed-forward width chosen so that both
-models have the same number of parameters. Segments never see each other: a batch is run as rows of similar length (at
-most 5 % padding on the right, which causal attention never looks at), gradients summed over the groups of rows; one row
-with a mask would cost it more time.
+groups, clipping, warm-up, cosine, weight averaging, precision (bf16 mixed where ours is, else float32) and the
+choice of the best checkpoint on the validation split. What is its own: architecture and code of `transformers`, and a
+feed-forward width chosen so that both models have the same number of parameters. Segments never see each other: a batch
+is run as rows of similar length (at most 5 % padding on the right, which causal attention never looks at), gradients
+summed over the groups of rows; one row with a mask would cost it more time.
 
 Axes: N packed tokens, B rows, T tokens of a row, V vocabulary.
 """
@@ -115,7 +115,19 @@ def _rows(ids: Tensor, group: list[tuple[int, int]]) -> tuple[list[tuple[int, in
     return group, padded
 
 
-def training_loss(model: PeerGPT2, batch: PackedBatch) -> float:
+def autocast(precision: str | int) -> torch.autocast:
+    """What Lightning's precision means for a loop of one's own.
+
+    Raises:
+        ValueError: neither full nor bf16 mixed precision.
+    """
+    name = str(precision)
+    if name not in ("32-true", "32", "bf16-mixed"):
+        raise ValueError(f"precision={precision} is not compared here; allowed: 32-true, bf16-mixed")
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "bf16-mixed")
+
+
+def training_loss(model: PeerGPT2, batch: PackedBatch, precision: str | int = "32-true") -> float:
     """Forward and backward of one packed batch.
 
     Returns:
@@ -127,8 +139,9 @@ def training_loss(model: PeerGPT2, batch: PackedBatch) -> float:
         targets = padded.new_full(padded.shape, IGNORED)
         for row, (start, length) in enumerate(group):
             targets[row, :length] = batch.targets[start : start + length]
-        logits = model.rows(padded).flatten(0, 1).float()
-        loss = F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum") / scored
+        with autocast(precision):
+            logits = model.rows(padded).flatten(0, 1)
+        loss = F.cross_entropy(logits.float(), targets.flatten(), ignore_index=IGNORED, reduction="sum") / scored
         loss.backward()
         total += float(loss.detach())
     return total
@@ -196,6 +209,7 @@ def train(
     cpu_seconds: float,
     validate: Callable[[PeerGPT2], float],
     validations: int = 20,
+    precision: str | int = "32-true",
 ) -> dict[str, float]:
     """Train for a budget of process CPU seconds and leave the weights that were best on the validation split.
 
@@ -207,6 +221,7 @@ def train(
         cpu_seconds: budget; time spent in ``validate`` is not charged to the peer.
         validate: gives nats per note of the model on the validation split.
         validations: how often that happens, evenly over the budget.
+        precision: the number format of our training, in Lightning's words.
 
     Returns:
         Steps, epochs, CPU seconds of training, and the best nats per note on the validation split.
@@ -222,7 +237,7 @@ def train(
             share = schedule.share(step, used)
             for group in optimizer.param_groups:
                 group["lr"] = lr * share
-            training_loss(model, batch)
+            training_loss(model, batch, precision)
             if optim.clip_norm:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
             optimizer.step()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aurl.cli.build import build_data
+from aurl.cli.build import build_data, resolve_accelerator, resolve_precision
 from aurl.cli.conf import compose, to_config
 from aurl.data.batching import Transposer
 from aurl.data.datamodule import MusicDataModule
@@ -120,6 +120,7 @@ def run_gpt2(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> Any:
     from experiments.likelihood.gpt2 import PeerGPT2, train
 
     model_config, optim = to_config(cfg.model), to_config(cfg.optim)
+    precision = resolve_precision(cfg.trainer.precision, resolve_accelerator(cfg.trainer.accelerator))
     for lr in args.lr:
         torch.manual_seed(cfg.seed)
         model = PeerGPT2(model_config, data.codec.vocabulary.size)
@@ -127,11 +128,20 @@ def run_gpt2(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> Any:
         def validate(model: PeerGPT2) -> float:
             return score_corpus(model, data.store, model_config.context, split="valid").nats_per_note
 
-        outcome = train(model, data.train_dataloader(), optim, lr, args.cpu_seconds, validate, args.validations)
+        outcome = train(
+            model, data.train_dataloader(), optim, lr, args.cpu_seconds, validate, args.validations, precision
+        )
         scores = {
             split: figures(score_corpus(model, data.store, model_config.context, split=split)) for split in SPLITS
         }
-        yield {"lr": lr, "parameters": model.parameter_count, "seed": cfg.seed, **outcome, **scores}
+        yield {
+            "lr": lr,
+            "parameters": model.parameter_count,
+            "seed": cfg.seed,
+            "precision": precision,
+            **outcome,
+            **scores,
+        }
 
 
 def run_aurl(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ from aurl.cli.conf import compose, to_config
 from aurl.data.batching import PackedBatch
 from aurl.data.datamodule import MusicDataModule
 from aurl.utils.files import atomic_write_json
-from experiments.likelihood.gpt2 import PeerGPT2, make_optimizer
+from experiments.likelihood.gpt2 import PeerGPT2, autocast, make_optimizer
 
 SIZES = {"5M": "small", "20M": "base"}
 GOALS = {"5M": 1.05, "20M": 1.00}
@@ -69,7 +69,10 @@ def main() -> None:
     args = parse_arguments()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    results = {size: time_size(size, args) for size in args.sizes}
+    results = {}
+    for size in args.sizes:
+        for precision in args.precision:  # every arm of a comparison computes in the same number format
+            results[f"{size}, {precision}"] = {"size": size} | time_size(size, precision, args)
     print(table(results))
     if args.json:
         atomic_write_json(args.json, results)
@@ -78,9 +81,10 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiment", default="reference_jsb")
+    parser.add_argument("--data", default="jsb", help="config of the corpus; sizes are those of conf/model/size")
     parser.add_argument("--data-path", required=True, help="the unpacked corpus")
     parser.add_argument("--sizes", nargs="+", choices=sorted(SIZES), default=sorted(SIZES, reverse=True))
+    parser.add_argument("--precision", nargs="+", default=["32-true", "bf16-mixed"], help="of all arms alike")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=6, help="timed steps of an arm in a round")
     parser.add_argument("--batch-tokens", type=int, default=4096)
@@ -88,18 +92,21 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def time_size(size: str, args: argparse.Namespace) -> dict[str, Any]:
+def time_size(size: str, precision: str, args: argparse.Namespace) -> dict[str, Any]:
     """Microseconds of CPU time a token of each arm in each round, and the size of the models."""
     cost: dict[str, list[float]] = {arm: [] for arm in ARMS}
     parameters: dict[str, int] = {}
-    length = attended_length(configured(size, "musical", args, "."), WARMUP_STEPS + args.steps)
+    length = attended_length(configured(size, "musical", precision, args, "."), WARMUP_STEPS + args.steps)
     for number in range(args.rounds):
         first = number % len(ARMS)  # another arm begins each round
         for arm in ARMS[first:] + ARMS[:first]:
-            timed = time_peer(size, args, length) if arm == "gpt2" else time_ours(size, arm, args)
+            timed = time_peer(size, precision, args, length) if arm == "gpt2" else time_ours(size, arm, precision, args)
             cost[arm].append(1e6 * timed[0])
             parameters[arm] = timed[1]
-            print(f"{size} round {number + 1}/{args.rounds} {arm}: {cost[arm][-1]:.1f} us CPU a token", flush=True)
+            print(
+                f"{size} {precision} round {number + 1}/{args.rounds} {arm}: {cost[arm][-1]:.1f} us CPU a token",
+                flush=True,
+            )
     return {"microseconds": cost, "parameters": parameters, "row_tokens": length}
 
 
@@ -110,26 +117,29 @@ def attended_length(cfg: Any, batches: int) -> int:
     return round(sum(length**2 for length in lengths) / sum(lengths))
 
 
-def configured(size: str, positions: str, args: argparse.Namespace, folder: str) -> Any:
+def configured(size: str, positions: str, precision: str, args: argparse.Namespace, folder: str) -> Any:
     """The training config of one arm."""
     overrides = [
-        f"experiment={args.experiment}",
+        f"data={args.data}",
+        "trainer=cpu",
         f"data.path='{args.data_path}'",
         f"model/size={SIZES[size]}",
         f"model.positions={positions}",
         f"data.batch_tokens={args.batch_tokens}",
+        f"trainer.precision={precision}",
         f"trainer.max_steps={WARMUP_STEPS + args.steps + 1}",
         "trainer.limit_val_batches=0",
         "callbacks.early_stopping=null",
+        "optim.ema_decay=0",
         f"paths.output='{folder}'",
     ]
     return compose("train", overrides)
 
 
-def time_ours(size: str, positions: str, args: argparse.Namespace) -> tuple[float, int]:
+def time_ours(size: str, positions: str, precision: str, args: argparse.Namespace) -> tuple[float, int]:
     """CPU seconds a token of our loop, and the model's parameters."""
     with tempfile.TemporaryDirectory() as folder:
-        cfg = configured(size, positions, args, folder)
+        cfg = configured(size, positions, precision, args, folder)
         L.seed_everything(0, verbose=False)
         data = open_data(cfg)
         module = build_module(cfg, data)
@@ -150,9 +160,9 @@ def open_data(cfg: Any) -> MusicDataModule:
     return data
 
 
-def time_peer(size: str, args: argparse.Namespace, length: int) -> tuple[float, int]:
+def time_peer(size: str, precision: str, args: argparse.Namespace, length: int) -> tuple[float, int]:
     """CPU seconds a token of the bare GPT-2 loop, and its parameters."""
-    cfg = configured(size, "musical", args, ".")
+    cfg = configured(size, "musical", precision, args, ".")
     optim, model_config = to_config(cfg.optim), to_config(cfg.model)
     vocab_size = open_data(cfg).codec.vocabulary.size
     torch.manual_seed(0)
@@ -161,8 +171,9 @@ def time_peer(size: str, args: argparse.Namespace, length: int) -> tuple[float, 
     rows = torch.randint(vocab_size, (max(1, round(args.batch_tokens / length)), length + 1))
 
     def step() -> None:
-        logits = model.rows(rows[:, :-1])
-        F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()).backward()
+        with autocast(precision):
+            logits = model.rows(rows[:, :-1])
+        F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
@@ -183,10 +194,11 @@ def time_steps(step: Callable[[], None], steps: int) -> float:
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown: medians over rounds, and medians of the ratios within rounds against the goals."""
     lines = [
-        "| size | arm | parameters | us CPU a token | speed against | goal | verdict |",
+        "| size, precision | arm | parameters | us CPU a token | speed against | goal | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
-    for size, result in results.items():
+    for name, result in results.items():
+        size = result["size"]
         cost = result["microseconds"]
         for arm in ARMS:
             middle = statistics.median(cost[arm])
@@ -200,7 +212,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
                 against, goal = f"musical is {ratio:.3f}x of it", f">= {POSITIONS_GOAL:.2f}x"
                 verdict = "met" if ratio >= POSITIONS_GOAL else "missed"
             millions = f"{result['parameters'][arm] / 1e6:.2f} M"
-            lines.append(f"| {size} | {arm} | {millions} | {middle:.1f} | {against} | {goal} | {verdict} |")
+            lines.append(f"| {name} | {arm} | {millions} | {middle:.1f} | {against} | {goal} | {verdict} |")
     return "\n".join(lines)
 
 
