@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from aurl.training.precision import cpu_has_bf16
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration of the source: singular values end up between about 0.7 and 1.2."""
 NEWTON_SCHULZ_STEPS = 5
@@ -30,10 +32,12 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + TINY)
+    if matrix.is_cuda or (matrix.device.type == "cpu" and cpu_has_bf16()):
+        x = x.bfloat16()  # as in the source: the iteration corrects its own rounding
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return (x.T if tall else x).to(matrix.dtype)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
