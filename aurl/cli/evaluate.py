@@ -149,7 +149,8 @@ def print_table(evaluation: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{evaluation.corpus}, {evaluation.split}: {evaluation.checkpoint.parent.parent.name}")
+    print(f"{evaluation.corpus}, {evaluation.split}, under {app.shown(evaluation.checkpoint)}")
+    table = Table()
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in evaluation.figures.items():
