@@ -123,27 +123,31 @@ def bar_windows(kinds: np.ndarray, context: int, offset: int) -> list[tuple[int,
 
 @dataclass(frozen=True)
 class Transposer:
-    """Transposition as a table gather, kept inside the tokenizer's pitch range piece by piece."""
+    """Transposition as a table gather, kept inside a pitch range piece by piece.
+
+    The range is that of the corpus itself, so that no transposed soprano sings higher, and no bass lower, than some real one does.
+    """
 
     table: np.ndarray
     """``(shifts, V)`` token ids."""
     low: int
     """Semitones of the table's first row."""
     pitch_low: int
-    """Lowest pitch with a token."""
+    """Lowest pitch a transposed piece may have."""
     pitch_high: int
-    """Highest pitch with a token."""
+    """Highest pitch a transposed piece may have."""
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, low: int, high: int) -> Transposer:
-        """Table for all shifts from ``low`` to ``high`` semitones."""
-        pitches = vocabulary.value[vocabulary.kind == Kind.PITCH]
-        return cls(vocabulary.transposition_table(low, high), low, int(pitches.min()), int(pitches.max()))
+    def of(cls, vocabulary: Vocabulary, low: int, high: int, ranges: Sequence[tuple[int, int]]) -> Transposer:
+        """Table for all shifts from ``low`` to ``high`` semitones, for pieces of these lowest and highest pitches."""
+        pitched = [extent for extent in ranges if extent[0] >= 0] or [(0, 0)]
+        lowest, highest = min(low for low, _ in pitched), max(high for _, high in pitched)
+        return cls(vocabulary.transposition_table(low, high), low, lowest, highest)
 
     def allowed(self, piece_low: int, piece_high: int) -> tuple[int, int]:
-        """Lowest and highest shift that keep a piece of that range inside the vocabulary (always includes 0)."""
+        """Lowest and highest shift for a piece of that range (always includes 0; 0 alone for drums, whose range is -1)."""
         high = self.low + len(self.table) - 1
-        if piece_low < 0:  # drums only
+        if piece_low < 0:
             return 0, 0
         return min(0, max(self.low, self.pitch_low - piece_low)), max(0, min(high, self.pitch_high - piece_high))
 
@@ -217,7 +221,8 @@ class TrainingPlan:
     ) -> None:
         self.store, self.pieces, self.context, self.seed = store, list(pieces), context, seed
         self.kind_of = vocabulary.kind
-        self.transposer = Transposer.of(vocabulary, *transpose)
+        ranges = [(store.pieces[piece].pitch_low, store.pieces[piece].pitch_high) for piece in self.pieces]
+        self.transposer = Transposer.of(vocabulary, *transpose, ranges)
         transitions = sum(store.pieces[piece].tokens - 1 for piece in self.pieces)
         self.batches = max(1, round(transitions / batch_tokens))
         """Batches in every epoch: the plan deals all tokens out evenly, so the number never changes."""

@@ -22,7 +22,6 @@ import torch
 
 from aurl.cli.build import build_data, resolve_accelerator, resolve_precision
 from aurl.cli.conf import compose, to_config
-from aurl.data.batching import Transposer
 from aurl.data.datamodule import MusicDataModule
 from aurl.evaluation.likelihood import LikelihoodResult, score_corpus, store_pieces, summarise
 from aurl.evaluation.ngram import sweep_orders, transposed
@@ -92,11 +91,10 @@ def run_ngram(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> list
     """All orders in one pass; the order with the fewest nats on valid counts."""
     started = time.process_time()
     store, vocabulary = data.store, data.codec.vocabulary
-    low, high = data.data_config.transpose
     chosen = store.split("train")
     pieces = [np.asarray(store.ids(i)) for i in chosen]
     ranges = [(store.pieces[i].pitch_low, store.pieces[i].pitch_high) for i in chosen]
-    train = transposed(pieces, ranges, Transposer.of(vocabulary, low, high))
+    train = transposed(pieces, ranges, data.train_dataloader().plan.transposer)
     held = {split: store_pieces(store, split) for split in SPLITS}
     everything = [piece for split in SPLITS for piece in held[split]]
     borders = np.cumsum([len(piece.ids) - 1 for piece in everything])[:-1]

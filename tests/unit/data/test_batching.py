@@ -172,13 +172,17 @@ def test_transposition_moves_pitches_and_nothing_else(store: MemoryStore) -> Non
     assert moved.augmented == 1
 
 
-def test_shifts_stay_in_the_vocabulary_and_drums_stay_put(vocabulary: Vocabulary) -> None:
-    transposer = Transposer.of(vocabulary, -5, 6)
-    assert transposer.allowed(60, 72) == (-5, 6)
-    assert transposer.allowed(22, 107) == (-1, 1)
+def test_transposed_music_stays_in_the_range_of_the_corpus_and_drums_stay_put(vocabulary: Vocabulary) -> None:
+    transposer = Transposer.of(vocabulary, -5, 6, [(40, 70), (45, 81), (-1, -1)])
+    assert transposer.allowed(48, 70) == (-5, 6)
+    assert transposer.allowed(42, 79) == (-2, 2)
+    assert transposer.allowed(40, 81) == (0, 0)
     assert transposer.allowed(-1, -1) == (0, 0)
-    shifts = {window.shift for epoch in range(40) for window in plan(MemoryStore(vocabulary, [4, 4])).windows(epoch)}
-    assert shifts == set(range(-3, 5))
+    drawn = plan(MemoryStore(vocabulary, [4] * 12))
+    windows = [window for epoch in range(30) for window in drawn.windows(epoch)]
+    sounding = {60 + window.piece % 12 + window.shift for window in windows}
+    assert sounding == set(range(60, 72))
+    assert {window.shift for window in windows} == set(range(-3, 5))
 
 
 def test_evaluation_counts_the_notes_of_each_piece_once_however_it_is_cut(store: MemoryStore) -> None:
