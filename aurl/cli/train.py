@@ -43,7 +43,7 @@ Main keys (default):
   model.layers (6)              depth
   model.heads (4)               attention heads
   model.context (2048)          longest sequence in tokens
-  optim.lr (1e-3)               peak learning rate
+  optim.lr (3e-3)               peak learning rate
   trainer.max_epochs (30)       passes through the corpus; trainer.max_steps, trainer.max_time and the other keys of
                                 Lightning's Trainer work too
   seed (0)                      weights, order, transpositions and samples follow from it

@@ -136,6 +136,21 @@ def test_a_run_has_a_folder_of_its_own_with_its_name(here: Path) -> None:
 
 
 @pytest.mark.parametrize("command", sorted(conf.COMMANDS))
+def test_the_defaults_that_help_tells_are_those_of_the_config(command: str) -> None:
+    module = __import__(f"aurl.cli.{command}", fromlist=["HELP"])
+    cfg = conf.compose(command)
+    for key, told in re.findall(r"([a-z_.]+) \(([^)]+)\)", module.HELP.split("Main keys")[1]):
+        value = OmegaConf.select(cfg, key)
+        if told == "none":
+            assert value is None, key
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            assert value == float(told), key
+        elif key in cfg and key != "split":
+            text = ",".join(value) if OmegaConf.is_list(value) else str(value).lower()
+            assert text == told, key
+
+
+@pytest.mark.parametrize("command", sorted(conf.COMMANDS))
 def test_help_is_fast_and_names_keys_that_exist(command: str) -> None:
     module = __import__(f"aurl.cli.{command}", fromlist=["HELP"])
     known = set(conf.known_keys(conf.COMMANDS[command])) | {"trainer.max_epochs"}
