@@ -2,10 +2,12 @@
 
     python experiments/tokenizer_speed/run.py parity  --data FOLDER [CORPUS ...] [--every N]
     python experiments/tokenizer_speed/run.py speed   --data FOLDER [CORPUS ...]
+    python experiments/tokenizer_speed/run.py load    --data FOLDER [CORPUS ...]
 
 FOLDER holds unpacked corpora, each with manifest.jsonl. ``parity`` compares ids on every N-th file with TrackREMI on
 miditok's own event path, and with stock REMI wherever no program repeats; and it checks that decoding is the inverse.
-``speed`` measures CPU time from MIDI bytes to ids, the two taking turns every 20 files, medians over files.
+``speed`` measures CPU time from MIDI bytes to ids, the two taking turns every 20 files, medians over files. ``load`` prepares each
+corpus and compares reading a piece (ids, bars and beats) from the memory-mapped store with miditok's way from the file.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +28,9 @@ import numpy as np
 from symusic import Score
 
 from aurl.data.codec import Codec
-from aurl.data.config import TokenizerConfig
+from aurl.data.config import DataConfig, Source, TokenizerConfig
+from aurl.data.prepare import prepare
+from aurl.data.store import TokenStore
 from aurl.data.tokenizer import miditok_config
 
 CORPORA = (
@@ -125,18 +130,52 @@ def speed(data: Path, corpora: list[str]) -> None:
         )
 
 
+def load(data: Path, corpora: list[str]) -> None:
+    stock = miditok.REMI(miditok_config(TokenizerConfig()))
+    print("| corpus | pieces | miditok from the file | ids from the store, warm | time saved | with bars and beats | time saved |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for corpus in corpora:
+        with tempfile.TemporaryDirectory() as cache:
+            source = DataConfig(name=corpus, source=Source.archive, path=str(data / corpus))
+            store = prepare(source, TokenizerConfig(), Path(cache), progress=False)
+
+            def ids(number: int, store: TokenStore = store) -> object:
+                return store.ids(number).copy()
+
+            def piece(number: int, store: TokenStore = store) -> object:
+                return store.ids(number).copy(), store.bars(number).copy(), store.beats(number).copy()
+
+            numbers = range(0, len(store), max(len(store) // SPEED_FILES, 1))
+            paths = [Path(store.pieces[number].path) for number in numbers]
+            cpu_times(piece, numbers)  # the first pass warms the page cache, as a first epoch does
+            times = [], [], []
+            for _ in range(REPEATS):
+                for start in range(0, len(numbers), BLOCK):
+                    times[0].extend(cpu_times(lambda path: stock(Score(path)).ids, paths[start : start + BLOCK]))
+                    times[1].extend(cpu_times(ids, numbers[start : start + BLOCK]))
+                    times[2].extend(cpu_times(piece, numbers[start : start + BLOCK]))
+            slow, fast, whole = (float(np.median(column)) for column in times)
+            print(
+                f"| {corpus} | {len(numbers)} | {slow:.0f} us | {fast:.1f} us | **{100 * (1 - fast / slow):.2f} %** "
+                f"| {whole:.1f} us | {100 * (1 - whole / slow):.2f} % |",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["parity", "speed"])
+    parser.add_argument("what", choices=["parity", "speed", "load"])
     parser.add_argument("corpora", nargs="*", help=f"default: {' '.join(CORPORA)}")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--every", type=int, default=1, help="parity: take every N-th file")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     corpora = arguments.corpora or list(CORPORA)
     if arguments.what == "parity":
         parity(arguments.data, corpora, arguments.every)
-    else:
+    elif arguments.what == "speed":
         speed(arguments.data, corpora)
+    else:
+        load(arguments.data, corpora)
 
 
 if __name__ == "__main__":
