@@ -126,9 +126,8 @@ def draw(weights: Tensor, uniform: Tensor) -> Tensor:
     """
     reached = weights.cumsum(-1)
     total = reached[:, -1:]
-    # Rounding may lift the share to the total: the largest number below it still falls on a token of positive weight.
-    share = torch.minimum(uniform.unsqueeze(-1) * total, total.nextafter(torch.zeros_like(total)))
-    token = torch.searchsorted(reached, share, right=True)
+    # A float32 below 1 times the total never rounds up to the total, so the token found has a positive weight.
+    token = torch.searchsorted(reached, uniform.unsqueeze(-1) * total, right=True)
     return torch.where(total > 0, token, NO_TOKEN).squeeze(-1)
 
 

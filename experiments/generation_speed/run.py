@@ -2,11 +2,11 @@
 
     python experiments/generation_speed/run.py [--batches 1 64] [--tokens 512] [--rounds 5] [--sizes 5M] [--json FILE]
 
-Both sides write the same number of tokens from a single start token, drawn with temperature 1 and top_p 0.9, float32, one thread.
-Ours is the whole of ``Generator.generate``: grammar, musical time, own random stream for each sample, decoding of the tokens to
-scores. Theirs is ``GPT2LMHeadModel.generate`` with its default cache and no grammar. The two take turns in every round; figures
-are medians of tokens for each second of process CPU time. Random weights do not change the work. The share of the grammar is
-taken from separate rounds with a clock around it.
+Both sides write the same number of tokens from a single start token, drawn with temperature 1 and top_p 0.9, float32,
+one thread. Ours is the whole of ``Generator.generate``: grammar, musical time, own random stream for each sample,
+decoding of the tokens to scores. Theirs is ``GPT2LMHeadModel.generate`` with its default cache and no grammar. The two
+take turns in every round; figures are medians of tokens for each second of process CPU time. Random weights do not
+change the work. The share of the grammar is taken from a separate run with a clock around it.
 """
 
 from __future__ import annotations

@@ -95,6 +95,12 @@ def test_a_forbidden_token_is_never_drawn() -> None:
         assert not set(draw(weights, torch.full((2,), number)).tolist()) & {0, 3, 4, 8}
 
 
+def test_the_largest_number_below_one_never_runs_past_the_last_token() -> None:
+    weights = torch.rand(4096, 7, generator=torch.Generator().manual_seed(2))
+    weights[:, 5:] = 0.0
+    assert int(draw(weights, torch.full((4096,), 1 - 2**-24)).max()) == 4
+
+
 def test_a_row_where_nothing_may_be_drawn_gives_no_token() -> None:
     logits = torch.stack([torch.zeros(6), torch.full((6,), NOTHING), torch.full((6,), float("nan"))])
     uniform = torch.full((3,), 0.5)
