@@ -20,6 +20,7 @@ NOT_FOR_USERS = (
     r"The number of training batches .* is smaller than the logging interval.*",
     r"The '.*_dataloader' does not have many workers.*",
     r".*weights_only.*",
+    r".*sync_dist=True.*",  # the likelihood is summed over processes before it is logged
 )
 """Warnings of Lightning about its own insides, or about choices made on purpose here."""
 SAMPLES_FOLDER = "generated"
