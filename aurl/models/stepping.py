@@ -25,10 +25,43 @@ if TYPE_CHECKING:
 PACKED_ROWS = 4
 """Rows from which oneDNN's packed matrices beat MKL's (at 64 rows twice, on a CPU that is not Intel's)."""
 
+SUM_MODE = 0
+"""Embedding bags add up their rows."""
+
 Linear = Callable[[Tensor], Tensor]
 """Inputs ``(B, in)`` to outputs ``(B, out)``."""
 AddedLinear = Callable[[Tensor, Tensor], Tensor]
 """Residual stream ``(B, out)`` and inputs ``(B, in)`` to their sum after the linear map ``(B, out)``."""
+
+
+def _has_bag_kernel(weight: Tensor) -> bool:
+    """Whether embedding bags of such a tensor run in the vectorised kernel that fetches memory ahead."""
+    is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
+    return is_plain and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+
+
+def _sum_rows(table: Tensor, indices: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums ``(bags, D)`` of rows of ``table`` ``(rows, D)``: what embedding bags are.
+
+    A matrix-vector product is such a sum too. Where matrices do not fit into the processor's caches, this kernel reads
+    memory up to twice as fast as a matrix product, because it fetches rows ahead.
+    """
+    return torch.embedding_bag(table, indices, starts, False, SUM_MODE, False, weights.view(-1))[0]
+
+
+class _BagLinear:
+    """``x @ weight.T`` for fewer than :data:`PACKED_ROWS` rows as weighted sums of columns of the weight."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self._table = weight.t().contiguous()
+        width = len(self._table)
+        counts = range(1, PACKED_ROWS)
+        self._indices = [torch.arange(width, dtype=torch.int32).repeat(count) for count in counts]
+        self._starts = [torch.arange(count, dtype=torch.int32) * width for count in counts]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        count = len(x) - 1
+        return _sum_rows(self._table, self._indices[count], self._starts[count], x)
 
 
 def _is_packed(rows: int) -> bool:
@@ -41,7 +74,7 @@ def fast_linear(weight: Tensor, rows: int) -> tuple[Linear, AddedLinear]:
 
     Args:
         weight: ``(out, in)``; float32 on a CPU is copied into another layout, anything else is used as it is.
-        rows: number of rows B that it is meant for; others are right too, only slower.
+        rows: number of rows B that it is meant for; on the other side of :data:`PACKED_ROWS` another one is needed.
     """
     weight = weight.detach()
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
@@ -53,6 +86,9 @@ def fast_linear(weight: Tensor, rows: int) -> tuple[Linear, AddedLinear]:
             lambda x: linear(x, packed, None, "none", [], ""),
             lambda residual, x: residual + linear(x, packed, None, "none", [], ""),
         )
+    if rows < PACKED_ROWS and _has_bag_kernel(weight):
+        bag = _BagLinear(weight)
+        return bag, (lambda residual, x: residual + bag(x))
     turned = weight.t().contiguous()  # a single row runs through this twice as fast as through (out, in)
     return (lambda x: torch.mm(x, turned)), (lambda residual, x: torch.addmm(residual, x, turned))
 
@@ -66,20 +102,18 @@ class Stepper:
     """
 
     def __init__(self, decoder: Decoder, rows: int) -> None:
-        self._decoder, self._is_packed = decoder, _is_packed(rows)
+        self._decoder, self._is_many = decoder, rows >= PACKED_ROWS
         self._layers = [_Layer(cast("Block", block), rows) for block in decoder.blocks]
         self._to_logits, _ = fast_linear(decoder.to_logits.weight, rows)
         weight, config = decoder.to_logits.weight, decoder.config
-        is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
-        has_kernel = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-        self._uses_bags = self._is_packed and is_plain and has_kernel and config.key_value_heads == config.heads
+        self._uses_bags = self._is_many and _has_bag_kernel(weight) and config.key_value_heads == config.heads
         self._slots: Tensor | None = None
         turned = config.heads + config.key_value_heads
         self._turns = None if decoder.angles is None else _Turns(decoder.angles, turned, config.key_value_heads)
 
     def suits(self, rows: int) -> bool:
         """Whether its matrices are laid out for so many rows."""
-        return self._is_packed == _is_packed(rows)
+        return self._is_many == (rows >= PACKED_ROWS)
 
     def __call__(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
         """Logits ``(B, V)`` after one more token of each row, ``(B, 1)`` each; it joins the cache."""
@@ -95,11 +129,7 @@ class Stepper:
         return self._to_logits(_normalise(x, decoder.norm))
 
     def _value_bags(self, batch: int, cache: Cache) -> tuple[Tensor, Tensor]:
-        """Which values each head sums up: indices of all filled slots, and where those of each head begin.
-
-        A weighted sum of the rows of a table is what embedding bags are; their kernel reads memory as fast as it comes,
-        twice as fast as a batch of small matrix products.
-        """
+        """Which values each head sums up: indices of all filled slots, and where those of each head begin."""
         rows, stop = batch * self._decoder.config.heads, cache.length + 1
         if self._slots is None or self._slots.shape != (rows, cache.capacity):
             self._slots = torch.arange(rows * cache.capacity, dtype=torch.int32).view(rows, cache.capacity)
@@ -189,4 +219,4 @@ class _Layer:
             values = slots.values.view(rows, -1, self.head_dim)[:, :stop]
             return torch.bmm(weights, values).view(batch, -1)
         table = slots.values.view(-1, self.head_dim)
-        return F.embedding_bag(bags[0], table, bags[1], mode="sum", per_sample_weights=weights.view(-1)).view(batch, -1)
+        return _sum_rows(table, *bags, weights).view(batch, -1)

@@ -8,6 +8,7 @@ import torch
 from aurl.models.config import ModelConfig, Positions
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
+from aurl.models.stepping import fast_linear
 
 SIZE, LENGTH = 50, 12
 
@@ -71,3 +72,16 @@ def test_the_layout_of_the_weights_follows_the_number_of_rows() -> None:
         assert cache.stepper.suits(1)
         whole = model.decode(ids[3:4, :7], time_of(0, 7, 1), model.new_cache(1, LENGTH))
     torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("missing", ["_is_packed", "_has_bag_kernel"])
+@pytest.mark.parametrize("rows", [1, 8])
+def test_machines_without_the_fast_kernels_get_the_same_numbers(
+    monkeypatch: pytest.MonkeyPatch, missing: str, rows: int
+) -> None:
+    monkeypatch.setattr(f"aurl.models.stepping.{missing}", lambda _: False)
+    torch.manual_seed(0)
+    weight, x, residual = torch.randn(7, 5), torch.randn(rows, 5), torch.randn(rows, 7)
+    linear, added = fast_linear(weight, rows)
+    torch.testing.assert_close(linear(x), x @ weight.t())
+    torch.testing.assert_close(added(residual, x), residual + x @ weight.t())
