@@ -34,7 +34,9 @@ class DataConfig:
     path: str | None = None
     """Folder (or single file) of the source; needed by folder and archive."""
     file_pattern: str | None = None
-    """With source=archive: use the file of this name beside each listed file (POP909's cl.mid); unset means the listed file."""
+    """With source=archive: use the file of this name beside each listed file (POP909's
+    cl.mid); unset means the listed file.
+    """
     valid_share: float = 0.1
     """Share of pieces held out for validation, where the source has no split of its own."""
     test_share: float = 0.1

@@ -1,9 +1,9 @@
 """Causal attention in blocks of queries, for training on a CPU.
 
-PyTorch's fused CPU kernel computes blocks that causality throws away and leaves bf16 units idle. Here each block of queries meets
-only the keys before its end, in plain matrix products: the same mathematics (Vaswani et al. 2017, eq. 1), faster in fp32 and
-about twice as fast in bf16 (experiments/training_speed). Probabilities of the blocks are kept for the backward pass, half a
-T x T matrix a head; the fused kernel takes over where that would be too much.
+PyTorch's fused CPU kernel computes blocks that causality throws away and leaves bf16 units idle. Here each block of
+queries meets only the keys before its end, in plain matrix products: the same mathematics (Vaswani et al. 2017, eq. 1),
+faster in fp32 and about twice as fast in bf16 (experiments/training_speed). Probabilities of the blocks are kept for
+the backward pass, half a T x T matrix a head; the fused kernel takes over where that would be too much.
 
 Axes: H heads, T tokens, S keys seen by a block, K head width.
 """
@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 BLOCK = 128
-"""Queries in a block: large enough for efficient products, small enough that a block's scores stay in the processor's cache."""
+"""Queries in a block: large enough for efficient products, small enough that a block's
+scores stay in the processor's cache.
+"""
 LONGEST = 4096
 """Segments above this length use the fused kernel, whose memory grows only linearly."""
 

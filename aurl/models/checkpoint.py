@@ -1,7 +1,9 @@
-"""Reading and writing checkpoints: weights, tokenizer and config in one file that ``torch.load(weights_only=True)`` opens.
+"""Reading and writing checkpoints: weights, tokenizer and config in one file that
+``torch.load(weights_only=True)`` opens.
 
-A checkpoint is a dict of tensors and JSON types with the key ``aurl`` (format version, model config, tokenizer, resolved config,
-progress) and ``state_dict`` (names start with ``model.``; averaged weights, where there are any, under ``averaged``).
+A checkpoint is a dict of tensors and JSON types with the key ``aurl`` (format version, model
+config, tokenizer, resolved config, progress) and ``state_dict`` (names start with
+``model.``; averaged weights, where there are any, under ``averaged``).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aurl.models.config import ModelConfig, Mode, Positions
+from aurl.models.config import Mode, ModelConfig, Positions
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.utils.errors import AurlError
 from aurl.utils.files import atomic_write

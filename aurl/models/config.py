@@ -1,4 +1,4 @@
-"""What a model is made of, checked before anything is built. The mode is read here once; later code asks for the part."""
+"""What a model is made of, checked before it is built. The mode is read here once; later code asks for the part."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Dropout that draws eight units from one random number.
 
-On a CPU PyTorch draws a full random number for every unit, which made dropout one of the most expensive operations of a training
-step. Here each unit takes one byte of a 64-bit draw from PyTorch's own generator, so seeds and saved random states still hold.
+On a CPU PyTorch draws a full random number for every unit, which made dropout one of the most
+expensive operations of a training step. Here each unit takes one byte of a 64-bit draw from
+PyTorch's own generator, so seeds and saved random states still hold.
 """
 
 from __future__ import annotations

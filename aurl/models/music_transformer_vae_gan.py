@@ -1,4 +1,6 @@
-"""The one model. What a mode adds (encoder and latent, discriminator) is built beside the decoder, which every mode shares."""
+"""The one model. What a mode adds (encoder and latent, discriminator) is built beside the
+decoder, which every mode shares.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ class MusicTransformerVAEGAN(nn.Module):
         return ModelOutput(self.decoder.to_logits(self.decoder(ids, time, lengths)))
 
     def decode(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
-        """Append tokens ``(B, T)`` to the cache and return the logits ``(B, V)`` after the last (T > 1 prefills, T = 1 steps).
+        """Append tokens ``(B, T)`` to the cache and return the logits ``(B, V)`` after the
+        last (T > 1 prefills, T = 1 steps).
 
         Raises:
             ValueError: the cache has no room left.

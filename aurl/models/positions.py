@@ -2,10 +2,10 @@
 
 Axes: N tokens of a packed batch (or any leading shape), H heads, K head width.
 
-Part of each head turns with the token index (order), part with the onset (distance in beats), part with the bar. All three are
-derived from the tokens themselves, in training and in cached decoding alike, and only differences matter (Su et al. 2021,
-arXiv:2104.09864), so a window may start anywhere in a piece. Musical periods are powers of two: two onsets one bar apart look
-alike to a head that listens to the place in the bar.
+Part of each head turns with the token index (order), part with the onset (distance in beats), part with the bar. All
+three are derived from the tokens themselves, in training and in cached decoding alike, and only differences matter (Su
+et al. 2021, arXiv:2104.09864), so a window may start anywhere in a piece. Musical periods are powers of two: two onsets
+one bar apart look alike to a head that listens to the place in the bar.
 """
 
 from __future__ import annotations

@@ -13,7 +13,9 @@ from aurl.utils.files import atomic_write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes through a temporary file in the target folder; a failed or interrupted write leaves the old file as it was."""
+    """Writes through a temporary file in the target folder; a failed or interrupted write
+    leaves the old file as it was.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write ``checkpoint`` to ``path``.

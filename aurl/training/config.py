@@ -1,4 +1,4 @@
-"""How the weights are learned: optimiser, schedule, averaging. Epochs, devices and precision are Lightning's own keys."""
+"""How the weights are learned: optimiser, schedule, averaging. Epochs, devices and precision are Lightning's keys."""
 
 from __future__ import annotations
 

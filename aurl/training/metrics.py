@@ -14,8 +14,8 @@ from aurl.data.batching import IGNORED, PackedBatch
 class Likelihood(Metric):
     """Nats per note, nats per beat and token perplexity.
 
-    The negative log-likelihood of all tokens (bar lines, times and ends included) is divided by what a musician counts, so that
-    tokenisations can be compared; perplexity per token cannot, and is there as a log line.
+    The negative log-likelihood of all tokens (bar lines, times and ends included) is divided by what a musician counts,
+    so that tokenisations can be compared; perplexity per token cannot, and is there as a log line.
     """
 
     full_state_update = False
@@ -31,7 +31,8 @@ class Likelihood(Metric):
 
     def update(self, token_nats: Tensor, batch: PackedBatch) -> None:
         """Add a batch; ``token_nats`` ``(N,)`` is zero where a target is ignored."""
-        # Not in place: a trainer that validates before it trains does so in inference mode, whose tensors are frozen after.
+        # Not in place: a trainer that validates before it trains does so in inference
+        # mode, whose tensors are frozen after.
         self.nats = self.nats + token_nats.sum(dtype=torch.float64)
         self.tokens = self.tokens + (batch.targets != IGNORED).sum()
         self.notes = self.notes + batch.notes

@@ -6,7 +6,8 @@ import math
 
 
 def warmup_cosine(step: int, warmup_steps: int, total_steps: int, min_share: float) -> float:
-    """Share of the peak learning rate: linear warm-up, then half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
+    """Share of the peak learning rate: linear warm-up, then half a cosine (Loshchilov and
+    Hutter 2017, arXiv:1608.03983).
 
     Args:
         step: optimiser steps done.

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read: a single line naming the key or file, the value, what is allowed, what to do."""
+"""The one error a user is meant to read: a line naming the key or file, the value, what is allowed, what to do."""
 
 
 class AurlError(Exception):

@@ -6,8 +6,9 @@
 
 FOLDER holds unpacked corpora, each with manifest.jsonl. ``parity`` compares ids on every N-th file with TrackREMI on
 miditok's own event path, and with stock REMI wherever no program repeats; and it checks that decoding is the inverse.
-``speed`` measures CPU time from MIDI bytes to ids, the two taking turns every 20 files, medians over files. ``load`` prepares each
-corpus and compares reading a piece (ids, bars and beats) from the memory-mapped store with miditok's way from the file.
+``speed`` measures CPU time from MIDI bytes to ids, the two taking turns every 20 files, medians
+over files. ``load`` prepares each corpus and compares reading a piece (ids, bars and beats)
+from the memory-mapped store with miditok's way from the file.
 """
 
 from __future__ import annotations
@@ -132,7 +133,10 @@ def speed(data: Path, corpora: list[str]) -> None:
 
 def load(data: Path, corpora: list[str]) -> None:
     stock = miditok.REMI(miditok_config(TokenizerConfig()))
-    print("| corpus | pieces | miditok from the file | ids from the store, warm | time saved | with bars and beats | time saved |")
+    print(
+        "| corpus | pieces | miditok from the file | ids from the store, warm "
+        "| time saved | with bars and beats | time saved |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for corpus in corpora:
         with tempfile.TemporaryDirectory() as cache:
