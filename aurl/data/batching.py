@@ -1,8 +1,9 @@
 """Packed batches: pieces one after the other, no padding, every random choice a function of (seed, epoch, item).
 
-One idea: an epoch is planned before it starts. The plan is a list of batches, each a list of :class:`Window` (piece, token range,
-transposition); drawing a batch is then a memory-mapped read and a table gather. Because the plan depends on nothing but the
-seed and the epoch, "position in the data" is one number, the batches consumed, and resuming is exact.
+One idea: an epoch is planned before it starts. The plan is a list of batches, each a list of
+:class:`Window` (piece, token range, transposition); drawing a batch is then a memory-mapped read and
+a table gather. Because the plan depends on nothing but the seed and the epoch, "position in the
+data" is one number, the batches consumed, and resuming is exact.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def item_generator(seed: int, epoch: int, item: int) -> np.random.Generator:
 def scoring_windows(tokens: int, context: int) -> list[tuple[int, int, int]]:
     """Cut a piece so that every token after the first is scored once.
 
-    A piece of up to ``context`` inputs is one window. A longer one is covered by windows that overlap by half, so that each scored
-    token sees at least ``context // 2`` tokens of the past (or everything before it).
+    A piece of up to ``context`` inputs is one window. A longer one is covered by windows that overlap by half, so that
+    each scored token sees at least ``context // 2`` tokens of the past (or everything before it).
 
     Args:
         tokens: length of the piece with BOS and EOS.
@@ -98,7 +99,8 @@ def bar_windows(kinds: np.ndarray, context: int, offset: int) -> list[tuple[int,
     Args:
         kinds: token kinds of the piece ``(N,)``.
         context: most input tokens of a window.
-        offset: tokens of the first cut, so that epochs cut at different bars (0: the first window is as long as possible).
+        offset: tokens of the first cut, so that epochs cut at different bars (0: the first
+            window is as long as possible).
 
     Returns:
         ``(start, stop)`` ranges that cover every transition once; a bar longer than the context is cut inside.
@@ -125,7 +127,8 @@ def bar_windows(kinds: np.ndarray, context: int, offset: int) -> list[tuple[int,
 class Transposer:
     """Transposition as a table gather, kept inside a pitch range piece by piece.
 
-    The range is that of the corpus itself, so that no transposed soprano sings higher, and no bass lower, than some real one does.
+    The range is that of the corpus itself, so that no transposed soprano sings higher, and
+    no bass lower, than some real one does.
     """
 
     table: np.ndarray
@@ -145,7 +148,7 @@ class Transposer:
         return cls(vocabulary.transposition_table(low, high), low, lowest, highest)
 
     def allowed(self, piece_low: int, piece_high: int) -> tuple[int, int]:
-        """Lowest and highest shift for a piece of that range (always includes 0; 0 alone for drums, whose range is -1)."""
+        """Lowest and highest shift for a piece of that range (0 is always in; 0 alone for drums, whose range is -1)."""
         high = self.low + len(self.table) - 1
         if piece_low < 0:
             return 0, 0
@@ -261,8 +264,8 @@ class TrainingPlan:
 class TrainingBatches:
     """Loader of packed training batches that knows where it is.
 
-    ``state_dict`` and ``load_state_dict`` follow the protocol of stateful loaders, so a checkpoint in the middle of an epoch
-    continues with the batch that would have come next.
+    ``state_dict`` and ``load_state_dict`` follow the protocol of stateful loaders, so a checkpoint in the middle of an
+    epoch continues with the batch that would have come next.
 
     Args:
         plan: what is drawn.
@@ -297,7 +300,7 @@ class TrainingBatches:
 
 
 class EvaluationBatches:
-    """Loader that goes once through pieces in order, scoring every token after BOS exactly once, without augmentation."""
+    """Loader that goes once through pieces in order and scores every token after BOS once, without augmentation."""
 
     def __init__(
         self, store: TokenStore, pieces: Sequence[int], context: int, batch_tokens: int, rank: int = 0, world: int = 1

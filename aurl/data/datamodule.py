@@ -73,7 +73,9 @@ class MusicDataModule(L.LightningDataModule):
         )
         ids = vocabulary.ids_of(Kind.PROGRAM)
         by_program: Counter[int] = Counter()
-        for program, count in zip(vocabulary.value[ids].tolist(), np.broadcast_to(counts, vocabulary.size)[ids], strict=True):
+        for program, count in zip(
+            vocabulary.value[ids].tolist(), np.broadcast_to(counts, vocabulary.size)[ids], strict=True
+        ):
             by_program[program] += int(count)
         return [program for program, count in by_program.most_common() if count]
 
@@ -85,7 +87,7 @@ class MusicDataModule(L.LightningDataModule):
         pieces = self.store.split(split)
         if not pieces:
             raise AurlError(
-                f"data={self.data_config.name} has no pieces in its {split} split; add music or raise data.{split}_share"
+                f"data={self.data_config.name} has no piece in its {split} split; add music or raise data.{split}_share"
                 if split != "train"
                 else f"data={self.data_config.name} leaves no piece to train on; add music or lower data.valid_share"
             )

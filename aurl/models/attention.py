@@ -2,9 +2,9 @@
 
 Axes: N packed tokens, B batch, T new tokens, S cached tokens, D width, H query heads, G key/value heads, K head width.
 
-Pieces of a batch lie one after the other without padding; each is attended on its own, so nothing crosses a border and nothing
-is computed for a border. PyTorch's fused scaled_dot_product_attention does the work, except in training on a CPU
-(blocked_attention.py).
+Pieces of a batch lie one after the other without padding; each is attended on its own, so nothing
+crosses a border and nothing is computed for a border. PyTorch's fused scaled_dot_product_attention does
+the work, except in training on a CPU (blocked_attention.py).
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Cache:
         """First slot of each row that holds a token ``(B,)``, where rows are padded on the left; None when none is."""
 
     def visible(self, new: int) -> Tensor | None:
-        """Which slots the next ``new`` tokens see, ``(1 or B, 1, new, S)`` bool; None where plain causal attention is meant."""
+        """Which slots the next ``new`` tokens see, ``(1 or B, 1, new, S)`` bool; None
+        where plain causal attention is meant.
+        """
         stop, device = self.length + new, self.layers[0].keys.device
         if self.starts is None:
             if new == 1 or not self.length:
@@ -135,7 +137,9 @@ class CausalSelfAttention(nn.Module):
     def decode(
         self, x: Tensor, rotation: Rotation | None, cache: LayerCache, start: int, visible: Tensor | None
     ) -> Tensor:
-        """Attend from new tokens ``(B, T, D)`` to themselves and to ``start`` cached tokens (``visible``); stores the new ones."""
+        """Attend from new tokens ``(B, T, D)`` to themselves and to ``start`` cached
+        tokens (``visible``); stores the new ones.
+        """
         query, key, value = self._project(x, rotation)
         batch, new = x.shape[:2]
         keys, values = cache.append(key.transpose(1, 2), value.transpose(1, 2), start)

@@ -1,9 +1,12 @@
-"""The autoregressive backbone: token embedding, pre-norm blocks, output projection. Axes as in attention.py, V vocabulary."""
+"""The autoregressive backbone: token embedding, pre-norm blocks, output projection. Axes
+as in attention.py, V vocabulary.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +40,8 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Pre-norm attention and feed-forward, each added to the residual stream.
 
-    LayerNorm without bias takes the place of RMSNorm: PyTorch fuses it on every device, RMSNorm on a CPU is three times slower.
+    LayerNorm without bias takes the place of RMSNorm: PyTorch fuses it on every device,
+    RMSNorm on a CPU is three times slower.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -126,7 +130,7 @@ class Decoder(nn.Module):
         x, rotation = self._embed(ids, time)
         visible = cache.visible(new)
         for block, layer in zip(self.blocks, cache.layers, strict=True):
-            x = block.decode(x, rotation, layer, start, visible)
+            x = cast(Block, block).decode(x, rotation, layer, start, visible)
         cache.length = start + new
         return self.to_logits(self.norm(x[:, -1]))
 

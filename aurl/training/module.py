@@ -1,4 +1,6 @@
-"""The one LightningModule: what happens to a batch. Optimisation is manual, because later modes alternate two optimisers."""
+"""The one LightningModule: what happens to a batch. Optimisation is manual, because later
+modes alternate two optimisers.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from aurl.data.batching import IGNORED, PackedBatch
+from aurl.data.batching import IGNORED, PackedBatch, TrainingBatches
 from aurl.data.codec import Codec
 from aurl.models.checkpoint import MODEL_PREFIX, describe
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -176,14 +178,19 @@ class MusicModule(L.LightningModule):
     def on_train_start(self) -> None:
         """Continue dropout's random numbers and the position in the data where the checkpoint left them.
 
-        Lightning restores loaders too, but not when the loader was built before the checkpoint was read, as it is here: the
-        schedule needs to know how many batches there are.
+        Lightning restores loaders too, but not when the loader was built before the checkpoint was read, as it is here:
+        the schedule needs to know how many batches there are.
         """
         if self._restored is not None:
             rng, position = self._restored
             torch.set_rng_state(rng)
-            self.trainer.train_dataloader.load_state_dict(position)
+            self._loader().load_state_dict(position)
             self._restored = None
+
+    def _loader(self) -> TrainingBatches:
+        loader = self.trainer.train_dataloader
+        assert isinstance(loader, TrainingBatches)
+        return loader
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
@@ -231,10 +238,12 @@ class MusicModule(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add tokenizer, config, progress, averaged weights, random state and position in the data: a checkpoint needs nothing beside it."""
+        """Add tokenizer, config, progress, averaged weights, random state and position in
+        the data: a checkpoint needs nothing beside it.
+        """
         checkpoint["aurl"] = describe(self.model, self.codec.to_dict(), self.run_config, self.progress())
         checkpoint["rng"] = torch.get_rng_state()
-        checkpoint["position"] = self.trainer.train_dataloader.state_dict()
+        checkpoint["position"] = self._loader().state_dict()
         if self._averaged:
             state = self._averaged[0].state_dict()
             checkpoint["averaged"] = {MODEL_PREFIX + name: tensor for name, tensor in state.items()}

@@ -1,8 +1,8 @@
 """Muon for the matrices inside the blocks, AdamW for everything else, in one optimiser.
 
-Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) replaces a matrix's momentum by the nearest semi-orthogonal
-matrix, so that every direction moves equally far. The scale follows Liu et al. 2025 (arXiv:2502.16982): updates have the size of
-AdamW's, and one learning rate serves both.
+Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) replaces a matrix's momentum by the nearest
+semi-orthogonal matrix, so that every direction moves equally far. The scale follows Liu et al. 2025 (arXiv:2502.16982):
+updates have the size of AdamW's, and one learning rate serves both.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def orthogonalise(matrix: Tensor) -> Tensor:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Three groups: matrices of blocks (``muon=True``), other matrices such as embeddings, and vectors, which never decay."""
+    """Three groups: matrices of blocks (``muon=True``), other matrices such as embeddings,
+    and vectors, which never decay.
+    """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     matrices = [(name, parameter) for name, parameter in named if parameter.ndim == 2]
     return [
@@ -64,7 +66,7 @@ class Muon(AdamW):
         super().__init__(groups, lr=lr, betas=betas, fused=True)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both rules; gradients of Muon's matrices are used up."""
         loss = None
         if closure is not None:
@@ -74,17 +76,17 @@ class Muon(AdamW):
             if group["muon"]:
                 for matrix in group["params"]:
                     if matrix.grad is not None:
-                        self._move(matrix, group["lr"], group["weight_decay"])
+                        self._move(matrix, matrix.grad, group["lr"], group["weight_decay"])
                         matrix.grad = None  # AdamW passes over what has no gradient
         super().step()
         return loss
 
-    def _move(self, matrix: Tensor, lr: float, weight_decay: float) -> None:
+    def _move(self, matrix: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
         state = self.state[matrix]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(matrix)
             state["step"] = torch.zeros(())  # AdamW looks for it in every state it loads
-        momentum = state["momentum"].lerp_(matrix.grad, 1 - MOMENTUM)
-        update = orthogonalise(matrix.grad.lerp(momentum, MOMENTUM))  # Nesterov's look ahead
+        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        update = orthogonalise(gradient.lerp(momentum, MOMENTUM))  # Nesterov's look ahead
         matrix.mul_(1 - lr * weight_decay)
         matrix.add_(update, alpha=-lr * ADAMW_UPDATE_SIZE * math.sqrt(max(matrix.shape)))

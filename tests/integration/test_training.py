@@ -1,4 +1,4 @@
-"""Training on real prepared music: it learns, resumes exactly, averages, survives bad batches, and leaves usable files."""
+"""Training on real prepared music: it learns, resumes exactly, averages, survives bad batches, leaves usable files."""
 
 from __future__ import annotations
 
@@ -31,8 +31,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def corpus(cache: Path, **changes: Any) -> MusicDataModule:
-    settings: dict[str, Any] = {"name": "synth", "source": Source.synth, "pieces": 24, "batch_tokens": 1024, "workers": 1}
-    data = MusicDataModule(DataConfig(**(settings | changes)), TokenizerConfig(), cache, CONTEXT, seed=3, progress=False)
+    settings: dict[str, Any] = {
+        "name": "synth",
+        "source": Source.synth,
+        "pieces": 24,
+        "batch_tokens": 1024,
+        "workers": 1,
+    }
+    data = MusicDataModule(
+        DataConfig(**(settings | changes)), TokenizerConfig(), cache, CONTEXT, seed=3, progress=False
+    )
     data.prepare_data()
     data.setup()
     return data
@@ -157,7 +165,7 @@ def test_max_steps_counts_steps_of_the_optimiser_and_ends_the_schedule(cache: Pa
 
 def test_training_without_an_end_is_refused(cache: Path, tmp_path: Path) -> None:
     data = corpus(cache)
-    with pytest.raises(AurlError, match="training has no end; set trainer.max_epochs or trainer.max_steps"):
+    with pytest.raises(AurlError, match=r"training has no end; set trainer\.max_epochs or trainer\.max_steps"):
         trainer(tmp_path, max_epochs=-1).fit(module(data), datamodule=data)
 
 

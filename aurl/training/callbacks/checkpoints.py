@@ -25,8 +25,10 @@ class Checkpoints(Checkpoint):
     Args:
         folder: where checkpoints go.
         monitor: validation figure that decides which is best; lower is better.
-        keep_best: how many of the best are kept, named ``epoch003_step001200.ckpt`` (no ``=``, so the name can be typed as ckpt=).
-        every_n_batches: how often ``last.ckpt`` is written while training; it is also written after validation and at the end.
+        keep_best: how many of the best are kept, named ``epoch003_step001200.ckpt`` (no
+            ``=``, so the name can be typed as ckpt=).
+        every_n_batches: how often ``last.ckpt`` is written while training; it is also
+            written after validation and at the end.
     """
 
     def __init__(

@@ -27,9 +27,7 @@ class LogLines(L.Callback):
             )
         self.every_n_batches = every_n_batches
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log the line when it is due."""
         batches = int(trainer.num_training_batches)
         if (batch_idx + 1) % self.every_n_batches and batch_idx + 1 != batches:

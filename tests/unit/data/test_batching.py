@@ -46,9 +46,20 @@ class MemoryStore:
         self._ids = []
         for number, bars in enumerate(self.bars_of_pieces):
             pitch = 60 + number % 12
-            bar = ["Bar_None", "TimeSig_4/4", "Position_0", "Program_52", f"Pitch_{pitch}", "Velocity_79", "Duration_1.0.8"]
+            bar = [
+                "Bar_None",
+                "TimeSig_4/4",
+                "Position_0",
+                "Program_52",
+                f"Pitch_{pitch}",
+                "Velocity_79",
+                "Duration_1.0.8",
+            ]
             tokens = ["BOS_None", *bar * bars, "EOS_None"]
-            tokens = [next((n for n in name if n.startswith("Velocity")), t) if t.startswith("Velocity") else t for t in tokens]
+            tokens = [
+                next((n for n in name if n.startswith("Velocity")), t) if t.startswith("Velocity") else t
+                for t in tokens
+            ]
             self._ids.append(np.array([name[token] for token in tokens], dtype=np.uint16))
             length = len(self._ids[-1])
             self.pieces.append(PieceRecord(str(number), "train", bars, 4.0 * bars, length, pitch, pitch, 1))
@@ -63,7 +74,9 @@ class MemoryStore:
         return self.vocabulary.musical_time(self._ids[piece])[1]
 
 
-def plan(store: MemoryStore, seed: int = 0, batch_tokens: int = 256, transpose: tuple[int, int] = (-3, 4)) -> TrainingPlan:
+def plan(
+    store: MemoryStore, seed: int = 0, batch_tokens: int = 256, transpose: tuple[int, int] = (-3, 4)
+) -> TrainingPlan:
     return TrainingPlan(store, range(len(store.pieces)), store.vocabulary, CONTEXT, batch_tokens, transpose, seed)  # type: ignore[arg-type]
 
 
@@ -149,7 +162,9 @@ def test_a_reader_that_stops_after_the_last_batch_gets_the_next_epoch_whole(stor
     for epoch in range(3):
         stream = iter(batches)
         seen = [next(stream).ids.tolist() for _ in range(len(batches))]
-        assert seen == [collate(store, windows, batches.plan.transposer).ids.tolist() for windows in batches.plan.epoch(epoch)]  # type: ignore[arg-type]
+        assert seen == [
+            collate(store, windows, batches.plan.transposer).ids.tolist() for windows in batches.plan.epoch(epoch)
+        ]  # type: ignore[arg-type]
 
 
 def test_processes_share_the_batches_of_one_plan(store: MemoryStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ def test_the_rate_rises_linearly_peaks_and_falls_to_its_share() -> None:
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert max(rates) == rates[10] == 1.0
     assert rates[60] == pytest.approx(0.55)
-    assert all(later <= earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
     assert rates[110:] == pytest.approx([0.1] * 20)
 
 
