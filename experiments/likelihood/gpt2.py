@@ -39,9 +39,16 @@ SCHEDULE_STEPS = 1_000_000
 
 
 class PeerGPT2(nn.Module):
-    """GPT-2 of the size of one of our models, called like it."""
+    """GPT-2 of the size of one of our models, called like it.
 
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+    Args:
+        config: our model's.
+        vocab_size: number of tokens V.
+        shipped: with the library's own activation and dropout on attention; otherwise with the fused activation and
+            without that dropout, which is faster and what our model has.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, shipped: bool = False) -> None:
         super().__init__()
         self.network = GPT2LMHeadModel(
             GPT2Config(
@@ -53,8 +60,8 @@ class PeerGPT2(nn.Module):
                 n_inner=matching_width(config, vocab_size),
                 resid_pdrop=config.dropout,
                 embd_pdrop=config.dropout,
-                attn_pdrop=0.0,  # our model has none either
-                activation_function="gelu_pytorch_tanh",  # GPT-2's own, in its fused form: faster than the default
+                attn_pdrop=config.dropout if shipped else 0.0,
+                activation_function="gelu_new" if shipped else "gelu_pytorch_tanh",  # the same function, fused
                 attn_implementation="sdpa",
                 use_cache=False,
                 bos_token_id=None,
