@@ -6,7 +6,8 @@ Arms, run in turn in each round on one thread, measured in process CPU time for 
 - musical: Lightning's loop as ``aurl-train`` builds it (our batches, transposition, logging, TensorBoard, progress bar,
   checkpoints), rotary positions in musical time. A checkpoint's cost is added at the rate at which they are written.
 - absolute: the same with learned absolute positions.
-- shipped: Hugging Face's GPT-2 with the library's defaults (its activation, dropout on attention too): forward, backward, clipping, AdamW, nothing else, on rows without padding; as many parameters. Its rows
+- shipped: Hugging Face's GPT-2 with the library's defaults (its activation, dropout on attention too): forward,
+  backward, clipping, AdamW, nothing else, on rows without padding; as many parameters. Its rows
   are as long as attention sees our segments on average (sum of squares over sum): both pay for the same attention.
 - gpt2: the same loop with a fused activation and without dropout on attention, the fastest GPT-2 we could set up.
 All arms use AdamW; Muon, our default, costs a few percent more a step and saves steps.
