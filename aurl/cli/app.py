@@ -28,6 +28,8 @@ FLAGS_WITH_VALUE = frozenset(
     | {"-i", "--info", "--experimental-rerun"}
 )
 FLAGS = FLAGS_WITH_VALUE | {"-m", "--multirun", "-r", "--run", "--resolve", "--hydra-help", "-sc", "--shell-completion"}
+WITHOUT_PATH = ("bach", "synth")
+"""Sources of music that is not read from data.path."""
 COMMON_HELP = """
 More:
   -m                          run once for each combination of comma-separated values
@@ -175,6 +177,8 @@ def check_config(cfg: DictConfig, command: str) -> None:
     for key in present:
         if key not in known:
             raise AurlError(unknown_key(key, command))
+    if OmegaConf.select(cfg, "data.path") and cfg.data.source.value in WITHOUT_PATH:
+        raise AurlError(f"data.path={cfg.data.path} is not read by data={cfg.data.name}; add data=folder")
     make_paths_absolute(cfg, command)
     conf.check_command(cfg, conf.COMMANDS[command])
 

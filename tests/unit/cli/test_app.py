@@ -52,6 +52,7 @@ WRONG = [
     ("generate", "temperature=-1", "temperature=-1.0 is out of range"),
     ("generate", "num_samples=0", "num_samples=0 is out of range; allowed: 1 or more"),
     ("evaluate", "split=all of it", "allowed: train, valid, test, all"),
+    ("train", "data.path=~/midi", "data.path=~/midi is not read by data=bach; add data=folder"),
     ("evaluate", "data.path=x", "data.path needs a choice of data first, for instance data=folder"),
 ]
 
@@ -67,6 +68,11 @@ def test_a_mistake_is_one_line_and_no_work_is_done(
     assert error.count("\n") == 1
     assert expected in error
     assert not list(here.glob("runs/train/*"))
+
+
+def test_a_key_of_a_group_that_is_off_names_an_option_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "callbacks=none", "callbacks.samples=null")[0] == app.FAILED
+    assert "needs a choice of callbacks first, for instance callbacks=default" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("argument", "expected"), [("song.mid", "not key=value"), ("--ckpt=last", "ckpt=last")])
