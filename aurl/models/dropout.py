@@ -22,7 +22,7 @@ def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, probability)
-    threshold = max(1, round(probability * LEVELS))
+    threshold = min(max(1, round(probability * LEVELS)), LEVELS - 1)
     draws = torch.empty(-(-x.numel() // UNITS_PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
     keep = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
     return x * keep.to(x.dtype).mul_(LEVELS / (LEVELS - threshold))

@@ -220,6 +220,11 @@ def test_dropout_drops_the_asked_share_keeps_the_mean_and_follows_the_seed() -> 
     assert dropout(ones, 0.25, training=False) is ones
 
 
+@pytest.mark.parametrize("probability", [1e-4, 0.999, 1 - 1e-9])
+def test_dropout_stays_finite_at_its_ends(probability: float) -> None:
+    assert torch.isfinite(dropout(torch.ones(10_000), probability, training=True)).all()
+
+
 def test_training_with_dropout_differs_from_evaluation() -> None:
     model = small_model(dropout=0.5)
     ids, time = music(20)
