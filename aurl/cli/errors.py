@@ -116,7 +116,10 @@ def unknown_key(key: str, command: str) -> str:
     keys = all_keys(command)
     group, _, last = key.rpartition(".")
     if key in keys:
-        return f"{key} needs a choice of {group} first, for instance {group}=folder"
+        group, _, _ = key.partition(".")
+        options = conf.group_options(group)
+        option = next((name for name in ("folder", "default", *options) if name in options), "...")
+        return f"{key} needs a choice of {group} first, for instance {group}={option}"
     same_word = [known for known in keys if known.rpartition(".")[2] == last]
     hint = f"; did you mean {same_word[0]}?" if same_word else nearest(key, keys)
     return f"{key} is not a setting of aurl-{command}{hint} ({COMPLETE_LIST.format(command=command)})"
