@@ -128,7 +128,7 @@ def refuse_early(folder: Path, config: GenerateCommand) -> None:
 
 def sampler_text(config: GenerateCommand) -> str:
     """How the notes were drawn, for the page."""
-    if config.greedy:
+    if config.is_greedy:
         return "Always the most likely token."
     off = {"temperature": None, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
     shown = [f"{key.replace('_', ' ')} {getattr(config, key):g}" for key in off if getattr(config, key) != off[key]]

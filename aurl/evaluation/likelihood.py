@@ -228,7 +228,7 @@ def score_batch(
     with torch.inference_mode():
         logits = model(inputs.to(device), time, lengths).logits  # (N, V)
         nats = (
-            torch.nn.functional.cross_entropy(logits.float(), targets.to(device), reduction="none").double().cpu()
+            torch.nn.functional.cross_entropy(logits.float(), targets.to(device), reduction="none").cpu().double()
         )  # (N,)
     scored = []
     for window, part in zip(batch, nats.split(lengths), strict=True):
