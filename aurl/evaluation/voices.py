@@ -66,11 +66,6 @@ class Voices:
         """Number of bars."""
         return len(self.bar_starts) - 1
 
-    @property
-    def note_count(self) -> int:
-        """Notes of all voices."""
-        return sum(len(voice.start) for voice in self.notes)
-
     @cached_property
     def chords(self) -> Chords:
         """Chords from the first note start to the last note end; stretches where nothing sounds are left out."""

@@ -38,7 +38,6 @@ ROLL_HEIGHT = 260.0
 DRUM_UNITS = 11.0
 SHORTEST_NOTE = 2.0
 DEFAULT_QPM = 120.0
-MICROSECONDS_A_MINUTE = 60e6
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; media-src data:; img-src data:"
 
 

@@ -1,8 +1,7 @@
-"""Atomic writes and content hashes. A reader never sees half a file; a full disk never leaves one behind."""
+"""Atomic writes. A reader never sees half a file; a full disk never leaves one behind."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from aurl.utils.errors import AurlError
-
-HASH_CHUNK_BYTES = 1 << 20
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -72,12 +69,3 @@ def atomic_write_text(path: Path, text: str) -> None:
 def atomic_write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON to ``path`` atomically (see :func:`atomic_write`)."""
     atomic_write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in chunks."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
