@@ -157,7 +157,7 @@ def distribution(train: Sequence[np.ndarray], past: np.ndarray, vocab_size: int,
 def transposed(
     pieces: Sequence[np.ndarray], ranges: Sequence[tuple[int, int]], transposer: Transposer
 ) -> list[np.ndarray]:
-    """Every transposition that training may draw: of each piece all shifts that stay inside the vocabulary.
+    """Every transposition that training may draw: of each piece all shifts inside the range of the corpus.
 
     Args:
         pieces: token ids of each piece.

@@ -1,11 +1,12 @@
 """The peer: Hugging Face's GPT-2 on the same packed batches, behind the same interface as our model.
 
-What is the same: vocabulary, batches, transpositions, dropout on residual branches and embeddings, AdamW with its decay
-groups, clipping, warm-up, cosine, weight averaging, precision (bf16 mixed where ours is, else float32) and the
-choice of the best checkpoint on the validation split. What is its own: architecture and code of `transformers`, and a
-feed-forward width chosen so that both models have the same number of parameters. Segments never see each other: a batch
-is run as rows of similar length (at most 5 % padding on the right, which causal attention never looks at), gradients
-summed over the groups of rows; one row with a mask would cost it more time.
+What is the same: vocabulary, batches, transpositions, dropout on residual branches and embeddings, decay groups,
+clipping, warm-up, cosine, weight averaging, precision (bf16 mixed where ours is, else float32) and the choice of the
+best checkpoint on the validation split. What is its own: architecture and code of `transformers`, the rule (AdamW for
+everything; our reference runs use Muon), and a feed-forward width chosen so that both models have the same number of
+parameters. Segments never see each other: a batch is run as rows of similar length (at most 5 % padding on the right,
+which causal attention never looks at), gradients summed over the groups of rows; one row with a mask would cost it
+more time.
 
 Axes: N packed tokens, B rows, T tokens of a row, V vocabulary.
 """

@@ -1,1 +1,1 @@
-"""Callbacks of the training loop: log lines, samples, averaging."""
+"""Callbacks of the training loop: checkpoints, log lines, samples."""
