@@ -163,6 +163,7 @@ class Grammar:
         def tensor(array: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.as_tensor(np.ascontiguousarray(array), device=self.device).to(dtype)
 
+        self.bar = int(vocabulary.ids_of(Kind.BAR)[0])
         late, metre = _late_positions(vocabulary)
         keep, put = _effects(vocabulary, track, metre)
         self.keep, self.put = tensor(keep), tensor(put)

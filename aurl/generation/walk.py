@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aurl.generation.grammar import CLOSING, CLOSING_TOKENS, LAST, MODES, PITCHES, Grammar, State, Var
+from aurl.generation.grammar import CLOSING, CLOSING_TOKENS, LAST, MODES, PITCHES, Ending, Grammar, State, Var
 from aurl.generation.sampling import NOTHING
 
 
@@ -94,6 +94,8 @@ class Walk:
         Every row keeps at least one token.
         """
         grammar, rows = self.grammar, self._rows
+        if grammar.rules.bars is not None:
+            self._meet_the_end(logits)
         if self.tokens >= grammar.rules.max_tokens - CLOSING_TOKENS:
             row = rows[Var.ROW].div(MODES).add_(CLOSING)
         else:
@@ -109,6 +111,19 @@ class Walk:
         if self._is_any(PROGRAM_FOLLOWS):
             self._forbid_exhausted(logits)
         return logits
+
+    def _meet_the_end(self, logits: Tensor) -> None:
+        """Where the length asked for forbids a bar line, the end takes its probability, and the other way round.
+
+        Without this a model that is sure of the next bar line would spend the last bar on notes it finds unlikely, and one
+        that is sure of its end would go on with them.
+        """
+        bar, end = self.grammar.bar, self.grammar.vocabulary.eos
+        over = torch.logaddexp(logits[:, bar], logits[:, end])
+        is_last = self._rows[Var.BARS] >= self.bar_limit
+        logits[:, end] = torch.where(is_last, over, logits[:, end])
+        if self.grammar.rules.ending is Ending.exact:
+            logits[:, bar] = torch.where(is_last, logits[:, bar], over)
 
     def _forbid_heard(self, logits: Tensor) -> None:
         """No pitch twice in one track at one moment."""

@@ -83,10 +83,15 @@ def read_folder(folder: Path) -> list[Voices]:
 def generate(args: argparse.Namespace) -> list[Voices]:
     """Unselected samples of consecutive seeds."""
     from aurl.generation.generator import GenerationRequest, Generator
+    from aurl.generation.grammar import Ending
 
     generator = Generator.from_checkpoint(args.ckpt, "cpu")
     request = GenerationRequest(
-        sampler=SamplerConfig(**args.sampler), num_samples=args.samples, bars=args.bars, max_tokens=None, seed=args.seed
+        sampler=SamplerConfig(**args.sampler),
+        num_samples=args.samples,
+        bars=args.bars,
+        ending=Ending.model,  # as the held-out excerpts, which are whole pieces where these are shorter
+        seed=args.seed,
     )
     return [read_voices(sample.score) for sample in generator.generate(request)]
 
