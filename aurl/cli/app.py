@@ -169,6 +169,7 @@ def check_config(cfg: DictConfig, command: str) -> None:
     from omegaconf import OmegaConf
 
     from aurl.cli.errors import unknown_key
+    from aurl.cli.trainer_check import check_trainer
 
     known = conf.known_keys(conf.COMMANDS[command])
     closed = {key.split(".")[0] for key in known if "." in key}
@@ -180,6 +181,8 @@ def check_config(cfg: DictConfig, command: str) -> None:
     if OmegaConf.select(cfg, "data.path") and cfg.data.source.value in WITHOUT_PATH:
         raise AurlError(f"data.path={cfg.data.path} is not read by data={cfg.data.name}; add data=folder")
     make_paths_absolute(cfg, command)
+    if cfg.get("trainer") is not None:
+        check_trainer(cfg.trainer)
     conf.check_command(cfg, conf.COMMANDS[command])
 
 

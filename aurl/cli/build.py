@@ -24,10 +24,17 @@ OURS_NOT_TRAINERS = {
     "gradient_clip_val": ("optim.clip_norm", None),
     "gradient_clip_algorithm": ("optim.clip_norm", None),
     "accumulate_grad_batches": ("optim.accumulate", 1),
+    "overfit_batches": ("data=folder with the one piece, or trainer.limit_train_batches", 0.0),
 }
 """Trainer key -> (our key, the only value allowed): optimisation is manual, Lightning
 would refuse them later and less kindly.
 """
+UNUSABLE_PRECISIONS = {
+    "16-mixed": "gradients scaled for fp16 would reach clipping and Muon unscaled",
+    "16-true": "positions need 32-bit angles",
+    "bf16-true": "positions need 32-bit angles",
+}
+"""Trainer precision -> why it cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,11 @@ def resolve_accelerator(accelerator: str) -> str:
 
 def resolve_precision(precision: str | int, accelerator: str) -> str | int:
     """Translate ``precision=auto``; everything else is Lightning's."""
+    if str(precision) in UNUSABLE_PRECISIONS:
+        raise AurlError(
+            f"trainer.precision={precision} is not available: {UNUSABLE_PRECISIONS[str(precision)]}; "
+            "use auto, bf16-mixed or 32-true"
+        )
     if precision != "auto":
         return precision
     from aurl.training.precision import auto_precision

@@ -26,6 +26,7 @@ KINDS = {
     "Bool": "true or false",
     "String": "text",
 }
+WITHOUT_ACCOUNT = "; without an account or a network add logger.wandb.offline=true"
 OUT_OF_MEMORY_HINT = "; a smaller data.batch_tokens, batch_size or model.context needs less memory"
 
 
@@ -43,6 +44,8 @@ def explain(error: BaseException, command: str) -> str:
     if isinstance(error, OSError):
         return explain_system(error)
     name = type(error).__name__
+    if type(error).__module__.split(".")[0] == "wandb":
+        return f"logger=wandb: {shorten(str(error))}{WITHOUT_ACCOUNT}"
     hint = OUT_OF_MEMORY_HINT if name in ("OutOfMemoryError", "MemoryError") else ""
     if isinstance(error, ValueError) or name == "MisconfigurationException":
         return shorten(str(error) or name) + hint

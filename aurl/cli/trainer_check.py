@@ -1,0 +1,43 @@
+"""Types of the Trainer's keys, checked before work starts: Lightning would fail later, without naming the key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+WHOLE = frozenset(
+    {"max_epochs", "min_epochs", "max_steps", "min_steps", "num_nodes", "check_val_every_n_epoch"}
+    | {"num_sanity_val_steps", "log_every_n_steps", "reload_dataloaders_every_n_epochs"}
+)
+"""Integers, or null."""
+SHARES = frozenset(
+    {"limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"}
+    | {"overfit_batches", "val_check_interval"}
+)
+"""A number of batches (integer) or a share of them (0.0 to 1.0), or null."""
+FLAGS = frozenset(
+    {"enable_checkpointing", "enable_progress_bar", "enable_model_summary", "detect_anomaly", "barebones"}
+    | {"sync_batchnorm", "use_distributed_sampler", "inference_mode"}
+)
+"""true or false, or null."""
+OUR_TRAINER = "lightning.pytorch.Trainer"
+
+
+def check_trainer(values: Mapping[str, Any]) -> None:
+    """Refuse values of the wrong type or range; other trainers than Lightning's own are left alone.
+
+    Raises:
+        ValueError: names the key, the value and what is allowed.
+    """
+    if values.get("_target_") != OUR_TRAINER:
+        return
+    for key, value in values.items():
+        if value is None:
+            continue
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if key in WHOLE and (not whole or value < -1):
+            raise ValueError(f"trainer.{key}={value} must be an integer (-1 for no limit) or null")
+        if key in SHARES and not (whole and value >= 0 or isinstance(value, float) and 0.0 <= value <= 1.0):
+            raise ValueError(f"trainer.{key}={value} must be a number of batches, or a share from 0.0 to 1.0")
+        if key in FLAGS and not isinstance(value, bool):
+            raise ValueError(f"trainer.{key}={value} must be true or false")
