@@ -37,7 +37,7 @@ def check_trainer(values: Mapping[str, Any]) -> None:
         whole = isinstance(value, int) and not isinstance(value, bool)
         if key in WHOLE and (not whole or value < -1):
             raise ValueError(f"trainer.{key}={value} must be an integer (-1 for no limit) or null")
-        if key in SHARES and not (whole and value >= 0 or isinstance(value, float) and 0.0 <= value <= 1.0):
+        if key in SHARES and not ((whole and value >= 0) or (isinstance(value, float) and 0.0 <= value <= 1.0)):
             raise ValueError(f"trainer.{key}={value} must be a number of batches, or a share from 0.0 to 1.0")
         if key in FLAGS and not isinstance(value, bool):
             raise ValueError(f"trainer.{key}={value} must be true or false")
