@@ -277,11 +277,15 @@ class TrainingBatches:
         self.plan, self.rank, self.world = plan, rank, world
         self.epoch = 0
         self.consumed = 0
+        self._resumes = False
 
     def __len__(self) -> int:
         return max(1, self.plan.batches // self.world)
 
     def __iter__(self) -> Iterator[PackedBatch]:
+        if self.consumed and not self._resumes:  # the last epoch was left early, as trainer.limit_train_batches does
+            self.epoch, self.consumed = self.epoch + 1, 0
+        self._resumes = False
         batches, first, count = self.plan.epoch(self.epoch), self.consumed, len(self)
         for number in range(first, count):
             # Before the last batch is handed out, too: whoever counts batches never asks for the one after it.
@@ -297,6 +301,7 @@ class TrainingBatches:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
         self.epoch, self.consumed = state["epoch"], state["consumed"]
+        self._resumes = True
 
 
 class EvaluationBatches:

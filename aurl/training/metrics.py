@@ -16,6 +16,8 @@ class Likelihood(Metric):
 
     The negative log-likelihood of all tokens (bar lines, times and ends included) is divided by what a musician counts,
     so that tokenisations can be compared; perplexity per token cannot, and is there as a log line.
+
+    Sums are float32, which every device has; published figures come from aurl-evaluate, which adds in float64.
     """
 
     full_state_update = False
@@ -23,7 +25,7 @@ class Likelihood(Metric):
     def __init__(self) -> None:
         super().__init__()
         for name in ("nats", "tokens", "notes", "beats"):
-            self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(name, default=torch.zeros(()), dist_reduce_fx="sum")
         self.nats: Tensor
         self.tokens: Tensor
         self.notes: Tensor
@@ -33,7 +35,7 @@ class Likelihood(Metric):
         """Add a batch; ``token_nats`` ``(N,)`` is zero where a target is ignored."""
         # Not in place: a trainer that validates before it trains does so in inference
         # mode, whose tensors are frozen after.
-        self.nats = self.nats + token_nats.sum(dtype=torch.float64)
+        self.nats = self.nats + token_nats.sum()
         self.tokens = self.tokens + (batch.targets != IGNORED).sum()
         self.notes = self.notes + batch.notes
         self.beats = self.beats + batch.beats

@@ -94,13 +94,12 @@ class MusicModule(L.LightningModule):
         self.batches_seen += 1
         self.files_processed += len(batch.lengths)
         self.files_augmented += batch.augmented
-        if not self._is_usable(loss):
-            return
-        self.last_loss = reconstruction
-        self.manual_backward(loss / self.optim_config.accumulate)
+        if self._is_usable(loss):
+            self.last_loss = reconstruction
+            self.manual_backward(loss / self.optim_config.accumulate)
+            self.log_dict({"train/loss/recon": reconstruction, "train/lr": self._scheduler().get_last_lr()[0]})
         if self.batches_seen % self.optim_config.accumulate == 0:
             self._step()
-        self.log_dict({"train/loss/recon": reconstruction, "train/lr": self._scheduler().get_last_lr()[0]})
 
     def _is_usable(self, loss: Tensor) -> bool:
         if torch.isfinite(loss):
@@ -118,9 +117,13 @@ class MusicModule(L.LightningModule):
     def _step(self) -> None:
         optimizer = self.optimizers()
         assert isinstance(optimizer, L.pytorch.core.optimizer.LightningOptimizer)
-        if self.optim_config.clip_norm:
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.optim_config.clip_norm)
-            self.log("train/gradient_norm", norm)
+        limit = self.optim_config.clip_norm or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        self.log("train/gradient_norm", norm)
+        if not torch.isfinite(norm):
+            self.skipped_batches += 1
+            log.warning("batch %d has a gradient that is not finite and was skipped", self.batches_seen)
+            optimizer.zero_grad()
         optimizer.step()
         optimizer.zero_grad()
         self._scheduler().step()

@@ -183,3 +183,32 @@ def test_a_full_or_forbidden_folder_is_one_line_and_keeps_the_old_checkpoint(
         AtomicCheckpointIO().save_checkpoint({}, old)
     assert old.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_weights_that_are_not_numbers_never_replace_a_checkpoint(cache: Path, tmp_path: Path) -> None:
+    class Poison(L.Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+            if pl_module.batches_seen == 12:
+                next(pl_module.model.parameters()).data.fill_(float("nan"))
+
+    data = corpus(cache)
+    callbacks = [Checkpoints(str(tmp_path), every_n_batches=5), Poison()]
+    trainer(tmp_path, max_epochs=1, callbacks=callbacks).fit(module(data), datamodule=data)
+    bundle = load_bundle(tmp_path / "last.ckpt")
+    assert bundle.progress["batches"] == 10
+    assert all(torch.isfinite(parameter).all() for parameter in bundle.model.parameters())
+
+
+def test_accumulated_gradients_are_in_no_checkpoint_so_resuming_stays_exact(cache: Path, tmp_path: Path) -> None:
+    whole = module(corpus(cache), accumulate=3)
+    trainer(tmp_path / "whole", max_epochs=1).fit(whole, datamodule=corpus(cache))
+    killed = module(corpus(cache), accumulate=3)
+    callbacks = [Checkpoints(str(tmp_path / "killed"), every_n_batches=10), StopAfter(14)]
+    with pytest.raises(RuntimeError, match="killed"):
+        trainer(tmp_path / "killed", max_epochs=1, callbacks=callbacks).fit(killed, datamodule=corpus(cache))
+    last = str(tmp_path / "killed" / "last.ckpt")
+    assert load_bundle(Path(last)).progress["batches"] == 12
+    resumed = module(corpus(cache), accumulate=3)
+    trainer(tmp_path / "killed", max_epochs=1).fit(resumed, datamodule=corpus(cache), ckpt_path=last, weights_only=True)
+    for mine, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(mine, theirs)

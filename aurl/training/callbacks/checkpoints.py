@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -56,7 +55,9 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Write ``last.ckpt`` every now and then."""
-        if pl_module.batches_seen % self.every_n_batches == 0:
+        window = pl_module.optim_config.accumulate  # gradients that are being added up are in no checkpoint
+        seen = pl_module.batches_seen
+        if seen % window == 0 and seen % self.every_n_batches < window:
             self._save(trainer, LAST)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -88,12 +89,16 @@ class Checkpoints(Checkpoint):
         """Interrupted or terminated: save, so that ckpt=last continues here. A broken state is not saved."""
         if not isinstance(exception, KeyboardInterrupt | SystemExit | L.pytorch.utilities.exceptions.SIGTERMException):
             return
-        if all(torch.isfinite(parameter).all() for parameter in pl_module.parameters()):
-            self._save(trainer, LAST)
+        if self._save(trainer, LAST):
             log.info("interrupted; continue with ckpt=%s", self.folder / LAST)
 
-    def _save(self, trainer: L.Trainer, name: str) -> None:
+    def _save(self, trainer: L.Trainer, name: str) -> bool:
+        """Write a checkpoint, but never weights that are not numbers over ones that are; says whether it was written."""
+        if not all(bool(parameter.isfinite().all()) for parameter in trainer.lightning_module.parameters()):
+            log.warning("%s was not written: weights are not finite; continue from an earlier checkpoint", name)
+            return False
         trainer.save_checkpoint(self.folder / name)
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept, for resuming."""

@@ -206,3 +206,12 @@ def test_evaluation_counts_the_notes_of_each_piece_once_however_it_is_cut(store:
         assert sum(batch.notes for batch in batches) == sum(record.notes for record in store.pieces)
         scored = sum(int((batch.targets != IGNORED).sum()) for batch in batches)
         assert scored == sum(record.tokens - 1 for record in store.pieces)
+
+
+def test_an_epoch_that_is_left_early_is_not_taken_up_again(store: MemoryStore) -> None:
+    batches = TrainingBatches(plan(store))
+    for epoch in range(3):
+        stream = iter(batches)
+        first = [next(stream).ids.tolist() for _ in range(2)]
+        whole = [collate(store, windows, batches.plan.transposer) for windows in batches.plan.epoch(epoch)]  # type: ignore[arg-type]
+        assert first == [batch.ids.tolist() for batch in whole[:2]]
