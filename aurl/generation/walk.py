@@ -115,8 +115,8 @@ class Walk:
     def _meet_the_end(self, logits: Tensor) -> None:
         """Where the length asked for forbids a bar line, the end takes its probability, and the other way round.
 
-        Without this a model that is sure of the next bar line would spend the last bar on notes it finds unlikely, and one
-        that is sure of its end would go on with them.
+        Without this a model that is sure of the next bar line would spend the last bar on notes it finds unlikely, and
+        one that is sure of its end would go on with them.
         """
         bar, end = self.grammar.bar, self.grammar.vocabulary.eos
         over = torch.logaddexp(logits[:, bar], logits[:, end])

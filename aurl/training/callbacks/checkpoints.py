@@ -93,7 +93,7 @@ class Checkpoints(Checkpoint):
             log.info("interrupted; continue with ckpt=%s", self.folder / LAST)
 
     def _save(self, trainer: L.Trainer, name: str) -> bool:
-        """Write a checkpoint, but never weights that are not numbers over ones that are; says whether it was written."""
+        """Write a checkpoint, but never weights that are not numbers; says whether it was written."""
         if not all(bool(parameter.isfinite().all()) for parameter in trainer.lightning_module.parameters()):
             log.warning("%s was not written: weights are not finite; continue from an earlier checkpoint", name)
             return False
