@@ -32,5 +32,5 @@ def test_hardware_that_is_not_here_is_named() -> None:
 
     assert resolve_accelerator("cpu") == "cpu"
     if not torch.cuda.is_available():
-        with pytest.raises(AurlError, match="trainer.accelerator=cuda is not on this machine; use .*cpu or auto"):
+        with pytest.raises(AurlError, match=r"trainer\.accelerator=cuda is not on this machine; use .*cpu or auto"):
             resolve_accelerator("cuda")
