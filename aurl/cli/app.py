@@ -1,7 +1,7 @@
 """What every command does around its own work: help, quoting, checking the config, errors in one line, exit codes.
 
 A command is ``main("train", task, HELP)``; the task gets the composed, checked config. Exit codes: 0 done, 1 error,
-2 a command line that cannot be read, 130 interrupted.
+2 a command line that cannot be read, 130 interrupted, 143 terminated (the newest state is saved first).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FAILED = 1
 MISREAD = 2
 INTERRUPTED = 130
+TERMINATED = 143
 HELP_FLAGS = frozenset({"-h", "--help"})
 FLAGS_WITH_VALUE = frozenset(
     {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"}
@@ -87,8 +88,8 @@ def execute(command: str, task: Task, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except SystemExit as leaving:  # Lightning turns an interruption into one
-        return INTERRUPTED if isinstance(leaving.__context__, KeyboardInterrupt) else int(leaving.code or 0)
+    except SystemExit as leaving:
+        return leaving_code(leaving)
     except Misread as error:
         print(f"error: {error}", file=sys.stderr)
         return MISREAD
@@ -96,6 +97,15 @@ def execute(command: str, task: Task, arguments: Sequence[str]) -> int:
         report(error, command, debug)
         return FAILED
     return FAILED if failures else 0
+
+
+def leaving_code(leaving: SystemExit) -> int:
+    """The exit code behind a SystemExit; Lightning turns Ctrl-C and SIGTERM into one."""
+    if isinstance(leaving.__context__, KeyboardInterrupt):
+        return INTERRUPTED
+    if type(leaving).__name__ == "SIGTERMException":
+        return TERMINATED
+    return leaving.code if isinstance(leaving.code, int) else FAILED if leaving.code else 0
 
 
 def guarded(command: str, task: Task, failures: list[Exception], debug: bool) -> Task:

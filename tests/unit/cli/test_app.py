@@ -113,6 +113,15 @@ def test_an_interruption_exits_with_130() -> None:
     assert run("evaluate", task=interrupt)[0] == app.INTERRUPTED
 
 
+def test_sigterm_during_training_exits_with_143(tmp_path: Path) -> None:
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    def terminate(cfg: DictConfig) -> None:
+        raise SIGTERMException
+
+    assert run("evaluate", task=terminate)[0] == app.TERMINATED
+
+
 def test_paths_arrive_absolute_with_home_resolved(here: Path) -> None:
     code, (cfg,) = run("evaluate", "data=folder", "data.path=~/My Songs (1), č", "json=out put.json")
     assert code == 0
