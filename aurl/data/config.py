@@ -65,6 +65,8 @@ class DataConfig:
             raise ValueError(
                 f"data.transpose={self.transpose} must be [lowest, highest] with -24 <= lowest <= 0 <= highest <= 24"
             )
+        if self.path is not None and self.source in (Source.bach, Source.synth):
+            raise ValueError(f"data.path={self.path} has no meaning with data={self.name}; add data=folder to use it")
         if self.batch_tokens < 64:
             raise ValueError(f"data.batch_tokens={self.batch_tokens} is too small; allowed: 64 or more")
         if self.pieces < 1:

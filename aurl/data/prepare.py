@@ -54,6 +54,7 @@ DECIDING_CODE = {
         "vocabulary",
         "codec",
         "encoder",
+        "decoder",
         "fitting",
         "metre",
         "workers",
