@@ -193,6 +193,8 @@ class AbcReader:
             self._start_tuplet(voice, token)
         elif token["overlay"]:
             voice.time = voice.bar_start
+            # A tie or broken rhythm never reaches from one layer back into the one before it.
+            voice.last, voice.last_written, voice.tied = ([], Fraction(0)), [], {}
 
     def _add(self, voice: _Voice, members: list[tuple[str, Fraction, bool]], length: Fraction) -> None:
         """Add the notes of a chord (or one note) and move on by the first one's length."""

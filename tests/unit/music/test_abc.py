@@ -100,6 +100,11 @@ def test_notes_outside_midi_and_tunes_without_notes_are_refused():
         abc_to_score("X:1\nT:Title\nK:C\nz4|")
 
 
+def test_a_broken_rhythm_does_not_reach_back_over_a_layer():
+    score = abc_to_score("X:1\nM:4/4\nL:1/4\nK:C\nA&<A")
+    assert [(note.time, note.duration) for note in score.tracks[0].notes] == [(0, 480), (0, 720)]
+
+
 @given(st.text(alphabet="ABCdefz|:[]()(3-<>&^_=,'/1234 \n\"!{}KLMV%\\", max_size=80))
 def test_any_text_is_a_score_or_one_error(music: str):
     try:
