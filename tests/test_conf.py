@@ -54,11 +54,12 @@ def test_every_group_of_the_folder_is_tested_and_documented_by_a_first_line() ->
 def test_a_size_has_about_the_parameters_it_says(size: str, millions: tuple[float, float]) -> None:
     import torch
 
+    from aurl.models.hearing import TokenMeaning
     from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 
     config = conf.to_config(compose("train", f"model/size={size}").model)
     with torch.device("meta"):
-        model = MusicTransformerVAEGAN(config, vocab_size=400)
+        model = MusicTransformerVAEGAN(config, 400, TokenMeaning.unknown(400))
     count = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     assert millions[0] <= count <= millions[1]
 

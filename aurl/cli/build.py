@@ -107,10 +107,12 @@ def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
     """Model and training module for an opened corpus."""
     from omegaconf import OmegaConf
 
+    from aurl.models.hearing import TokenMeaning
     from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
     from aurl.training.module import MusicModule
 
-    model = MusicTransformerVAEGAN(to_config(cfg.model), data.codec.vocabulary.size)
+    vocabulary = data.codec.vocabulary
+    model = MusicTransformerVAEGAN(to_config(cfg.model), vocabulary.size, TokenMeaning.of(vocabulary.meaning()))
     resolved = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     settings = cast("dict[str, Any]", resolved)
     return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met())

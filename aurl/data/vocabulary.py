@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -133,6 +134,20 @@ class Vocabulary:
         elif kind == Kind.DURATION:
             beats, positions, resolution = map(int, text.split("."))
             self.value[id_] = (beats * resolution + positions) * self.positions_per_beat // resolution
+
+    def meaning(self) -> dict[str, npt.NDArray[Any]]:
+        """What a model that listens needs to know of each token id, (V,) each: the fields of
+        ``aurl.models.hearing.TokenMeaning``.
+        """
+        kind = self.kind
+        place = np.where(kind == Kind.POSITION, self.value, np.where(kind == Kind.BAR, 0, -1))
+        return {
+            "pitch": np.where(kind == Kind.PITCH, self.value, -1).astype(np.int64),
+            "program": kind == Kind.PROGRAM,
+            "duration": np.where(kind == Kind.DURATION, self.value, 0).astype(np.int64),
+            "place": place.astype(np.int64),
+            "metre": self.position_quarters.copy(),
+        }
 
     def ids_of(self, kind: Kind) -> npt.NDArray[np.int64]:
         """Ids of all tokens of one kind, rising."""

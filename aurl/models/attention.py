@@ -20,6 +20,7 @@ from aurl.models.config import ModelConfig
 from aurl.models.positions import Rotation, rotate
 
 if TYPE_CHECKING:
+    from aurl.models.hearing import Listener
     from aurl.models.stepping import Stepper
 
 
@@ -55,6 +56,8 @@ class Cache:
         self.length = 0
         self.stepper: Stepper | None = None
         """The decoder's weights as single steps read them; a cache serves one state of the weights."""
+        self.listener: Listener | None = None
+        """What each row has heard, where the model listens; made with the first tokens."""
         self.starts: Tensor | None = None
         """First slot of each row that holds a token ``(B,)``, where rows are padded on the left; None when none is."""
 
@@ -77,6 +80,8 @@ class Cache:
         """Keep the given batch rows, in that order (finished samples leave the batch)."""
         for layer in self.layers:
             layer.take(rows, self.length)
+        if self.listener is not None:
+            self.listener.select(rows)
         if self.starts is not None:
             self.starts = self.starts.index_select(0, rows)
 
@@ -88,6 +93,7 @@ class Cache:
         """Forget everything; the memory stays."""
         self.length = 0
         self.starts = None
+        self.listener = None
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

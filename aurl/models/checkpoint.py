@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from aurl.models.config import Mode, ModelConfig, Positions
+from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.utils.errors import AurlError
 from aurl.utils.files import atomic_write
@@ -123,7 +124,9 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
     content = read_checkpoint(path)
     about = content["aurl"]
     try:
-        model = MusicTransformerVAEGAN(model_config_from_dict(about["model"]), about["vocab_size"])
+        vocab_size = about["vocab_size"]
+        config = model_config_from_dict(about["model"])
+        model = MusicTransformerVAEGAN(config, vocab_size, TokenMeaning.unknown(vocab_size))
         model.load_state_dict(_model_state(content))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

@@ -52,6 +52,10 @@ class ModelConfig:
     """Longest sequence in tokens that one attention window sees."""
     positions: Positions = Positions.musical
     """How a token knows where it is."""
+    hearing: bool = False
+    """Give each token the notes that sound with it, and judge the next pitch of a voice by its intervals."""
+    hearing_dropout: float = 0.0
+    """Probability, in training, that a token does not hear one of the notes that sound."""
     tie_embeddings: bool = True
     """Use the input embedding as output projection."""
     gradient_checkpointing: bool = False
@@ -77,8 +81,10 @@ class ModelConfig:
             raise ValueError(
                 f"model.ffn_dim={self.ffn_dim} is too small; allowed: 1 or more, or null for 8/3 of hidden_dim"
             )
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"model.dropout={self.dropout} is out of range; allowed: 0 up to, not including, 1")
+        for key in ("dropout", "hearing_dropout"):
+            value = getattr(self, key)
+            if not 0.0 <= value < 1.0:
+                raise ValueError(f"model.{key}={value} is out of range; allowed: 0 up to, not including, 1")
 
     @property
     def head_dim(self) -> int:

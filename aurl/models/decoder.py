@@ -15,7 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from aurl.models.attention import Cache, CausalSelfAttention, LayerCache
 from aurl.models.config import ModelConfig, Positions
+from aurl.models.counterpoint import CounterpointHead, HearingEmbedding
 from aurl.models.dropout import dropout
+from aurl.models.hearing import Hearing, Listener, TokenMeaning, listen
 from aurl.models.positions import MusicalTime, RotaryAngles, Rotation
 from aurl.models.stepping import Stepper
 
@@ -68,10 +70,28 @@ class Block(nn.Module):
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
+class Ear(nn.Module):
+    """The two parts that listen (counterpoint.py), with what the tokens mean; kept in checkpoints, so they need no
+    tokenizer.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, meaning: TokenMeaning) -> None:
+        super().__init__()
+        for name, values in meaning._asdict().items():
+            self.register_buffer(name, values.clone())
+        self.embedding = HearingEmbedding(config, vocab_size)
+        self.head = CounterpointHead(config)
+
+    @property
+    def meaning(self) -> TokenMeaning:
+        """What ids mean, on the model's device."""
+        return TokenMeaning(*(getattr(self, name) for name in TokenMeaning._fields))
+
+
 class Decoder(nn.Module):
     """Tokens in, next-token logits out."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int, meaning: TokenMeaning | None = None) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(vocab_size, config.hidden_dim)
@@ -83,6 +103,11 @@ class Decoder(nn.Module):
         self.to_logits = nn.Linear(config.hidden_dim, vocab_size, bias=False)
         if config.tie_embeddings:
             self.to_logits.weight = self.embedding.weight
+        self.ear = None
+        if config.hearing:
+            if meaning is None:
+                raise ValueError("model.hearing=true needs the meaning of the tokens; give it or use hearing=false")
+            self.ear = Ear(config, vocab_size, meaning)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -93,22 +118,54 @@ class Decoder(nn.Module):
             if name.endswith("to_out.weight"):
                 nn.init.normal_(weight, std=INIT_STD / math.sqrt(2 * self.config.layers))
 
-    def _embed(self, ids: Tensor, time: MusicalTime) -> tuple[Tensor, Rotation | None]:
+    def _embed(self, ids: Tensor, time: MusicalTime, heard: Tensor | None) -> tuple[Tensor, Rotation | None]:
         x = self.embedding(ids)
+        if heard is not None:
+            x = x + heard
         if self.place is not None:
             return x + self.place(time.index), None
         assert self.angles is not None
         return x, self.angles(time)
 
     def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int]) -> Tensor:
-        """Hidden states ``(N, D)`` of packed tokens ``(N,)``, before the output projection."""
-        x, rotation = self._embed(ids, time)
+        """Logits ``(N, V)`` of packed tokens ``(N,)``."""
+        hearing = None if self.ear is None else listen(ids, time.beat, lengths, self.ear.meaning)
+        x, rotation = self._embed(ids, time, self._hear(hearing))
         x = dropout(x, self.config.dropout, self.training)
         recompute = self.config.gradient_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
             run: Callable[..., Tensor] = block
             x = checkpoint(run, x, rotation, lengths, use_reentrant=False) if recompute else run(x, rotation, lengths)
-        return self.norm(x)
+        return self.project(self.norm(x), hearing)
+
+    def _hear(self, hearing: Hearing | None) -> Tensor | None:
+        return None if self.ear is None or hearing is None else self.ear.embedding(hearing)
+
+    def project(self, hidden: Tensor, hearing: Hearing | None) -> Tensor:
+        """Logits ``(R, V)`` of normalised hidden states ``(R, D)``."""
+        return self.judge(self.to_logits(hidden), hidden, hearing)
+
+    def judge(self, logits: Tensor, hidden: Tensor, hearing: Hearing | None) -> Tensor:
+        """Add what the counterpoint head says to logits, where there is one."""
+        if self.ear is None or hearing is None:
+            return logits
+        return self.ear.head(logits, hidden, hearing, self.ear.meaning)
+
+    def follow(self, ids: Tensor, beat: Tensor, cache: Cache) -> tuple[Hearing | None, Tensor | None]:
+        """Let the cache's listener read new tokens ``(B, T)``: what the last of them hears, and the vectors ``(B, T,
+        D)`` of what all hear.
+        """
+        if self.ear is None:
+            return None, None
+        if cache.listener is None:
+            cache.listener = Listener(len(ids), self.ear.meaning)
+        hearing, heard = None, []
+        for column in range(ids.shape[1]):
+            if cache.starts is not None:  # what stands left of a row's first token is padding
+                cache.listener.forget(cache.starts == cache.length + column)
+            hearing = cache.listener(ids[:, column], beat[:, column])
+            heard.append(self.ear.embedding(hearing))
+        return hearing, torch.stack(heard, dim=1)
 
     def decode(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
         """Logits ``(B, V)`` after the last of the new tokens ``(B, T)``; they join the cache.
@@ -127,12 +184,13 @@ class Decoder(nn.Module):
             logits = cache.stepper(ids, time, cache)
             cache.length = start + 1
             return logits
-        x, rotation = self._embed(ids, time)
+        hearing, heard = self.follow(ids, time.beat, cache)
+        x, rotation = self._embed(ids, time, heard)
         visible = cache.visible(new)
         for block, layer in zip(self.blocks, cache.layers, strict=True):
             x = cast(Block, block).decode(x, rotation, layer, start, visible)
         cache.length = start + new
-        return self.to_logits(self.norm(x[:, -1]))
+        return self.project(self.norm(x[:, -1]), hearing)
 
     def new_cache(self, batch_size: int, capacity: int) -> Cache:
         """An empty cache for ``batch_size`` rows of up to ``capacity`` tokens."""

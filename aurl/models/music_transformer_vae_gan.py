@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from aurl.models.attention import Cache
 from aurl.models.config import ModelConfig
 from aurl.models.decoder import Decoder
+from aurl.models.hearing import TokenMeaning
 from aurl.models.positions import MusicalTime
 
 
@@ -27,6 +28,10 @@ class MusicTransformerVAEGAN(nn.Module):
     Args:
         config: size and shape.
         vocab_size: number of tokens V.
+        meaning: what each token id means; needed where ``config.hearing`` is on.
+
+    Raises:
+        ValueError: ``config.hearing`` without ``meaning``.
 
     Example:
         >>> model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=64, layers=2), vocab_size=500)
@@ -35,11 +40,11 @@ class MusicTransformerVAEGAN(nn.Module):
         torch.Size([512, 500])
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int, meaning: TokenMeaning | None = None) -> None:
         super().__init__()
         self.config = config
         self.vocab_size = vocab_size
-        self.decoder = Decoder(config, vocab_size)
+        self.decoder = Decoder(config, vocab_size, meaning)
 
     def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int]) -> ModelOutput:
         """Logits for packed segments.
@@ -49,7 +54,7 @@ class MusicTransformerVAEGAN(nn.Module):
             time: musical time of each token, ``(N,)`` each.
             lengths: tokens of each segment; attention is causal inside a segment and never crosses into another.
         """
-        return ModelOutput(self.decoder.to_logits(self.decoder(ids, time, lengths)))
+        return ModelOutput(self.decoder(ids, time, lengths))
 
     def decode(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
         """Append tokens ``(B, T)`` to the cache and return the logits ``(B, V)`` after the

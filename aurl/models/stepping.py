@@ -118,7 +118,10 @@ class Stepper:
     def __call__(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
         """Logits ``(B, V)`` after one more token of each row, ``(B, 1)`` each; it joins the cache."""
         decoder = self._decoder
+        hearing, heard = decoder.follow(ids, time.beat, cache)
         x = decoder.embedding.weight.index_select(0, ids.view(-1))
+        if heard is not None:
+            x = x + heard[:, 0]
         if decoder.place is not None:
             x += decoder.place.weight.index_select(0, time.index.view(-1))
         turns = None if self._turns is None else self._turns(time)
@@ -126,7 +129,8 @@ class Stepper:
         bags = self._value_bags(len(x), cache) if self._uses_bags else None
         for layer, slots in zip(self._layers, cache.layers, strict=True):
             x = layer.step(x, turns, slots, cache.length, visible, bags)
-        return self._to_logits(_normalise(x, decoder.norm))
+        hidden = _normalise(x, decoder.norm)
+        return decoder.judge(self._to_logits(hidden), hidden, hearing)
 
     def _value_bags(self, batch: int, cache: Cache) -> tuple[Tensor, Tensor]:
         """Which values each head sums up: indices of all filled slots, and where those of each head begin."""

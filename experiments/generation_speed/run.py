@@ -32,6 +32,7 @@ from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import GenerationRequest, Generator
 from aurl.generation.walk import Walk
 from aurl.models.config import ModelConfig
+from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 
 SHAPES = {"5M": {"hidden_dim": 256, "layers": 6, "heads": 4}, "20M": {"hidden_dim": 512, "layers": 6, "heads": 8}}
@@ -47,8 +48,9 @@ def make_ours(shape: dict[str, int], tokens: int) -> Callable[[int, int], int]:
     """A function (batch, tokens) that generates and returns the number of tokens written."""
     codec = Codec.from_config(TokenizerConfig())
     torch.manual_seed(0)
-    config = ModelConfig(**shape, context=max(2048, tokens + 1))  # type: ignore[arg-type]
-    model = MusicTransformerVAEGAN(config, codec.vocabulary.size).eval().requires_grad_(False)
+    config = ModelConfig(**shape, context=max(2048, tokens + 1), hearing=True)  # type: ignore[arg-type]
+    model = MusicTransformerVAEGAN(config, codec.vocabulary.size, TokenMeaning.of(codec.vocabulary.meaning()))
+    model = model.eval().requires_grad_(False)
     generator = Generator(model, codec)
     print(f"ours: {sum(each.numel() for each in model.parameters()) / 1e6:.2f} million parameters", flush=True)
 

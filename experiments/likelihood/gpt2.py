@@ -26,6 +26,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from aurl.data.batching import IGNORED, PackedBatch, TrainingBatches
 from aurl.models.config import ModelConfig
+from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.training.config import OptimConfig
@@ -94,7 +95,7 @@ class PeerGPT2(nn.Module):
 def matching_width(config: ModelConfig, vocab_size: int) -> int:
     """Feed-forward width that gives GPT-2 the parameters of our model."""
     width, layers = config.hidden_dim, config.layers
-    ours = MusicTransformerVAEGAN(config, vocab_size).parameter_count
+    ours = MusicTransformerVAEGAN(config, vocab_size, TokenMeaning.unknown(vocab_size)).parameter_count
     embeddings = (vocab_size + config.context) * width
     attention_and_norms = 4 * width * width + 4 * width + 5 * width  # weights, biases, two norms and the output bias
     free = (ours - embeddings - 2 * width) / layers - attention_and_norms

@@ -13,6 +13,7 @@ from aurl.data.sources import load_piece
 from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import GenerationRequest, Generator
 from aurl.models.config import ModelConfig
+from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 
@@ -40,8 +41,8 @@ def test_a_tiny_model_learns_one_chorale_by_heart_and_plays_it_back_exactly() ->
     tokens = len(ids) - 1
     time = MusicalTime(torch.arange(tokens), torch.from_numpy(beat[:-1]).float(), torch.from_numpy(bar[:-1]).long())
     torch.manual_seed(0)
-    config = ModelConfig(hidden_dim=64, layers=2, heads=4, dropout=0.0, context=tokens + 8)
-    model = MusicTransformerVAEGAN(config, vocabulary.size)
+    config = ModelConfig(hidden_dim=64, layers=2, heads=4, dropout=0.0, context=tokens + 8, hearing=True)
+    model = MusicTransformerVAEGAN(config, vocabulary.size, TokenMeaning.of(vocabulary.meaning()))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=STEPS)
     inputs, targets = torch.from_numpy(ids[:-1]), torch.from_numpy(ids[1:])

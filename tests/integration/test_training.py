@@ -15,6 +15,7 @@ from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import GenerationRequest, Generator
 from aurl.models.checkpoint import load_bundle
 from aurl.models.config import ModelConfig
+from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.training.callbacks.checkpoints import Checkpoints
 from aurl.training.checkpoint_io import AtomicCheckpointIO
@@ -48,9 +49,11 @@ def corpus(cache: Path, **changes: Any) -> MusicDataModule:
 
 def module(data: MusicDataModule, **optim: Any) -> MusicModule:
     torch.manual_seed(11)
-    model = MusicTransformerVAEGAN(
-        ModelConfig(hidden_dim=32, layers=2, heads=2, dropout=0.2, context=CONTEXT), data.codec.vocabulary.size
+    vocabulary = data.codec.vocabulary
+    config = ModelConfig(
+        hidden_dim=32, layers=2, heads=2, dropout=0.2, context=CONTEXT, hearing=True, hearing_dropout=0.1
     )
+    model = MusicTransformerVAEGAN(config, vocabulary.size, TokenMeaning.of(vocabulary.meaning()))
     settings: dict[str, Any] = {"lr": 3e-3, "warmup_steps": 2, "ema_decay": 0.9}
     return MusicModule(model, data.codec, OptimConfig(**(settings | optim)), programs=data.programs_met())
 

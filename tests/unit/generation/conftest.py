@@ -12,6 +12,7 @@ from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
 from aurl.data.vocabulary import Kind, Vocabulary
 from aurl.models.config import ModelConfig
+from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 
 
@@ -24,8 +25,9 @@ def codec() -> Codec:
 def make_model(codec: Codec) -> Callable[..., MusicTransformerVAEGAN]:
     def make(seed: int = 0, **settings: object) -> MusicTransformerVAEGAN:
         torch.manual_seed(seed)
-        values = {"hidden_dim": 16, "layers": 1, "heads": 2, "context": 256} | settings
-        model = MusicTransformerVAEGAN(ModelConfig(**values), codec.vocabulary.size)  # type: ignore[arg-type]
+        values = {"hidden_dim": 16, "layers": 1, "heads": 2, "context": 256, "hearing": True} | settings
+        meaning = TokenMeaning.of(codec.vocabulary.meaning())
+        model = MusicTransformerVAEGAN(ModelConfig(**values), codec.vocabulary.size, meaning)  # type: ignore[arg-type]
         # Small initial weights make every token about equally likely; larger ones make an opinionated, wrong model.
         for parameter in model.parameters():
             if parameter.ndim > 1:

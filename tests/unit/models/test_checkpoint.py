@@ -9,6 +9,7 @@ import torch
 
 from aurl.models.checkpoint import load_bundle, save_bundle
 from aurl.models.config import ModelConfig
+from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.utils.errors import AurlError
 
@@ -85,3 +86,14 @@ def test_another_format_and_unfitting_weights_are_refused(saved: Path) -> None:
     torch.save(content, saved)
     with pytest.raises(AurlError, match="has format 99"):
         load_bundle(saved)
+
+
+def test_a_model_that_listens_brings_the_meaning_of_its_tokens(tmp_path: Path) -> None:
+    meaning = TokenMeaning.unknown(50)
+    meaning.pitch[10:20] = torch.arange(60, 70)
+    model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=1, heads=4, hearing=True), 50, meaning)
+    save_bundle(tmp_path / "model.ckpt", model, {}, {}, {})
+    loaded = load_bundle(tmp_path / "model.ckpt").model
+    assert loaded.decoder.ear is not None
+    assert loaded.decoder.ear.meaning.pitch.tolist() == meaning.pitch.tolist()
+    torch.testing.assert_close(loaded.state_dict(), model.state_dict())

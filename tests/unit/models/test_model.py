@@ -8,10 +8,20 @@ import torch
 from aurl.models.blocked_attention import blocked_causal_attention
 from aurl.models.config import ModelConfig, Positions
 from aurl.models.dropout import dropout
+from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 
 VOCAB = 61
+IDS = torch.arange(VOCAB)
+MEANING = TokenMeaning(
+    pitch=torch.where(IDS < 20, IDS + 50, -1),
+    program=(IDS >= 20) & (IDS < 24),
+    duration=torch.where((IDS >= 24) & (IDS < 44), IDS - 23, 0),
+    place=torch.where(IDS >= 44, IDS - 44, -1),
+    metre=torch.where(IDS == 60, 0.5, 0.0),
+)
+"""Random ids then hold notes with and without program and duration, in any order."""
 TOLERANCE = 1e-4
 SHARPER = 20.0
 
@@ -19,7 +29,7 @@ SHARPER = 20.0
 def small_model(**changes: object) -> MusicTransformerVAEGAN:
     torch.manual_seed(1)
     settings: dict = {"hidden_dim": 32, "layers": 2, "heads": 4, "dropout": 0.0, "context": 128} | changes
-    model = MusicTransformerVAEGAN(ModelConfig(**settings), VOCAB).eval()
+    model = MusicTransformerVAEGAN(ModelConfig(**settings), VOCAB, MEANING).eval()
     with torch.no_grad():  # fresh weights attend almost evenly; sharper ones make every position count
         for block in model.decoder.blocks:
             block.attention.to_qkv.weight.mul_(SHARPER)
@@ -39,7 +49,14 @@ def part(time: MusicalTime, start: int, stop: int) -> MusicalTime:
 
 
 @pytest.fixture(
-    params=[{}, {"kv_heads": 1}, {"kv_heads": 2}, {"positions": Positions.absolute}, {"positions": Positions.token}]
+    params=[
+        {},
+        {"hearing": True},
+        {"kv_heads": 1},
+        {"kv_heads": 2},
+        {"positions": Positions.absolute},
+        {"positions": Positions.token},
+    ]
 )
 def model(request: pytest.FixtureRequest) -> MusicTransformerVAEGAN:
     return small_model(**request.param)
@@ -187,6 +204,7 @@ def test_gradient_checkpointing_changes_memory_not_gradients() -> None:
         ({"dropout": 1.0}, r"model.dropout=1.0 is out of range"),
         ({"layers": 0}, r"model.layers=0 is too small"),
         ({"ffn_dim": 0}, r"model.ffn_dim=0 is too small"),
+        ({"hearing_dropout": 1.0}, r"model.hearing_dropout=1.0 is out of range"),
     ],
 )
 def test_a_wrong_value_is_named(change: dict, message: str) -> None:

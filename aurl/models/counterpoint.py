@@ -1,0 +1,152 @@
+"""What is made of the notes that a token hears: a vector for the network, and a say in the next pitch.
+
+The network gets a sum over the notes that sound (:class:`HearingEmbedding`). The next pitch of a voice is also judged
+directly by its intervals (:class:`CounterpointHead`): to every sounding note, from the voice's last pitch, and by how
+the interval to another voice that has just moved would change, which is where textbooks speak of parallel fifths. Both
+count intervals, so what is learned in one key holds in all.
+
+Axes: R rows, E pairs of a row and a heard note, D width, V vocabulary, F forms of the tables, J entries of all tables.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from aurl.models.config import ModelConfig
+from aurl.models.hearing import ENDLESS, NO_TRACK, NONE, TICKS, Heard, Hearing, Status, TokenMeaning
+
+PITCHES = 128
+OCTAVE = 12
+WIDEST = 48
+"""Intervals beyond so many semitones count as this one."""
+INTERVALS = 2 * WIDEST + 2
+"""Intervals from -WIDEST to WIDEST, and one entry for "no pitch to compare with"."""
+REMAINING_STEP = TICKS // 8
+"""Remaining times are told apart in steps of a 32nd note ..."""
+LONGEST_REMAINING = 99
+"""... up to so many."""
+PLACES = 128
+"""Positions in a bar that are told apart; later ones count as the last."""
+GATE_SCALE = 50.0
+"""A track multiplies what is heard of it by 1 + GATE_SCALE * weights, which start around 0.02: close to random signs,
+so that sums over tracks can be told apart by the track (binding as in Plate 1995, holographic reduced representations).
+"""
+INIT_STD = 0.02
+FORMS = 8
+"""Tables are sums of so many, weighted by the network."""
+STATUSES = len(Status) + 1
+"""Status of a heard note, and one more for a struck note whose voice had no note before."""
+FIRST_STRUCK = len(Status)
+RELATIONS = 3
+"""Whose note it is: of an earlier track, a later one, or the same one."""
+MOTIONS = 9
+"""Down, still or up, of the other voice and of this one."""
+
+
+def _interval(pitch: Tensor, reference: Tensor) -> Tensor:
+    """Entry of the interval from ``reference`` to ``pitch``; the last one where there is no reference."""
+    interval = (pitch - reference).clamp(-WIDEST, WIDEST) + WIDEST
+    return torch.where(reference == NONE, INTERVALS - 1, interval)
+
+
+def kept_pairs(heard: Heard, probability: float, training: bool) -> tuple[Heard, float]:
+    """Leave out pairs at random in training; the rest weighs so much more, as in dropout."""
+    if not training or not probability:
+        return heard, 1.0
+    keep = torch.rand(len(heard.row), device=heard.row.device) >= probability
+    return Heard(*(values[keep] for values in heard)), 1 / (1 - probability)
+
+
+class HearingEmbedding(nn.Module):
+    """A vector for what each token hears, added to the token's embedding."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int) -> None:
+        super().__init__()
+        width, self.dropout = config.hidden_dim, config.hearing_dropout
+        self.pitch = nn.Embedding(PITCHES, width)
+        self.status = nn.Embedding(len(Status), width)
+        self.remaining = nn.Embedding(LONGEST_REMAINING + 2, width)
+        self.track = nn.Embedding(vocab_size, width)
+        self.interval = nn.Embedding(INTERVALS * len(Status), width)
+        self.reference = nn.Embedding(PITCHES + 1, width)
+        self.place = nn.Embedding(PLACES, width)
+
+    def forward(self, hearing: Hearing) -> Tensor:
+        """``(R, D)``."""
+        heard, weight = kept_pairs(hearing.heard, self.dropout, self.training)
+        lasting = (heard.remaining / REMAINING_STEP).round().long().clamp(max=LONGEST_REMAINING)
+        lasting = torch.where(heard.remaining < ENDLESS, lasting, LONGEST_REMAINING + 1)
+        note = self.pitch(heard.pitch) + self.status(heard.status) + self.remaining(lasting)
+        note = note * (1 + GATE_SCALE * self.track(heard.program))
+        interval = _interval(heard.pitch, hearing.reference[heard.row])
+        note = (note + self.interval(interval * len(Status) + heard.status)) * weight  # (E, D)
+        reference = torch.where(hearing.reference == NONE, PITCHES, hearing.reference)
+        base = self.reference(reference) + self.place(hearing.place.clamp(max=PLACES - 1))
+        return base.index_add(0, heard.row, note.to(base.dtype))
+
+
+class CounterpointHead(nn.Module):
+    """Adds to the logits of pitches, after a Program token, what their intervals speak for.
+
+    For a row with hidden state h and gates ``g = 1 + G h`` (F,), pitch p and last pitch r of the voice::
+
+        logit(p) += sum_f g_f ( own_f[p - r] + sum_notes harmony_f[whose, status, p - note]
+                                             + sum_moved succession_f[motions, (r - before) mod 12, (p - note) mod 12] )
+
+    where ``notes`` are all that the row hears, and ``moved`` those of other tracks struck just now, with the pitch
+    ``before`` that their voice came from.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dropout = config.hearing_dropout
+        harmony, succession = RELATIONS * STATUSES * INTERVALS, MOTIONS * OCTAVE * OCTAVE
+        self.succession_at, self.own_at = harmony, harmony + succession
+        self.tables = nn.Parameter(torch.empty(harmony + succession + INTERVALS, FORMS))  # (J, F)
+        self.gate = nn.Linear(config.hidden_dim, FORMS)
+        self.register_buffer("pitches", torch.arange(PITCHES), persistent=False)
+        nn.init.normal_(self.tables, std=INIT_STD)
+
+    pitches: Tensor
+
+    def forward(self, logits: Tensor, hidden: Tensor, hearing: Hearing, meaning: TokenMeaning) -> Tensor:
+        """Logits ``(R, V)`` with the head's share, from hidden states ``(R, D)`` before the output projection."""
+        rows = hearing.is_program.nonzero().squeeze(1)
+        if not len(rows):
+            return logits
+        tables = torch.nn.functional.linear(1 + self.gate(hidden[rows]).float(), self.tables.float())  # (rows, J)
+        place = torch.full_like(hearing.track, NONE)
+        place[rows] = torch.arange(len(rows), device=rows.device)
+        heard, weight = kept_pairs(hearing.heard, self.dropout, self.training)
+        heard = Heard(*(values[hearing.is_program[heard.row]] for values in heard))
+        share = tables.new_zeros(len(rows), PITCHES)
+        for chosen, entries in (self._harmony(heard, hearing), self._succession(heard, hearing)):
+            at = place[heard.row[chosen]]
+            values = tables.view(-1).index_select(0, (at[:, None] * tables.shape[1] + entries).view(-1))
+            share = share.index_add(0, at, values.view(len(at), PITCHES) * weight)
+        reference = hearing.reference[rows, None]
+        own = tables.gather(1, self.own_at + _interval(self.pitches, reference))
+        share = share + own * (reference != NONE)
+        share = torch.nn.functional.pad(share, (0, 1))  # tokens that are no pitch look at an extra column of zeros
+        return logits.float().index_add(0, rows, share[:, meaning.pitch])
+
+    def _harmony(self, heard: Heard, hearing: Hearing) -> tuple[Tensor, Tensor]:
+        """Which pairs, and their entries ``(pairs, 128)``: the interval of each pitch to the note."""
+        track = hearing.track[heard.row]
+        whose = torch.where(heard.program == track, 2, (heard.program > track).long())
+        alone = (heard.status == Status.STRUCK) & (heard.previous == NONE)
+        status = torch.where(alone, FIRST_STRUCK, heard.status)
+        table = (whose * STATUSES + status) * INTERVALS
+        every = torch.arange(len(heard.row), device=track.device)
+        return every, table[:, None] + _interval(self.pitches, heard.pitch[:, None])
+
+    def _succession(self, heard: Heard, hearing: Hearing) -> tuple[Tensor, Tensor]:
+        """The same for voices that have moved just now: interval before, motions, interval after."""
+        reference, track = hearing.reference[heard.row], hearing.track[heard.row]
+        moved = (heard.status == Status.STRUCK) & (heard.previous != NONE) & (heard.program != track)
+        chosen = (moved & (reference != NONE) & ~hearing.repeats[heard.row] & (track != NO_TRACK)).nonzero().squeeze(1)
+        pitch, before, reference = heard.pitch[chosen, None], heard.previous[chosen, None], reference[chosen, None]
+        motions = (pitch - before).sign() * 3 + (self.pitches - reference).sign() + MOTIONS // 2
+        intervals = (reference - before) % OCTAVE * OCTAVE + (self.pitches - pitch) % OCTAVE
+        return chosen, self.succession_at + motions * OCTAVE * OCTAVE + intervals
