@@ -115,7 +115,9 @@ class CounterpointHead(nn.Module):
         rows = hearing.is_program.nonzero().squeeze(1)
         if not len(rows):
             return logits
-        tables = torch.nn.functional.linear(1 + self.gate(hidden[rows]).float(), self.tables.float())  # (rows, J)
+        gates = 1 + self.gate(hidden[rows]).float()
+        with torch.autocast(gates.device.type, enabled=False):  # sums of many small shares keep their digits
+            tables = gates @ self.tables.float().t()  # (rows, J)
         place = torch.full_like(hearing.track, NONE)
         place[rows] = torch.arange(len(rows), device=rows.device)
         heard, weight = kept_pairs(hearing.heard, self.dropout, self.training)

@@ -243,6 +243,15 @@ def test_dropout_stays_finite_at_its_ends(probability: float) -> None:
     assert torch.isfinite(dropout(torch.ones(10_000), probability, training=True)).all()
 
 
+def test_half_precision_stays_near_full_precision(model: MusicTransformerVAEGAN) -> None:
+    ids, time = music(40)
+    full = model(ids, time, [40]).logits
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = model(ids, time, [40]).logits
+    half.float().square().mean().backward()
+    torch.testing.assert_close(half.float(), full, atol=0.05, rtol=0.05)
+
+
 def test_training_with_dropout_differs_from_evaluation() -> None:
     model = small_model(dropout=0.5)
     ids, time = music(20)
