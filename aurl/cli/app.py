@@ -29,6 +29,8 @@ FLAGS_WITH_VALUE = frozenset(
     | {"-i", "--info", "--experimental-rerun"}
 )
 FLAGS = FLAGS_WITH_VALUE | {"-m", "--multirun", "-r", "--run", "--resolve", "--hydra-help", "-sc", "--shell-completion"}
+SETTINGS_AND_LOG = frozenset({"config.yaml", "overrides.yaml", "aurl.log"})
+"""What a run writes before it trains: of no use when it then fails, and ckpt=last would stumble over it."""
 WITHOUT_PATH = ("bach", "synth")
 """Sources of music that is not read from data.path."""
 COMMON_HELP = """
@@ -118,6 +120,7 @@ def guarded(command: str, task: Task, failures: list[Exception], debug: bool) ->
         except Exception as error:  # noqa: BLE001 - reported in one line here, because Hydra would print several
             failures.append(error)
             report(error, command, debug or bool(cfg.get("debug")))
+            remove_if_empty(SETTINGS_AND_LOG)
         finally:
             remove_if_empty()
 
@@ -219,15 +222,22 @@ def report(error: Exception, command: str, debug: bool) -> None:
     print(f"error: {line}", file=sys.stderr)
 
 
-def remove_if_empty() -> None:
-    """Hydra makes a run's folder before the config is checked; a refused run leaves none behind."""
+def remove_if_empty(worthless: frozenset[str] = frozenset()) -> None:
+    """Hydra makes a run's folder before the config is checked; a refused run leaves none behind.
+
+    Args:
+        worthless: names of files that do not make a folder worth keeping.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
         return
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if folder != Path.cwd() and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    if folder == Path.cwd() or not folder.is_dir() or any(file.name not in worthless for file in folder.iterdir()):
+        return
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
 
 
 def shown(path: Path) -> str:

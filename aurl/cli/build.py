@@ -45,6 +45,8 @@ class TrainingResult:
     best: Path | None
     """Checkpoint with the fewest nats per note on the validation split."""
     last: Path | None
+    batches: int
+    """Batches trained in this run, those of a run that it continues not counted."""
     metrics: dict[str, float]
     """Last values of all logged figures."""
 
@@ -85,6 +87,7 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
         run_dir,
         best if best.is_file() else None,
         last if last.is_file() else None,
+        module.batches_seen - module.batches_restored,
         {name: float(value) for name, value in trainer.callback_metrics.items()},
     )
 

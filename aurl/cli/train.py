@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurl.cli import app
+from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -76,6 +77,13 @@ def train(cfg: DictConfig) -> None:
     result = run_training(cfg, resume_from=Path(cfg.ckpt) if cfg.ckpt else None)
     if not first:
         return
+    if not result.batches:
+        raise AurlError(
+            f"nothing was trained: trainer.max_epochs={cfg.trainer.max_epochs} and trainer.max_steps="
+            f"{cfg.trainer.max_steps} leave no batch"
+            + (f" after what {cfg.ckpt} has seen" if cfg.ckpt else "")
+            + "; raise one of them"
+        )
     samples = generate_after(cfg, result) if cfg.num_samples else []
     print(summary(cfg, result, samples))
 

@@ -61,12 +61,14 @@ class MusicModule(L.LightningModule):
         # In a list, so that the average does not show up as parameters of this module.
         self._averaged = [copy.deepcopy(model).eval().requires_grad_(False)] if optim.ema_decay else []
         self.batches_seen = 0
+        self.batches_restored = 0
+        """Batches that an earlier run had seen when this one continued it."""
         self.files_processed = 0
         self.files_augmented = 0
         self.skipped_batches = 0
         self._skipped_in_a_row = 0
         self.last_loss = float("nan")
-        self._restored: tuple[Tensor, dict[str, int]] | None = None
+        self._restored: tuple[Tensor, list[Tensor], dict[str, int]] | None = None
 
     # -- forward ------------------------------------------------------------------------------------------------------
 
@@ -185,8 +187,10 @@ class MusicModule(L.LightningModule):
         the schedule needs to know how many batches there are.
         """
         if self._restored is not None:
-            rng, position = self._restored
+            rng, cuda_rng, position = self._restored
             torch.set_rng_state(rng)
+            if torch.cuda.is_available() and len(cuda_rng) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(cuda_rng)
             self._loader().load_state_dict(position)
             self._restored = None
 
@@ -246,6 +250,7 @@ class MusicModule(L.LightningModule):
         """
         checkpoint["aurl"] = describe(self.model, self.codec.to_dict(), self.run_config, self.progress())
         checkpoint["rng"] = torch.get_rng_state()
+        checkpoint["cuda_rng"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         checkpoint["position"] = self._loader().state_dict()
         if self._averaged:
             state = self._averaged[0].state_dict()
@@ -255,8 +260,9 @@ class MusicModule(L.LightningModule):
         """Restore what :meth:`on_save_checkpoint` added."""
         progress = checkpoint["aurl"]["progress"]
         self.batches_seen, self.skipped_batches = progress["batches"], progress["skipped"]
+        self.batches_restored = self.batches_seen
         self.files_processed, self.files_augmented = progress["files"], progress["augmented"]
-        self._restored = checkpoint["rng"], checkpoint["position"]
+        self._restored = checkpoint["rng"], checkpoint.get("cuda_rng", []), checkpoint["position"]
         if self._averaged:
             saved = checkpoint.get("averaged") or checkpoint["state_dict"]
             self._averaged[0].load_state_dict(

@@ -86,3 +86,18 @@ def test_a_broken_checkpoint_ends_the_command_in_one_line(here: Path, capsys: py
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert "broken.ckpt is damaged or not a checkpoint" in errors[0]
+
+
+def test_a_run_that_fails_before_it_trains_leaves_no_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "empty").mkdir()
+    assert run(*TINY[1:], "data=folder", "data.path=empty") == app.FAILED
+    assert "empty" in capsys.readouterr().err
+    assert not list(here.glob("runs/train/*"))
+
+
+def test_a_run_without_a_batch_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*TINY, "trainer.max_epochs=0") == app.FAILED
+    assert "nothing was trained: trainer.max_epochs=0" in capsys.readouterr().err
+    assert run(*TINY, "trainer.max_epochs=1") == 0
+    assert run("ckpt=last") == app.FAILED
+    assert re.search(r"nothing was trained: .* after what .*last.ckpt has seen", capsys.readouterr().err)
