@@ -20,7 +20,7 @@ from aurl.models.config import ModelConfig
 from aurl.models.positions import Rotation, rotate
 
 if TYPE_CHECKING:
-    from aurl.models.hearing import Listener
+    from aurl.models.listener import Listener
     from aurl.models.stepping import Stepper
 
 

@@ -11,21 +11,26 @@ Axes: R rows, E pairs of a row and a heard note, D width, V vocabulary, F forms 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aurl.models.config import ModelConfig
-from aurl.models.hearing import ENDLESS, NO_TRACK, NONE, TICKS, Heard, Hearing, Status, TokenMeaning
+from aurl.models.hearing import (
+    NO_INTERVAL,
+    NO_TRACK,
+    NONE,
+    STILL_UNKNOWN,
+    Heard,
+    Hearing,
+    Status,
+    TokenMeaning,
+    intervals,
+)
 
 PITCHES = 128
 OCTAVE = 12
-WIDEST = 48
-"""Intervals beyond so many semitones count as this one."""
-INTERVALS = 2 * WIDEST + 2
-"""Intervals from -WIDEST to WIDEST, and one entry for "no pitch to compare with"."""
-REMAINING_STEP = TICKS // 8
-"""Remaining times are told apart in steps of a 32nd note ..."""
-LONGEST_REMAINING = 99
-"""... up to so many."""
+INTERVALS = NO_INTERVAL + 1
+"""Entries for an interval."""
 PLACES = 128
 """Positions in a bar that are told apart; later ones count as the last."""
 GATE_SCALE = 50.0
@@ -44,12 +49,6 @@ MOTIONS = 9
 """Down, still or up, of the other voice and of this one."""
 
 
-def _interval(pitch: Tensor, reference: Tensor) -> Tensor:
-    """Entry of the interval from ``reference`` to ``pitch``; the last one where there is no reference."""
-    interval = (pitch - reference).clamp(-WIDEST, WIDEST) + WIDEST
-    return torch.where(reference == NONE, INTERVALS - 1, interval)
-
-
 def kept_pairs(heard: Heard, probability: float, training: bool) -> tuple[Heard, float]:
     """Leave out pairs at random in training; the rest weighs so much more, as in dropout."""
     if not training or not probability:
@@ -64,9 +63,8 @@ class HearingEmbedding(nn.Module):
     def __init__(self, config: ModelConfig, vocab_size: int) -> None:
         super().__init__()
         width, self.dropout = config.hidden_dim, config.hearing_dropout
-        self.pitch = nn.Embedding(PITCHES, width)
-        self.status = nn.Embedding(len(Status), width)
-        self.remaining = nn.Embedding(LONGEST_REMAINING + 2, width)
+        self.sound = nn.Embedding(PITCHES + len(Status) + STILL_UNKNOWN + 1, width)
+        """Of pitches, then statuses, then remaining times."""
         self.track = nn.Embedding(vocab_size, width)
         self.interval = nn.Embedding(INTERVALS * len(Status), width)
         self.reference = nn.Embedding(PITCHES + 1, width)
@@ -75,15 +73,13 @@ class HearingEmbedding(nn.Module):
     def forward(self, hearing: Hearing) -> Tensor:
         """``(R, D)``."""
         heard, weight = kept_pairs(hearing.heard, self.dropout, self.training)
-        lasting = (heard.remaining / REMAINING_STEP).round().long().clamp(max=LONGEST_REMAINING)
-        lasting = torch.where(heard.remaining < ENDLESS, lasting, LONGEST_REMAINING + 1)
-        note = self.pitch(heard.pitch) + self.status(heard.status) + self.remaining(lasting)
+        parts = (heard.pitch, heard.status + PITCHES, heard.remaining + (PITCHES + len(Status)))
+        note = F.embedding_bag(torch.stack(parts, dim=1), self.sound.weight, mode="sum")  # (E, D)
         note = note * (1 + GATE_SCALE * self.track(heard.program))
-        interval = _interval(heard.pitch, hearing.reference[heard.row])
-        note = (note + self.interval(interval * len(Status) + heard.status)) * weight  # (E, D)
+        note = note + self.interval(heard.interval * len(Status) + heard.status)
         reference = torch.where(hearing.reference == NONE, PITCHES, hearing.reference)
         base = self.reference(reference) + self.place(hearing.place.clamp(max=PLACES - 1))
-        return base.index_add(0, heard.row, note.to(base.dtype))
+        return base.index_add(0, heard.row, note.to(base.dtype), alpha=weight)
 
 
 class CounterpointHead(nn.Module):
@@ -128,9 +124,9 @@ class CounterpointHead(nn.Module):
             values = tables.view(-1).index_select(0, (at[:, None] * tables.shape[1] + entries).view(-1))
             share = share.index_add(0, at, values.view(len(at), PITCHES) * weight)
         reference = hearing.reference[rows, None]
-        own = tables.gather(1, self.own_at + _interval(self.pitches, reference))
+        own = tables.gather(1, self.own_at + intervals(self.pitches, reference))
         share = share + own * (reference != NONE)
-        share = torch.nn.functional.pad(share, (0, 1))  # tokens that are no pitch look at an extra column of zeros
+        share = F.pad(share, (0, 1))  # tokens that are no pitch look at an extra column of zeros
         return logits.float().index_add(0, rows, share[:, meaning.pitch])
 
     def _harmony(self, heard: Heard, hearing: Hearing) -> tuple[Tensor, Tensor]:
@@ -141,7 +137,7 @@ class CounterpointHead(nn.Module):
         status = torch.where(alone, FIRST_STRUCK, heard.status)
         table = (whose * STATUSES + status) * INTERVALS
         every = torch.arange(len(heard.row), device=track.device)
-        return every, table[:, None] + _interval(self.pitches, heard.pitch[:, None])
+        return every, table[:, None] + intervals(self.pitches, heard.pitch[:, None])
 
     def _succession(self, heard: Heard, hearing: Hearing) -> tuple[Tensor, Tensor]:
         """The same for voices that have moved just now: interval before, motions, interval after."""

@@ -17,7 +17,8 @@ from aurl.models.attention import Cache, CausalSelfAttention, LayerCache
 from aurl.models.config import ModelConfig, Positions
 from aurl.models.counterpoint import CounterpointHead, HearingEmbedding
 from aurl.models.dropout import dropout
-from aurl.models.hearing import Hearing, Listener, TokenMeaning, listen
+from aurl.models.hearing import Hearing, TokenMeaning, listen
+from aurl.models.listener import Listener
 from aurl.models.positions import MusicalTime, RotaryAngles, Rotation
 from aurl.models.stepping import Stepper
 

@@ -6,11 +6,10 @@ musical time is), and given to the network as facts: pitch and track of every so
 now, goes on or has just ended, how long it still lasts, how far it is from the pitch that the track played last, and
 the place in the bar.
 
-Two ways to the same facts: :func:`listen` for packed segments in training, :class:`Listener` for one token of each
-sample in decoding. What they are turned into is embedding.py's and counterpoint.py's business.
+Two ways to the same facts: :func:`listen` here for packed segments in training, listener.py for one token of each
+sample in decoding. What they are turned into is counterpoint.py's business.
 
-Axes: N packed tokens, B samples, R rows (N or B), K notes, E pairs of a row and a note that it hears, M notes
-remembered, V vocabulary.
+Axes: N packed tokens, B samples, R rows (N or B), K notes, E pairs of a row and a note that it hears, V vocabulary.
 """
 
 from __future__ import annotations
@@ -33,6 +32,16 @@ TIME_RANGE = 2**34
 """Factor that keeps ticks of different segments and tracks apart in one sorted list."""
 DEFAULT_METRE = 0.125
 """Quarters in a position before any time signature: 4/4 in 32nds."""
+WIDEST = 48
+"""Intervals beyond so many semitones count as this one."""
+NO_INTERVAL = 2 * WIDEST + 1
+"""Stands for the interval where there is no pitch to compare with; the others are 0 to twice WIDEST."""
+REMAINING_STEP = TICKS // 8
+"""Remaining times are told apart in steps of a 32nd note ..."""
+LONGEST_REMAINING = 99
+"""... up to so many."""
+STILL_UNKNOWN = LONGEST_REMAINING + 1
+"""Stands for the remaining time of a note whose duration is not written."""
 NONE = -1
 """Stands for a pitch that is not there."""
 NO_TRACK = 0
@@ -90,7 +99,9 @@ class Heard(NamedTuple):
     previous: Tensor
     """Pitch that the track played at its last moment before this note, or NONE."""
     remaining: Tensor
-    """Ticks until it ends, not below 0; ENDLESS while its duration is not written."""
+    """Steps of REMAINING_STEP until it ends, rounded down, up to LONGEST_REMAINING; or STILL_UNKNOWN."""
+    interval: Tensor
+    """Semitones from the row's reference, plus WIDEST; or NO_INTERVAL."""
 
 
 class Hearing(NamedTuple):
@@ -123,6 +134,17 @@ def statuses(onset: Tensor, end: Tensor, now: Tensor) -> Tensor:
     """:class:`Status` of notes at tick ``now``."""
     ended = torch.where(end <= now, int(Status.ENDED), int(Status.HELD))
     return torch.where(onset == now, int(Status.STRUCK), ended)
+
+
+def intervals(pitch: Tensor, reference: Tensor) -> Tensor:
+    """Semitones from ``reference`` to ``pitch`` plus WIDEST, at most WIDEST apart; NO_INTERVAL without reference."""
+    interval = (pitch - reference).clamp(-WIDEST, WIDEST) + WIDEST
+    return torch.where(reference == NONE, NO_INTERVAL, interval)
+
+
+def _remaining(end: Tensor, now: Tensor) -> Tensor:
+    steps = ((end - now).clamp(min=0) // REMAINING_STEP).clamp(max=LONGEST_REMAINING)
+    return torch.where(end < ENDLESS, steps, STILL_UNKNOWN)
 
 
 def _last_index(mask: Tensor, first: Tensor) -> Tensor:
@@ -246,14 +268,6 @@ def listen(ids: Tensor, beat: Tensor, lengths: list[int], meaning: TokenMeaning)
     end = torch.where(offset >= DURATION_AFTER, notes.end[note], ENDLESS)
     earlier = voices.find(voices.by_onset, notes.voice, notes.onset, notes, step=-1, right=False)
     previous = torch.where(earlier >= 0, notes.pitch[earlier.clamp(min=0)], NONE) if len(notes.at) else earlier
-    heard = Heard(
-        row,
-        notes.pitch[note],
-        notes.program[note],
-        statuses(notes.onset[note], end, now),
-        previous[note],
-        torch.where(end < ENDLESS, (end - now).clamp(min=0), ENDLESS),
-    )
     tokens = torch.arange(len(ids), device=ids.device)
     is_program = meaning.program[ids]
     opened = _last_index(is_program, segments.first)
@@ -265,117 +279,16 @@ def listen(ids: Tensor, beat: Tensor, lengths: list[int], meaning: TokenMeaning)
     known, index = last >= 0, last.clamp(min=0)
     reference = torch.where(known, notes.pitch[index], NONE) if len(notes.at) else last
     repeats = known & (notes.onset[index] == segments.tick) if len(notes.at) else known
+    heard = Heard(
+        row,
+        notes.pitch[note],
+        notes.program[note],
+        statuses(notes.onset[note], end, now),
+        previous[note],
+        _remaining(end, now),
+        intervals(notes.pitch[note], reference[row]),
+    )
     places = meaning.place[ids]
     placed = _last_index(places >= 0, segments.first)
     place = torch.where(placed >= 0, places[placed.clamp(min=0)], 0)
     return Hearing(heard, track, is_program, reference, repeats, place)
-
-
-class Listener:
-    """The same facts token by token: what each sample of a batch has heard so far.
-
-    Args:
-        batch_size: samples B.
-        meaning: what ids mean; everything lives on its device.
-    """
-
-    def __init__(self, batch_size: int, meaning: TokenMeaning) -> None:
-        self.meaning = meaning
-        self._state = self._fresh(batch_size)
-
-    def _fresh(self, batch_size: int) -> dict[str, Tensor]:
-        device, size = self.meaning.pitch.device, len(self.meaning.pitch)
-
-        def full(value: int, *shape: int) -> Tensor:
-            return torch.full((batch_size, *shape), value, dtype=torch.int64, device=device)
-
-        return {
-            "tick": full(NONE),
-            "before": full(NONE),
-            "program": full(NO_TRACK),
-            "since_program": full(NOTE_TOKENS + 1),
-            "since_pitch": full(DURATION_AFTER + 1),
-            "place": full(0),
-            "metre": full(0).float() + DEFAULT_METRE,
-            "notes": full(0),
-            "pitches": full(0, MEMORY),
-            "programs": full(0, MEMORY),
-            "onsets": full(0, MEMORY),
-            "ends": full(-TICKS, MEMORY),
-            "previous": full(NONE, MEMORY),
-            "last_pitch": full(NONE, size),
-            "last_onset": full(-TICKS, size),
-            "pitch_before": full(NONE, size),
-        }
-
-    def select(self, rows: Tensor) -> None:
-        """Keep (or repeat) the given samples, in that order."""
-        self._state = {name: values.index_select(0, rows) for name, values in self._state.items()}
-
-    def forget(self, rows: Tensor) -> None:
-        """Start afresh where ``rows`` ``(B,)`` is True."""
-        for name, fresh in self._fresh(1).items():
-            kept = self._state[name]
-            self._state[name] = torch.where(rows.view(-1, *[1] * (kept.ndim - 1)), fresh, kept)
-
-    def __call__(self, token: Tensor, beat: Tensor) -> Hearing:
-        """Read one token of each sample and its onset in quarter notes, ``(B,)`` each."""
-        state, meaning = self._state, self.meaning
-        tick = to_ticks(beat)
-        state["before"] = torch.where(tick != state["tick"], state["tick"], state["before"])
-        state["tick"] = tick
-        is_program = meaning.program[token]
-        state["program"] = torch.where(is_program, token, state["program"])
-        state["since_program"] = torch.where(is_program, 0, state["since_program"] + 1)
-        for name, values, kept in (("place", meaning.place[token], -1), ("metre", meaning.metre[token], 0)):
-            state[name] = torch.where(values > kept, values, state[name])
-        pitch = meaning.pitch[token]
-        state["since_pitch"] = torch.where(pitch >= 0, 0, state["since_pitch"] + 1)
-        struck = (pitch >= 0).nonzero().squeeze(1)
-        if len(struck):
-            self._strike(struck, pitch[struck])
-        duration = meaning.duration[token]
-        lasting = ((duration > 0) & (state["since_pitch"] == DURATION_AFTER)).nonzero().squeeze(1)
-        if len(lasting):
-            slot = (state["notes"][lasting] - 1) % MEMORY
-            onset = state["onsets"][lasting, slot]
-            state["ends"][lasting, slot] = note_ends(onset, duration[lasting], state["metre"][lasting])
-        return self._hearing(is_program)
-
-    def _strike(self, rows: Tensor, pitch: Tensor) -> None:
-        """Remember new notes of the given samples."""
-        state = self._state
-        now = state["tick"][rows]
-        program = torch.where(state["since_program"][rows] == 1, state["program"][rows], NO_TRACK)
-        went_on = state["last_onset"][rows, program] < now
-        before = torch.where(went_on, state["last_pitch"][rows, program], state["pitch_before"][rows, program])
-        state["pitch_before"][rows, program] = before
-        state["last_pitch"][rows, program] = pitch
-        state["last_onset"][rows, program] = now
-        slot = state["notes"][rows] % MEMORY
-        state["notes"][rows] += 1
-        values = {"pitches": pitch, "programs": program, "onsets": now, "previous": before}
-        for name, value in values.items():
-            state[name][rows, slot] = value
-        state["ends"][rows, slot] = ENDLESS
-
-    def _hearing(self, is_program: Tensor) -> Hearing:
-        state = self._state
-        ends, now = state["ends"], state["tick"][:, None]
-        gone_on = state["last_onset"].gather(1, state["programs"]) >= ends
-        row, slot = ((ends > state["before"][:, None]) & ~gone_on).nonzero(as_tuple=True)
-        end, onset, here = ends[row, slot], state["onsets"][row, slot], now[row, 0]
-        heard = Heard(
-            row,
-            state["pitches"][row, slot],
-            state["programs"][row, slot],
-            statuses(onset, end, here),
-            state["previous"][row, slot],
-            torch.where(end < ENDLESS, (end - here).clamp(min=0), ENDLESS),
-        )
-        writing = state["since_program"] <= NOTE_TOKENS
-        track = torch.where(writing, state["program"], NO_TRACK)
-        reference, onset_of = (state[name].gather(1, track[:, None])[:, 0] for name in ("last_pitch", "last_onset"))
-        reference = torch.where(writing, reference, NONE)
-        repeats = writing & (reference >= 0) & (onset_of == state["tick"])
-        return Hearing(heard, track, is_program, reference, repeats, state["place"])

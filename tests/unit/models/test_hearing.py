@@ -7,7 +7,8 @@ import torch
 
 from aurl.models.config import ModelConfig
 from aurl.models.counterpoint import OCTAVE, PITCHES, CounterpointHead, kept_pairs
-from aurl.models.hearing import ENDLESS, MEMORY, NONE, TICKS, Hearing, Listener, Status, TokenMeaning, listen
+from aurl.models.hearing import MEMORY, NONE, STILL_UNKNOWN, Hearing, Status, TokenMeaning, listen
+from aurl.models.listener import Listener
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 
 NAMES = ("PAD", "Bar", "TimeSig", "Position_0", "Position_8", "Position_16", "A", "B", "Velocity", "Dur_8", "Dur_16")
@@ -89,9 +90,9 @@ def test_how_long_a_note_lasts_is_known_only_after_its_duration(meaning: TokenMe
     heard = listen(ids, beat, [len(ids)], meaning).heard
     pitch_at = ids.tolist().index(FIRST_PITCH + 48)
     remaining = {int(r): int(t) for r, p, t in zip(heard.row, heard.pitch, heard.remaining, strict=True) if p == 48}
-    assert remaining[pitch_at] == remaining[pitch_at + 1] == ENDLESS
-    assert remaining[pitch_at + 2] == 2 * TICKS
-    assert remaining[pitch_at + 3] == TICKS  # the next quarter
+    assert remaining[pitch_at] == remaining[pitch_at + 1] == STILL_UNKNOWN
+    assert remaining[pitch_at + 2] == 16  # 32nds
+    assert remaining[pitch_at + 3] == 8  # a quarter later
     duration_at = pitch_at + 2
     longer = ids.clone()
     longer[duration_at] = INDEX["Dur_8"]
