@@ -75,10 +75,13 @@ class HearingEmbedding(nn.Module):
         heard, weight = kept_pairs(hearing.heard, self.dropout, self.training)
         parts = (heard.pitch, heard.status + PITCHES, heard.remaining + (PITCHES + len(Status)))
         note = F.embedding_bag(torch.stack(parts, dim=1), self.sound.weight, mode="sum")  # (E, D)
-        note = note * (1 + GATE_SCALE * self.track(heard.program))
-        note = note + self.interval(heard.interval * len(Status) + heard.status)
+        # Rows are fetched by index_select: module calls would cost a decoding step more than the arithmetic.
+        gate = self.track.weight.index_select(0, heard.program)
+        interval = self.interval.weight.index_select(0, heard.interval * len(Status) + heard.status)
+        note = torch.addcmul(note + interval, note, gate, value=GATE_SCALE)  # note (1 + scale gate) + interval
         reference = torch.where(hearing.reference == NONE, PITCHES, hearing.reference)
-        base = self.reference(reference) + self.place(hearing.place.clamp(max=PLACES - 1))
+        places = self.place.weight.index_select(0, hearing.place.clamp(max=PLACES - 1))
+        base = self.reference.weight.index_select(0, reference) + places
         return base.index_add(0, heard.row, note.to(base.dtype), alpha=weight)
 
 
@@ -117,7 +120,9 @@ class CounterpointHead(nn.Module):
         place = torch.full_like(hearing.track, NONE)
         place[rows] = torch.arange(len(rows), device=rows.device)
         heard, weight = kept_pairs(hearing.heard, self.dropout, self.training)
-        heard = Heard(*(values[hearing.is_program[heard.row]] for values in heard))
+        if len(rows) < len(hearing.is_program):
+            chosen = hearing.is_program[heard.row].nonzero().squeeze(1)
+            heard = Heard(*(values.index_select(0, chosen) for values in heard))
         share = tables.new_zeros(len(rows), PITCHES)
         for chosen, entries in (self._harmony(heard, hearing), self._succession(heard, hearing)):
             at = place[heard.row[chosen]]
