@@ -1,12 +1,14 @@
 """How fast is generation, against Hugging Face's generate with a GPT-2 of equal size and the same sampling?
 
-    python experiments/generation_speed/run.py [--batches 1 64] [--tokens 512] [--rounds 5] [--sizes 5M] [--json FILE]
+    python -m experiments.generation_speed.run [--batches 1 64] [--tokens 512] [--rounds 5] [--sizes 5M] [--ckpt FILE]
 
 Both sides write the same number of tokens from a single start token, drawn with temperature 1 and top_p 0.9, float32,
 one thread. Ours is the whole of ``Generator.generate``: grammar, musical time, own random stream for each sample,
 decoding of the tokens to scores. Theirs is ``GPT2LMHeadModel.generate`` with its default cache and no grammar. The two
-take turns in every round; figures are medians of tokens for each second of process CPU time. Random weights do not
-change the work. The share of the grammar is taken from a separate run with a clock around it.
+take turns in every round; figures are medians of tokens for each second of process CPU time. With ``--ckpt`` ours is a
+trained model and theirs has as many parameters; without, both have random weights, which is the harder case for ours:
+random notes are long, so every token hears many of them. The share of the grammar is taken from a separate run with a
+clock around it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from aurl.generation.walk import Walk
 from aurl.models.config import ModelConfig
 from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+from experiments.likelihood.gpt2 import matching_width
 
 SHAPES = {"5M": {"hidden_dim": 256, "layers": 6, "heads": 4}, "20M": {"hidden_dim": 512, "layers": 6, "heads": 8}}
 TOP_P = 0.9
@@ -44,15 +48,20 @@ BAR_TOKENS = 120
 GOAL, MOONSHOT = 2.0, {1: 4.0, 64: 5.0}
 
 
-def make_ours(shape: dict[str, int], tokens: int) -> Callable[[int, int], int]:
-    """A function (batch, tokens) that generates and returns the number of tokens written."""
+def untrained(shape: dict[str, int], tokens: int) -> Generator:
+    """Ours with random weights."""
     codec = Codec.from_config(TokenizerConfig())
     torch.manual_seed(0)
     config = ModelConfig(**shape, context=max(2048, tokens + 1), hearing=True)  # type: ignore[arg-type]
     model = MusicTransformerVAEGAN(config, codec.vocabulary.size, TokenMeaning.of(codec.vocabulary.meaning()))
-    model = model.eval().requires_grad_(False)
-    generator = Generator(model, codec)
-    print(f"ours: {sum(each.numel() for each in model.parameters()) / 1e6:.2f} million parameters", flush=True)
+    return Generator(model.eval().requires_grad_(False), codec)
+
+
+def make_ours(generator: Generator) -> Callable[[int, int], int]:
+    """A function (batch, tokens) that generates and returns the number of tokens written."""
+    print(
+        f"ours: {sum(each.numel() for each in generator.model.parameters()) / 1e6:.2f} million parameters", flush=True
+    )
 
     def generate(batch: int, count: int) -> int:
         request = GenerationRequest(
@@ -68,16 +77,16 @@ def make_ours(shape: dict[str, int], tokens: int) -> Callable[[int, int], int]:
     return generate
 
 
-def make_theirs(shape: dict[str, int], tokens: int) -> Callable[[int, int], int]:
-    """The same for Hugging Face: no more positions than are needed, so that the sizes agree."""
-    size = Codec.from_config(TokenizerConfig()).vocabulary.size
+def make_theirs(ours: ModelConfig, size: int, tokens: int) -> Callable[[int, int], int]:
+    """The same for Hugging Face: no more positions than are needed, feed-forward wide enough that the sizes agree."""
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=size,
         n_positions=tokens + 1,
-        n_embd=shape["hidden_dim"],
-        n_layer=shape["layers"],
-        n_head=shape["heads"],
+        n_embd=ours.hidden_dim,
+        n_layer=ours.layers,
+        n_head=ours.heads,
+        n_inner=matching_width(replace(ours, context=tokens + 1), size),
         bos_token_id=1,
         eos_token_id=None,
     )
@@ -134,9 +143,10 @@ def grammar_share(generate: Callable[[int, int], int], batch: int, tokens: int) 
             setattr(Walk, name, original)
 
 
-def measure(size: str, batches: list[int], tokens: int, rounds: int) -> list[dict[str, Any]]:
+def measure(name: str, generator: Generator, batches: list[int], tokens: int, rounds: int) -> list[dict[str, Any]]:
     """One row for each batch size."""
-    ours, theirs = make_ours(SHAPES[size], tokens), make_theirs(SHAPES[size], tokens)
+    ours = make_ours(generator)
+    theirs = make_theirs(generator.model.config, generator.model.vocab_size, tokens)
     rows = []
     for batch in batches:
         for generate in (ours, theirs):
@@ -145,9 +155,9 @@ def measure(size: str, batches: list[int], tokens: int, rounds: int) -> list[dic
         our, their = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(mine / other for mine, other in pairs)
         share = grammar_share(ours, batch, tokens)
-        rows.append({"size": size, "batch": batch, "ours": our, "theirs": their, "ratio": ratio, "grammar": share})
+        rows.append({"model": name, "batch": batch, "ours": our, "theirs": their, "ratio": ratio, "grammar": share})
         print(
-            f"| {size} | {batch} | {their:.0f} | {our:.0f} | **{ratio:.2f}x** (goal {GOAL:g}x, moonshot "
+            f"| {name} | {batch} | {their:.0f} | {our:.0f} | **{ratio:.2f}x** (goal {GOAL:g}x, moonshot "
             f"{MOONSHOT.get(batch, GOAL):g}x) | {min(a / b for a, b in pairs):.2f}-{max(a / b for a, b in pairs):.2f} "
             f"| {100 * share:.1f} % |",
             flush=True,
@@ -159,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--sizes", nargs="+", default=["5M"], choices=list(SHAPES))
+    parser.add_argument("--ckpt", type=Path, help="a trained model in place of the sizes")
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="file for the figures")
@@ -166,8 +177,13 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)  # every piece is ended by max_tokens, and would say so
     rows = []
-    for size in arguments.sizes:
-        rows += measure(size, arguments.batches, arguments.tokens, arguments.rounds)
+    if arguments.ckpt:
+        models = {arguments.ckpt.stem: Generator.from_checkpoint(arguments.ckpt)}
+    else:
+        models = {f"{size}, untrained": untrained(SHAPES[size], arguments.tokens) for size in arguments.sizes}
+    for name, generator in models.items():
+        generator.model.requires_grad_(False)
+        rows += measure(name, generator, arguments.batches, arguments.tokens, arguments.rounds)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
