@@ -153,3 +153,21 @@ class CounterpointHead(nn.Module):
         motions = (pitch - before).sign() * 3 + (self.pitches - reference).sign() + MOTIONS // 2
         intervals = (reference - before) % OCTAVE * OCTAVE + (self.pitches - pitch) % OCTAVE
         return chosen, self.succession_at + motions * OCTAVE * OCTAVE + intervals
+
+
+class Ear(nn.Module):
+    """The two parts that listen, with what the tokens mean; kept in checkpoints, so they need no
+    tokenizer.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, meaning: TokenMeaning) -> None:
+        super().__init__()
+        for name, values in meaning._asdict().items():
+            self.register_buffer(name, values.clone())
+        self.embedding = HearingEmbedding(config, vocab_size)
+        self.head = CounterpointHead(config)
+
+    @property
+    def meaning(self) -> TokenMeaning:
+        """What ids mean, on the model's device."""
+        return TokenMeaning(*(getattr(self, name) for name in TokenMeaning._fields))

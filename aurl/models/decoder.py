@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aurl.models.attention import Cache, CausalSelfAttention, LayerCache
 from aurl.models.config import ModelConfig, Positions
-from aurl.models.counterpoint import CounterpointHead, HearingEmbedding
+from aurl.models.counterpoint import Ear
 from aurl.models.dropout import dropout
 from aurl.models.hearing import Hearing, TokenMeaning, listen
 from aurl.models.listener import Listener
@@ -69,24 +69,6 @@ class Block(nn.Module):
         """Cached decoding path, ``(B, T, D)`` to ``(B, T, D)``."""
         x = x + self.attention.decode(self.attention_norm(x), rotation, cache, start, visible)
         return x + self.feed_forward(self.feed_forward_norm(x))
-
-
-class Ear(nn.Module):
-    """The two parts that listen (counterpoint.py), with what the tokens mean; kept in checkpoints, so they need no
-    tokenizer.
-    """
-
-    def __init__(self, config: ModelConfig, vocab_size: int, meaning: TokenMeaning) -> None:
-        super().__init__()
-        for name, values in meaning._asdict().items():
-            self.register_buffer(name, values.clone())
-        self.embedding = HearingEmbedding(config, vocab_size)
-        self.head = CounterpointHead(config)
-
-    @property
-    def meaning(self) -> TokenMeaning:
-        """What ids mean, on the model's device."""
-        return TokenMeaning(*(getattr(self, name) for name in TokenMeaning._fields))
 
 
 class Decoder(nn.Module):
@@ -144,15 +126,12 @@ class Decoder(nn.Module):
 
     def project(self, hidden: Tensor, hearing: Hearing | None) -> Tensor:
         """Logits ``(R, V)`` of normalised hidden states ``(R, D)``."""
-        return self.judge(self.to_logits(hidden), hidden, hearing)
-
-    def judge(self, logits: Tensor, hidden: Tensor, hearing: Hearing | None) -> Tensor:
-        """Add what the counterpoint head says to logits, where there is one."""
+        logits = self.to_logits(hidden)
         if self.ear is None or hearing is None:
             return logits
         return self.ear.head(logits, hidden, hearing, self.ear.meaning)
 
-    def follow(self, ids: Tensor, beat: Tensor, cache: Cache) -> tuple[Hearing | None, Tensor | None]:
+    def _follow(self, ids: Tensor, beat: Tensor, cache: Cache) -> tuple[Hearing | None, Tensor | None]:
         """Let the cache's listener read new tokens ``(B, T)``: what the last of them hears, and the vectors ``(B, T,
         D)`` of what all hear.
         """
@@ -185,7 +164,7 @@ class Decoder(nn.Module):
             logits = cache.stepper(ids, time, cache)
             cache.length = start + 1
             return logits
-        hearing, heard = self.follow(ids, time.beat, cache)
+        hearing, heard = self._follow(ids, time.beat, cache)
         x, rotation = self._embed(ids, time, heard)
         visible = cache.visible(new)
         for block, layer in zip(self.blocks, cache.layers, strict=True):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from aurl.models import hearing
 from aurl.models.hearing import (
     DEFAULT_METRE,
     DURATION_AFTER,
@@ -24,13 +25,34 @@ from aurl.models.hearing import (
     REMAINING_STEP,
     STILL_UNKNOWN,
     WIDEST,
-    Heard,
     Hearing,
     Status,
     TokenMeaning,
     note_ends,
     to_ticks,
 )
+
+
+class Heard(NamedTuple):
+    """A pair of a sample and a note that it hears: one entry of :class:`aurl.models.hearing.Heard`."""
+
+    row: int
+    pitch: int
+    program: int
+    status: int
+    previous: int
+    remaining: int
+    interval: int
+
+
+class Standing(NamedTuple):
+    """Where a sample stands: one entry of the other fields of :class:`aurl.models.hearing.Hearing`."""
+
+    track: int
+    is_program: bool
+    reference: int
+    repeats: bool
+    place: int
 
 
 class _Note(NamedTuple):
@@ -100,9 +122,9 @@ class _Sample:
         note = self.notes[-1]
         self.notes[-1] = note._replace(end=note.onset + ticks)
 
-    def pairs(self, row: int, reference: int) -> list[tuple[int, ...]]:
-        """A row of :class:`aurl.models.hearing.Heard` for each note that is heard."""
-        found: list[tuple[int, ...]] = []
+    def heard(self, row: int, reference: int) -> list[Heard]:
+        """What it hears, as sample ``row`` of a batch."""
+        found = []
         for note in self.notes:
             if note.onset == self.tick:
                 status = Status.STRUCK
@@ -114,8 +136,16 @@ class _Sample:
             interval = NO_INTERVAL
             if reference != NONE:
                 interval = min(max(note.pitch - reference, -WIDEST), WIDEST) + WIDEST
-            found.append((row, note.pitch, note.program, int(status), note.previous, remaining, interval))
+            found.append(Heard(row, note.pitch, note.program, status.value, note.previous, remaining, interval))
         return found
+
+    def standing(self) -> Standing:
+        """Where it stands."""
+        if self.since_program > NOTE_TOKENS:
+            return Standing(NO_TRACK, False, NONE, False, self.place)
+        voice = self.voices.get(self.program)
+        pitch, onset = (voice.pitch, voice.onset) if voice is not None else (NONE, NONE - 1)
+        return Standing(self.program, self.since_program == 0, pitch, onset == self.tick, self.place)
 
 
 class Listener:
@@ -141,25 +171,27 @@ class Listener:
         for row in rows.nonzero().squeeze(1).tolist():
             self._samples[row] = _Sample()
 
-    def __call__(self, token: Tensor, beat: Tensor) -> Hearing:
-        """Read one token of each sample and its onset in quarter notes, ``(B,)`` each."""
-        pairs: list[tuple[int, ...]] = []
-        rows = []
+    def read(self, token: Tensor, beat: Tensor) -> tuple[list[Heard], list[Standing]]:
+        """Read one token of each sample and its onset in quarter notes, ``(B,)`` each: what the samples hear, sample by
+        sample, and where each stands.
+        """
+        heard: list[Heard] = []
+        standing = []
         tokens = token.tolist()
         for row, (sample, id_, tick) in enumerate(zip(self._samples, tokens, to_ticks(beat).tolist(), strict=True)):
             sample.at(tick)
             self._read(sample, id_)
-            track, reference, repeats = NO_TRACK, NONE, False
-            if sample.since_program <= NOTE_TOKENS:
-                track = sample.program
-                voice = sample.voices.get(track)
-                if voice is not None:
-                    reference, repeats = voice.pitch, voice.onset == tick
-            pairs += sample.pairs(row, reference)
-            rows.append((track, sample.since_program == 0, reference, repeats, sample.place))
-        told = torch.tensor(rows, device=self.device).unbind(1)
-        heard = torch.tensor(pairs, dtype=torch.int64, device=self.device).view(-1, len(Heard._fields)).unbind(1)
-        return Hearing(Heard(*heard), told[0], told[1].bool(), told[2], told[3].bool(), told[4])
+            at = sample.standing()
+            heard += sample.heard(row, at.reference)
+            standing.append(at)
+        return heard, standing
+
+    def __call__(self, token: Tensor, beat: Tensor) -> Hearing:
+        """The same as tensors."""
+        heard, standing = self.read(token, beat)
+        track, is_program, reference, repeats, place = torch.tensor(standing, device=self.device).unbind(1)
+        pairs = torch.tensor(heard, dtype=torch.int64, device=self.device).view(-1, len(Heard._fields)).unbind(1)
+        return Hearing(hearing.Heard(*pairs), track, is_program.bool(), reference, repeats.bool(), place)
 
     def _read(self, sample: _Sample, token: int) -> None:
         is_program = self._program[token]

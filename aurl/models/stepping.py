@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aurl.models.lean_ear import LeanEar, suits
+from aurl.models.listener import Listener
 from aurl.models.positions import MusicalTime, RotaryAngles
 
 if TYPE_CHECKING:
     from aurl.models.attention import Cache, LayerCache
+    from aurl.models.counterpoint import Ear
     from aurl.models.decoder import Block, Decoder
 
 PACKED_ROWS = 4
@@ -93,6 +96,15 @@ def fast_linear(weight: Tensor, rows: int) -> tuple[Linear, AddedLinear]:
     return (lambda x: torch.mm(x, turned)), (lambda residual, x: torch.addmm(residual, x, turned))
 
 
+class _Listened(NamedTuple):
+    """What a step has heard."""
+
+    vectors: Tensor
+    """Added to the embeddings ``(B, D)``."""
+    judge: AddedLinear
+    """Logits ``(B, V)`` and hidden states ``(B, D)`` to the logits with the counterpoint head's share."""
+
+
 class Stepper:
     """The decoder, prepared for single steps of a certain number of rows.
 
@@ -106,6 +118,7 @@ class Stepper:
         self._layers = [_Layer(cast("Block", block), rows) for block in decoder.blocks]
         self._to_logits, _ = fast_linear(decoder.to_logits.weight, rows)
         weight, config = decoder.to_logits.weight, decoder.config
+        self._ear = LeanEar(decoder.ear) if decoder.ear is not None and suits(decoder.ear) else None
         self._uses_bags = self._is_many and _has_bag_kernel(weight) and config.key_value_heads == config.heads
         self._slots: Tensor | None = None
         turned = config.heads + config.key_value_heads
@@ -118,10 +131,10 @@ class Stepper:
     def __call__(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
         """Logits ``(B, V)`` after one more token of each row, ``(B, 1)`` each; it joins the cache."""
         decoder = self._decoder
-        hearing, heard = decoder.follow(ids, time.beat, cache)
         x = decoder.embedding.weight.index_select(0, ids.view(-1))
-        if heard is not None:
-            x = x + heard[:, 0]
+        if decoder.ear is not None:
+            listened = self._listen(decoder.ear, ids, time.beat, cache)
+            x += listened.vectors
         if decoder.place is not None:
             x += decoder.place.weight.index_select(0, time.index.view(-1))
         turns = None if self._turns is None else self._turns(time)
@@ -130,7 +143,26 @@ class Stepper:
         for layer, slots in zip(self._layers, cache.layers, strict=True):
             x = layer.step(x, turns, slots, cache.length, visible, bags)
         hidden = _normalise(x, decoder.norm)
-        return decoder.judge(self._to_logits(hidden), hidden, hearing)
+        logits = self._to_logits(hidden)
+        return logits if decoder.ear is None else listened.judge(logits, hidden)
+
+    def _listen(self, ear: Ear, ids: Tensor, beat: Tensor, cache: Cache) -> _Listened:
+        """Let the cache's listener read the new tokens."""
+        if cache.listener is None:
+            cache.listener = Listener(len(ids), ear.meaning)
+        if self._ear is None:
+            hearing = cache.listener(ids[:, 0], beat[:, 0])
+            return _Listened(
+                ear.embedding(hearing), lambda logits, hidden: ear.head(logits, hidden, hearing, ear.meaning)
+            )
+        lean = self._ear
+        heard, standing = cache.listener.read(ids[:, 0], beat[:, 0])
+
+        def judge(logits: Tensor, hidden: Tensor) -> Tensor:
+            lean.judge(logits, hidden, heard, standing)
+            return logits
+
+        return _Listened(lean.embed(heard, standing), judge)
 
     def _value_bags(self, batch: int, cache: Cache) -> tuple[Tensor, Tensor]:
         """Which values each head sums up: indices of all filled slots, and where those of each head begin."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aurl.models.config import ModelConfig, Positions
+from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.models.stepping import fast_linear
@@ -57,6 +58,47 @@ def test_padding_on_the_left_changes_nothing(rows: int) -> None:
             alone = model.new_cache(1, LENGTH)
             expected = model.decode(ids[row : row + 1, first:], time_of(first, LENGTH, 1), alone)
             torch.testing.assert_close(padded[row : row + 1], expected, atol=1e-5, rtol=1e-4)
+
+
+IDS = torch.arange(SIZE)
+MEANING = TokenMeaning(
+    pitch=torch.where(IDS < 20, IDS * 6, -1),  # from end to end, wider than the intervals that are told apart
+    program=(IDS >= 20) & (IDS < 24),
+    duration=torch.where((IDS >= 24) & (IDS < 30), IDS - 23, 0),
+    place=torch.where(IDS >= 40, IDS * 20 - 800, -1),
+    metre=torch.where(IDS == 49, 0.5, 0.0),
+)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+@pytest.mark.parametrize("lean", [True, False])
+def test_a_step_hears_what_the_whole_sequence_hears(rows: int, lean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aurl.models.stepping.suits", lambda ear: lean)
+    torch.manual_seed(rows)
+    config = ModelConfig(hidden_dim=32, layers=1, heads=2, context=128, hearing=True)
+    model = MusicTransformerVAEGAN(config, SIZE, MEANING).eval()
+    assert model.decoder.ear is not None
+    with torch.no_grad():
+        for parameter in model.decoder.ear.parameters():
+            parameter.mul_(20)  # fresh weights say so little that a wrong entry would pass for rounding
+    note = torch.tensor([[20, 0, 30, 25], [21, 0, 30, 24], [22, 0, 31, 29], [20, 0, 32, 26]])
+    ids = note[torch.randint(len(note), (rows, 25))]
+    ids[:, :, 1] = torch.randint(20, (rows, 25))
+    ids = ids.flatten(1)
+    time = time_of(0, 100, rows)
+    time = time._replace(beat=(time.index // 12) * 0.5)
+    with torch.inference_mode():
+        cache = model.new_cache(rows, 100)
+        model.decode(ids[:, :50], MusicalTime(*(each[:, :50] for each in time)), cache)
+        for step in range(50, 100):
+            now = MusicalTime(*(each[:, step : step + 1] for each in time))
+            stepped = model.decode(ids[:, step : step + 1], now, cache)
+            whole = [
+                model(ids[row, : step + 1], MusicalTime(*(each[row, : step + 1] for each in time)), [step + 1])
+                for row in range(rows)
+            ]
+            expected = torch.stack([output.logits[-1] for output in whole])
+            torch.testing.assert_close(stepped, expected, atol=2e-4, rtol=1e-3)
 
 
 def test_the_layout_of_the_weights_follows_the_number_of_rows() -> None:
