@@ -69,17 +69,20 @@ class LeanEar:
 
     def embed(self, heard: list[Heard], standing: list[Standing]) -> Tensor:
         """What samples hear as vectors ``(B, D)``."""
-        rows = np.array(standing)
-        reference = np.where(rows[:, 2] == NONE, PITCHES, rows[:, 2])
-        base = self._reference[reference] + self._place[np.minimum(rows[:, 4], len(self._place) - 1)]
+        farthest = len(self._place) - 1
+        references = [PITCHES if at.reference == NONE else at.reference for at in standing]
+        base = self._reference[references] + self._place[[min(at.place, farthest) for at in standing]]
         if heard:
-            pairs = np.array(heard)
-            note = self._sound[pairs[:, 1]] + self._sound[pairs[:, 3] + PITCHES]
-            note += self._sound[pairs[:, 5] + (PITCHES + len(Status))]
-            note *= self._track[pairs[:, 2]]
-            note += self._interval[pairs[:, 6] * len(Status) + pairs[:, 3]]
-            starts = np.flatnonzero(np.diff(pairs[:, 0], prepend=NONE))  # pairs come sample by sample
-            base[pairs[starts, 0]] += np.add.reduceat(note, starts, axis=0)
+            row, pitch, program, status, _, remaining, interval = np.array(heard).T
+            note = self._sound[pitch] + self._sound[status + PITCHES]
+            note += self._sound[remaining + (PITCHES + len(Status))]
+            note *= self._track[program]
+            note += self._interval[interval * len(Status) + status]
+            if len(base) == 1:
+                base += note.sum(0)
+            else:
+                starts = np.flatnonzero(np.diff(row, prepend=NONE))  # pairs come sample by sample
+                base[row[starts]] += np.add.reduceat(note, starts, axis=0)
         return torch.from_numpy(base)
 
     def judge(self, logits: Tensor, hidden: Tensor, heard: list[Heard], standing: list[Standing]) -> None:
