@@ -46,6 +46,7 @@ Main keys (default):
   prompt (none)             score to continue: MIDI, MusicXML, MEI, Humdrum or ABC
   prompt_bars (none)        keep only so many bars of the prompt
   temperature (1.0)         below 1 is safer, above 1 bolder
+  pitch_temperature (none)  temperature of pitches alone: safer notes, rhythm as lively
   top_p (0.95)              keep the most likely tokens that together reach this probability
   top_k (0)                 keep only the k most likely tokens; 0 keeps all
   min_p (0)                 drop tokens less likely than this share of the most likely one
@@ -130,8 +131,16 @@ def sampler_text(config: GenerateCommand) -> str:
     """How the notes were drawn, for the page."""
     if config.is_greedy:
         return "Always the most likely token."
-    off = {"temperature": None, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
-    shown = [f"{key.replace('_', ' ')} {getattr(config, key):g}" for key in off if getattr(config, key) != off[key]]
+    off = {
+        "temperature": None,
+        "pitch_temperature": None,
+        "top_k": 0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+    }
+    changed = {key: getattr(config, key) for key, usual in off.items() if getattr(config, key) != usual}
+    shown = [f"{key.replace('_', ' ')} {value:g}" for key, value in changed.items()]
     return f"Drawn with {', '.join(shown)}."
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LOWEST_TEMPERATURE = 0.01
+"""Of pitches alone; below it only the most likely one would be left."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
@@ -15,6 +18,8 @@ class SamplerConfig:
 
     temperature: float = 1.0
     """Divides the logits; below 1 is safer, above 1 bolder; 0 is the same as greedy=true."""
+    pitch_temperature: float | None = None
+    """The temperature of pitches alone: safer notes at the same liveliness of rhythm; unset means temperature."""
     top_k: int = 0
     """Keep only the k most likely tokens; 0 keeps all."""
     top_p: float = 1.0
@@ -38,6 +43,11 @@ class SamplerConfig:
             value = getattr(self, key)
             if not low <= value <= high:
                 raise ValueError(f"{key}={value} is out of range; allowed: {low:g} to {high:g}")
+        if self.pitch_temperature is not None and not LOWEST_TEMPERATURE <= self.pitch_temperature <= 100.0:
+            raise ValueError(
+                f"pitch_temperature={self.pitch_temperature} is out of range; allowed: {LOWEST_TEMPERATURE} to 100, or "
+                "null for that of everything else"
+            )
         if self.top_p == 0.0:
             raise ValueError("top_p=0 would leave no token; allowed: above 0 up to 1")
         if self.top_k < 0:

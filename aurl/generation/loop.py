@@ -131,6 +131,9 @@ class Decoding:
             logits = penalise_recent(logits, self._recent.mask(self._walk.track), self.sampler.repetition_penalty)
         if self.sampler.is_greedy:
             return choose(logits)
+        if self.sampler.pitch_temperature is not None:
+            ratio = self.sampler.temperature / self.sampler.pitch_temperature
+            logits = torch.where(self._walk.writes_pitch[:, None], logits * ratio, logits)
         return draw(filtered_weights(logits, self.sampler), self._streams.next())
 
     def _read(self, token: Tensor) -> None:

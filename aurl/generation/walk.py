@@ -171,6 +171,11 @@ class Walk:
         return self._rows[Var.ROW] == State.DONE * MODES
 
     @property
+    def writes_pitch(self) -> Tensor:
+        """Which samples write a pitch next (drums not counted), ``(B,)`` bool."""
+        return self._rows[Var.ROW] == State.PROGRAM * MODES
+
+    @property
     def track(self) -> Tensor:
         """Track of the last Program token of each sample, ``(B,)`` int64 below P, or P for none."""
         return self._rows[Var.TRACK].long()

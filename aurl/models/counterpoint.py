@@ -94,12 +94,12 @@ class CounterpointHead(nn.Module):
                                              + sum_moved succession_f[motions, (r - before) mod 12, (p - note) mod 12] )
 
     where ``notes`` are all that the row hears, and ``moved`` those of other tracks struck just now, with the pitch
-    ``before`` that their voice came from.
+    ``before`` that their voice came from. No note is hidden from it in training: its tables are too small to know a
+    piece by heart, and rules such as that of parallel octaves would come out weaker.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dropout = config.hearing_dropout
         harmony, succession = RELATIONS * STATUSES * INTERVALS, MOTIONS * OCTAVE * OCTAVE
         self.succession_at, self.own_at = harmony, harmony + succession
         self.tables = nn.Parameter(torch.empty(harmony + succession + INTERVALS, FORMS))  # (J, F)
@@ -119,7 +119,7 @@ class CounterpointHead(nn.Module):
             tables = gates @ self.tables.float().t()  # (rows, J)
         place = torch.full_like(hearing.track, NONE)
         place[rows] = torch.arange(len(rows), device=rows.device)
-        heard, weight = kept_pairs(hearing.heard, self.dropout, self.training)
+        heard = hearing.heard
         if len(rows) < len(hearing.is_program):
             chosen = hearing.is_program[heard.row].nonzero().squeeze(1)
             heard = Heard(*(values.index_select(0, chosen) for values in heard))
@@ -127,7 +127,7 @@ class CounterpointHead(nn.Module):
         for chosen, entries in (self._harmony(heard, hearing), self._succession(heard, hearing)):
             at = place[heard.row[chosen]]
             values = tables.view(-1).index_select(0, (at[:, None] * tables.shape[1] + entries).view(-1))
-            share = share.index_add(0, at, values.view(len(at), PITCHES) * weight)
+            share = share.index_add(0, at, values.view(len(at), PITCHES))
         reference = hearing.reference[rows, None]
         own = tables.gather(1, self.own_at + intervals(self.pitches, reference))
         share = share + own * (reference != NONE)

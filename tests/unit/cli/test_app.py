@@ -53,6 +53,7 @@ WRONG = [
     ("train", "trainer=null", "give one of the group's names"),
     ("train", "ckpt=last", "train first (aurl-train)"),
     ("generate", "temperature=-1", "temperature=-1.0 is out of range"),
+    ("generate", "pitch_temperature=0", "pitch_temperature=0.0 is out of range; allowed: 0.01 to 100, or null"),
     ("generate", "num_samples=0", "num_samples=0 is out of range; allowed: 1 or more"),
     ("evaluate", "split=all of it", "allowed: train, valid, test, all"),
     ("train", "data.path=~/midi", "data.path=~/midi is not read by data=bach; add data=folder"),

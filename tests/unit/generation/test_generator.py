@@ -112,6 +112,37 @@ def test_a_sample_depends_on_its_seed_and_not_on_the_batch(generator: Generator,
     assert len({str(ids) for ids in together.values()}) == 9
 
 
+def share_of_likeliest(generator: Generator, sampler: SamplerConfig, kind: Kind) -> float:
+    """How often a token of that kind is the likeliest of its kind, in eight samples."""
+    vocabulary, found = generator.codec.vocabulary, []
+    for sample in generator.generate(GenerationRequest(sampler=sampler, num_samples=8, bars=4, max_bar_tokens=60)):
+        ids = np.concatenate(([vocabulary.bos], sample.ids))
+        bar, beat = vocabulary.musical_time(ids)
+        time = MusicalTime(torch.arange(len(ids)), torch.from_numpy(beat), torch.from_numpy(bar).long())
+        logits = generator.model(torch.from_numpy(ids), time, [len(ids)]).logits[:-1]
+        candidates = vocabulary.ids_of(kind)
+        likeliest = candidates[logits[:, candidates].argmax(-1)]
+        where = vocabulary.kind[ids[1:]] == kind
+        found.append(likeliest[where] == ids[1:][where])
+    return float(np.concatenate(found).mean())
+
+
+def test_the_temperature_of_pitches_concerns_pitches_alone(generator: Generator) -> None:
+    cold = SamplerConfig(pitch_temperature=0.01)
+    assert share_of_likeliest(generator, cold, Kind.PITCH) > 0.9  # what was just heard may not be written twice
+    assert share_of_likeliest(generator, SamplerConfig(), Kind.PITCH) < 0.6
+    assert share_of_likeliest(generator, cold, Kind.DURATION) < 0.6
+
+
+def test_an_equal_temperature_of_pitches_changes_nothing(generator: Generator) -> None:
+    samplers = (SamplerConfig(temperature=0.8), SamplerConfig(temperature=0.8, pitch_temperature=0.8))
+    first, second = (
+        ids_by_seed(generator.generate(GenerationRequest(sampler=sampler, num_samples=4, bars=2, max_bar_tokens=60)))
+        for sampler in samplers
+    )
+    assert first == second
+
+
 def test_temperature_zero_and_greedy_write_the_same_piece(generator: Generator) -> None:
     pieces = [
         ids_by_seed(generator.generate(GenerationRequest(sampler=sampler, bars=2, num_samples=2, max_bar_tokens=40)))
