@@ -33,9 +33,9 @@ INTERVALS = NO_INTERVAL + 1
 """Entries for an interval."""
 PLACES = 128
 """Positions in a bar that are told apart; later ones count as the last."""
-GATE_SCALE = 50.0
-"""A track multiplies what is heard of it by 1 + GATE_SCALE * weights, which start around 0.02: close to random signs,
-so that sums over tracks can be told apart by the track (binding as in Plate 1995, holographic reduced representations).
+GATE_STD = 1.0
+"""A track multiplies what is heard of it by 1 + weights, which start so wide: close to random signs, so that in sums
+over tracks one can be told from another (binding as in Plate 1995, holographic reduced representations).
 """
 INIT_STD = 0.02
 FORMS = 8
@@ -78,7 +78,7 @@ class HearingEmbedding(nn.Module):
         # Rows are fetched by index_select: module calls would cost a decoding step more than the arithmetic.
         gate = self.track.weight.index_select(0, heard.program)
         interval = self.interval.weight.index_select(0, heard.interval * len(Status) + heard.status)
-        note = torch.addcmul(note + interval, note, gate, value=GATE_SCALE)  # note (1 + scale gate) + interval
+        note = torch.addcmul(note + interval, note, gate)  # note (1 + gate) + interval
         reference = torch.where(hearing.reference == NONE, PITCHES, hearing.reference)
         places = self.place.weight.index_select(0, hearing.place.clamp(max=PLACES - 1))
         base = self.reference.weight.index_select(0, reference) + places

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from aurl.models.attention import Cache, CausalSelfAttention, LayerCache
 from aurl.models.config import ModelConfig, Positions
-from aurl.models.counterpoint import Ear
+from aurl.models.counterpoint import GATE_STD, Ear
 from aurl.models.dropout import dropout
 from aurl.models.hearing import Hearing, TokenMeaning, listen
 from aurl.models.listener import Listener
@@ -97,6 +97,8 @@ class Decoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=INIT_STD)
+        if self.ear is not None:
+            nn.init.normal_(self.ear.embedding.track.weight, std=GATE_STD)
         for name, weight in self.named_parameters():  # keeps the residual stream's variance from growing with depth
             if name.endswith("to_out.weight"):
                 nn.init.normal_(weight, std=INIT_STD / math.sqrt(2 * self.config.layers))

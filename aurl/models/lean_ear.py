@@ -16,7 +16,6 @@ from torch import Tensor
 
 from aurl.models.counterpoint import (
     FIRST_STRUCK,
-    GATE_SCALE,
     INTERVALS,
     MOTIONS,
     OCTAVE,
@@ -53,7 +52,7 @@ class LeanEar:
             layer.weight.detach().numpy()
             for layer in (embedding.sound, embedding.interval, embedding.reference, embedding.place)
         )
-        self._track = 1 + GATE_SCALE * embedding.track.weight.detach().numpy()
+        self._track = 1 + embedding.track.weight.detach().numpy()
         self._to_gate, self._gate = head.gate.weight.detach().numpy(), 1 + head.gate.bias.detach().numpy()
         tables = head.tables.detach().numpy()
         every = np.clip(np.arange(1 - PITCHES, PITCHES), -WIDEST, WIDEST) + WIDEST  # entry of each interval
