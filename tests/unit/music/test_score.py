@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from midi_bytes import TWO_NOTES, midi
 
-from aurl.music.score import Limits, parse_midi, read_score, read_scores
+from aurl.music.limits import ReadLimits
+from aurl.music.score import parse_midi, read_score, read_scores
 from aurl.utils.errors import UnreadableFile
 
 ABC_BOOK = "X:1\nL:1/4\nM:4/4\nK:C\nCDEF|\n\nX:2\nT:empty\nK:C\n\nX:3\nL:1/4\nM:3/4\nK:G\nGAB|\n"
@@ -63,7 +64,7 @@ def test_a_file_that_cannot_be_read_is_one_error_with_path_and_reason(
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(UnreadableFile, match=reason) as caught:
-        read_score(path, Limits(bytes=8000))
+        read_score(path, ReadLimits(bytes=8000))
     assert name in str(caught.value)
 
 
