@@ -29,7 +29,11 @@ class ReadLimits:
     """Playing time by the tempo map."""
     tempi: int = 100_000
     """Tempo changes in all tracks."""
-    damages: int = 20_000
+    tracks: int = 16_384
+    """Tracks of a MIDI file, all songs in it together."""
+    songs: int = 1_000
+    """Independent songs in a MIDI file."""
+    damages: int = 5_000
     """Places of one file that need repair: beyond it is noise, not music."""
 
     def __post_init__(self) -> None:

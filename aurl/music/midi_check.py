@@ -110,7 +110,10 @@ def walk_midi(data: bytes, limits: ReadLimits) -> ExactMidi:
     changes: Counter[str] = Counter()
     tracks: list[bytes] = []
     events = onsets = tempi = end = 0
-    for begin, end in _track_spans(data, header):
+    spans = _track_spans(data, header)
+    if len(spans) > limits.tracks:
+        raise LimitReached(limits.message("tracks", len(spans)))
+    for begin, end in spans:
         track = data[begin:end]
         walk = _walk_track(track, begin, limits)
         events, onsets, tempi = events + walk.events, onsets + walk.onsets, tempi + walk.tempi

@@ -90,7 +90,7 @@ class _Repair:
         self.data, self.limits, self.exact = data, limits, exact
         self.repairs: Counter[str] = Counter()
         self.events_left = limits.events
-        self.read = self.skipped = 0
+        self.read = self.skipped = self.tracks = 0
 
     def run(self) -> RepairedMidi:
         start = self.data.find(HEADER_NAME)
@@ -100,6 +100,7 @@ class _Repair:
         songs: list[_Song] = []
         while start >= 0 and start + CHUNK_HEAD_BYTES + HEADER_BYTES <= len(self.data):
             song = self._read_song(start)
+            self._check_limit("songs", len(songs) + 1)
             songs += [song] if song.tracks or not songs else []
             start = self.data.find(HEADER_NAME, song.end)
         if not songs:
@@ -112,8 +113,13 @@ class _Repair:
             )
         return self._write([part for song in songs for part in _separate(song)])
 
+    def _check_limit(self, name: str, found: int) -> None:
+        if found > getattr(self.limits, name):
+            raise LimitReached(self.limits.message(name, f"more than {getattr(self.limits, name)}"))
+
     def _write(self, songs: list[_Song]) -> RepairedMidi:
         """Close notes and write each song."""
+        self._check_limit("songs", len(songs))
         files: list[bytes] = []
         onsets: list[int] = []
         counts: list[int] = []
@@ -124,8 +130,7 @@ class _Repair:
             bodies = [track_bytes(track) for track in _with_tempo(closed, song.mspq)]
             files.append(write_midi(PARALLEL_TRACKS if len(bodies) > 1 else ONE_SONG, song.division, bodies))
         tempi = sum(event.status == META and event.first == TEMPO for s in songs for t in s.tracks for event in t)
-        if tempi > self.limits.tempi:
-            raise LimitReached(self.limits.message("tempi", tempi))
+        self._check_limit("tempi", tempi)
         kept = [number for number, count in enumerate(onsets) if count] or [0]
         if len(kept) > 1:
             self.repairs["separate_songs"] = len(kept)
@@ -204,10 +209,15 @@ class _Repair:
         self.read, self.skipped = self.read + scan.end - begin, self.skipped + scan.skipped
         self.events_left -= len(scan.events)
         song.tracks.append(scan.events)
+        self.tracks += 1
+        self._check_limit("tracks", self.tracks)
         if scan.end < bound and self.data.startswith(TRACK_NAME, scan.end):
             self.repairs["track_length"] += 1
             return scan.end
-        self.repairs["bytes_after_end_of_track"] += scan.end < bound
+        if scan.end < bound:
+            self.repairs["bytes_after_end_of_track"] += 1
+            if scan.repairs:  # then the end event may be a false one, and what follows may be music
+                self.read, self.skipped = self.read + bound - scan.end, self.skipped + bound - scan.end
         return bound
 
     def _looks_like_track(self, song: _Song, begin: int, end: int) -> bool:
@@ -221,8 +231,10 @@ class _Repair:
 
     def _next_chunk(self, position: int) -> int:
         """The next byte where a track or a header begins, or the end."""
-        found = [self.data.find(name, position) for name in (TRACK_NAME, HEADER_NAME)]
-        return min((at for at in found if at >= 0), default=len(self.data))
+        track = self.data.find(TRACK_NAME, position)
+        end = track if track >= 0 else len(self.data)
+        header = self.data.find(HEADER_NAME, position, end)
+        return header if header >= 0 else end
 
     def _read_division(self, first: int, second: int) -> tuple[int, int | None]:
         """Ticks a quarter and, for time in SMPTE frames, the microseconds a quarter then has."""

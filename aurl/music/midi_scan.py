@@ -35,12 +35,16 @@ LARGEST_SILENCE = 2**28 - 1
 """What the four bytes of a time can hold."""
 LOOK_AHEAD_EVENTS = 12
 """Exact events after which a reading is believed."""
+LONG_BLOCK_BYTES = 512
+"""A meta or system exclusive event longer than this is believed only if exact events follow it."""
+GIVE_UP_BYTES = 2**17
+"""After so many bytes that make no sense the rest of a track is not looked at."""
 RESYNC_BYTES = 512
 """How far the next exact event is looked for, one byte after another."""
 ENOUGH_SCORE = 8
 EXPLICIT_SCORE, RUNNING_SCORE, END_SCORE = 2, 1, 24
 """Worth of an exact event: with a status of its own, under running status, and the end event."""
-KEPT_SCORE = 4
+KEPT_SCORE = 3
 """Worth of keeping the damaged event itself: wrong readings fall into step again after an event or two."""
 
 
@@ -118,6 +122,9 @@ class TrackScan:
             if self.data.startswith(TRACK_NAME, position):
                 break  # the next track begins although this one claims to go on
             position = self._read_event(position)
+            if self.skipped > GIVE_UP_BYTES:
+                self.skipped += max(self.bound - position, 0)
+                position = self.bound
             if len(self.events) > events_left:
                 raise LimitReached(self.limits.message("events", f"more than {self.limits.events}", "events"))
         self.end = min(position, self.bound)
@@ -160,10 +167,11 @@ class TrackScan:
     def _read_delta(self, position: int) -> tuple[int, int]:
         """The time before an event, 0 where it is impossible, and the byte after it."""
         value, at = 0, position
-        while at < self.bound:
+        while at < min(self.bound, position + RESYNC_BYTES):
             byte = self.data[at]
             at += 1
-            value = (value << 7) | (byte & LARGEST_DATA)
+            if at - position <= MAX_VLQ_BYTES:
+                value = (value << 7) | (byte & LARGEST_DATA)
             if byte < DATA_LIMIT:
                 break
         if at - position > MAX_VLQ_BYTES or value > self.longest or self.tick + value >= self.limits.ticks:
@@ -195,7 +203,8 @@ class TrackScan:
         length_at = at + (2 if status == META else 1)
         length, body = _vlq(data, length_at, bound)
         after = body + length
-        if body < 0 or after > bound:
+        is_lie = length > LONG_BLOCK_BYTES and self._score(after, self.running) < ENOUGH_SCORE
+        if body < 0 or after > bound or is_lie:
             self._count("impossible_lengths")
             return self._resync(max(length_at, position + 1))
         if status == META and kind == END_OF_TRACK and length == 0:
@@ -226,7 +235,8 @@ class TrackScan:
         ):
             self._count("missing_times")
             return self._read_body(position, position)
-        if best is None or best_score < min(ENOUGH_SCORE, self.bound - best.after):
+        enough = ENOUGH_SCORE if best is None or best.event is None else KEPT_SCORE + EXPLICIT_SCORE
+        if best is None or best_score < min(enough, self.bound - best.after):
             return self._resync(position + 1)
         self._count(best.kind)
         self.running = best.status
