@@ -186,11 +186,11 @@ class _Repair:
         claimed = begin + int.from_bytes(data[position + 4 : begin], "big")
         fits = claimed == len(data) or (claimed < len(data) and _is_name(data[claimed : claimed + 4]))
         if data.startswith(TRACK_NAME, position):
-            return self._read_track(song, begin, claimed if fits else None)
+            return self._read_track(song, begin, claimed, fits)
         if fits and _is_name(data[position : position + 4]):
             if len(song.tracks) < promised and self._looks_like_track(song, begin, claimed):
                 self.repairs["track_name"] += 1
-                return self._read_track(song, begin, claimed)
+                return self._read_track(song, begin, claimed, fits)
             return claimed
         following = self._next_chunk(position)
         if following < len(data) or len(song.tracks) < promised:
@@ -200,12 +200,14 @@ class _Repair:
             self.repairs["bytes_after_last_track"] += 1
         return following
 
-    def _read_track(self, song: _Song, begin: int, claimed: int | None) -> int:
-        """Read the events from a byte on; ``claimed`` is where the track ends, None where its length is wrong."""
-        bound = self._next_chunk(begin) if claimed is None else claimed
+    def _read_track(self, song: _Song, begin: int, claimed: int, fits: bool) -> int:
+        """Read the events from a byte on; ``claimed`` is where the track says it ends, ``fits`` whether that can be."""
+        bound = claimed if fits else self._next_chunk(begin)
         scan = self._scan(song, begin, bound).run(self.events_left)
+        if scan.ended and scan.end == claimed:
+            bound, fits = claimed, True  # the length was right, what follows is no chunk
         self.repairs.update(scan.repairs)
-        self.repairs["track_length"] += claimed is None
+        self.repairs["track_length"] += not fits
         self.read, self.skipped = self.read + scan.end - begin, self.skipped + scan.skipped
         self.events_left -= len(scan.events)
         song.tracks.append(scan.events)

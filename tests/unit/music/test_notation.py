@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aurl.music.notation import notation_to_score, split_abc
 from aurl.music.limits import ReadLimits
+from aurl.music.notation import notation_to_score, split_abc
 from aurl.music.score import read_score
 from aurl.utils.errors import UnreadableFile
 
