@@ -50,7 +50,7 @@ def is_as_wanted(row: dict[str, Any], report: Any) -> bool:
 def hostile(folder: Path) -> None:
     rows = manifest(folder)
     paths = [str(folder / row["file"]) for row in rows]
-    results = list(in_order(work_through(paths, partial(start_examining), workers=2, seconds=10.0)))
+    results = list(in_order(work_through(paths, partial(start_examining), workers=2, seconds=10.0, fork=True)))
     wanted, total, kinds = Counter[str](), Counter(row["verdict"] for row in rows), Counter[str]()
     for row, result in zip(rows, results, strict=True):
         if isinstance(result, Failure):
@@ -86,7 +86,7 @@ def archives(root: Path) -> None:
         asked = "".join(json.dumps(path) + "\n" for path in paths)
         parser = subprocess.run([sys.executable, "-c", COUNT], input=asked, capture_output=True, text=True, check=True)
         theirs = [int(line) for line in parser.stdout.split()]
-        results = list(in_order(work_through(paths, partial(start_examining), workers=2)))
+        results = list(in_order(work_through(paths, partial(start_examining), workers=2, fork=True)))
         reports = [result["report"] for result in results if not isinstance(result, Failure)]
         read = sum(report.verdict.value in ("ok", "repaired") for report in reports)
         equal = sum(report.notes == count for report, count in zip(reports, theirs, strict=True))
