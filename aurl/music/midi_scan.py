@@ -35,6 +35,8 @@ LARGEST_SILENCE = 2**28 - 1
 """What the four bytes of a time can hold."""
 LOOK_AHEAD_EVENTS = 12
 """Exact events after which a reading is believed."""
+KNOWN_SCORE = 8
+"""Worth of taking a byte over 127 for a status that the track has used: a lost byte leads to it."""
 LONG_BLOCK_BYTES = 512
 """A meta or system exclusive event longer than this is believed only if exact events follow it."""
 GIVE_UP_BYTES = 2**17
@@ -107,6 +109,7 @@ class TrackScan:
         self.longest = LONGEST_SILENCE_QUARTERS * ticks_per_quarter if longest is None else longest
         self.tick, self.running, self.damages = 0, 0, 0
         self.ended = False
+        self.seen: set[int] = set()
 
     def run(self, events_left: int) -> TrackScan:
         """Read the track.
@@ -134,6 +137,9 @@ class TrackScan:
 
     def _read_event(self, position: int) -> int:
         """Read the event at a byte and return where the next begins."""
+        if self.data[position] in self.seen and self.longest < LARGEST_SILENCE and self._lacks_time(position):
+            self._count("missing_times")
+            return self._read_body(position, position)
         delta, at = self._read_delta(position)
         if at >= self.bound:
             self._count("truncated_events")
@@ -154,6 +160,7 @@ class TrackScan:
                 first, second = data[at + 1], data[at + 2] if after > at + 2 else 0
                 if first < DATA_LIMIT and second < DATA_LIMIT:
                     self.running = status
+                    self.seen.add(status)
                     self.events.append(Event(self.tick, status, first, second, b""))
                     return after
             return self._recover(position, at, status)
@@ -227,7 +234,8 @@ class TrackScan:
         """
         best, best_score = None, -1
         for reading in self._readings(at, status):
-            score = self._score(reading.after, reading.status) + KEPT_SCORE * (reading.event is not None)
+            score = self._score(reading.after, reading.status)
+            score += KEPT_SCORE if reading.event is not None else KNOWN_SCORE * self._is_known(reading.after)
             if score > best_score:
                 best, best_score = reading, score
         if self.data[position] >= DATA_LIMIT and self._score(position, 0, timeless=True) > max(
@@ -246,6 +254,16 @@ class TrackScan:
             self.events.append(Event(self.tick, *best.event, b""))
         return best.after
 
+    def _lacks_time(self, position: int) -> bool:
+        """Whether what would be the first byte of a long time is far more likely a status."""
+        score = self._score(position, 0, timeless=True)
+        return score > KEPT_SCORE and score > self._score(position, self.running) + KEPT_SCORE
+
+    def _is_known(self, position: int) -> bool:
+        """Whether an event with a short time and a status that the track has used begins at a byte."""
+        following = self.data[position : min(position + 2, self.bound)]
+        return len(following) == 2 and following[0] < DATA_LIMIT and following[1] in self.seen
+
     def _readings(self, at: int, status: int) -> list[_Reading]:
         """The ways to read a channel event whose data are not data; the likelier come first."""
         if status == 0:
@@ -263,6 +281,8 @@ class TrackScan:
             first, second = kept[0][0], kept[1][0] if two else 0
             readings.append(_Reading(kept[two][1] + 1, status, (status, first, second), "illegal_system_bytes"))
         readings += [_Reading(at + skip, status, None, "dropped_events") for skip in (1, 2) if at + skip <= bound]
+        if data[at] < DATA_LIMIT:  # under running status the byte before the data is a time: that of the next event
+            readings.append(_Reading(at, status, None, "dropped_events"))
         return readings
 
     def _readings_without_status(self, at: int) -> list[_Reading]:

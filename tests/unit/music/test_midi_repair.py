@@ -94,6 +94,12 @@ def test_a_lost_byte_costs_one_event_and_not_the_rest():
     assert len(notes(reading)) == 48
 
 
+def test_a_lost_time_under_running_status_does_not_shift_the_rest():
+    part = b"\x00\x90\x3c\x40\x60\x3c\x00\x00\xb0\x04\x20\x10\x04\x30" * 3
+    reading = one(midi(part + part[1:] + part, count=2))
+    assert reading.repairs["missing_times"] == 1 and len(notes(reading)) == 9
+
+
 def test_an_event_without_time_is_kept():
     reading = one(midi(FILLING + b"\xf0\x82\x09" + bytes(264) + b"\xf7" + FILLING * 2))
     assert reading.repairs == {"impossible_times": 1} and len(notes(reading)) == 36
