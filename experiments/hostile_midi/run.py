@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import resource
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from aurl.data.crew import Failure, in_order, work_through
 
 RECOVERED_SHARE = 0.9
 HOSTILE = "hostile_midi"
+SEED, FILES, HEADER_END = 5, 200, 22
+DAMAGED_CORPORA = ("nottingham", "groove", "multitrack-free")
 VERDICTS = ("parse", "repair", "empty", "error")
 
 
@@ -94,15 +97,62 @@ def archives(root: Path) -> None:
         print(f"| {folder.name} | {len(paths)} | {read} | {equal} | {repaired} |", flush=True)
 
 
+def damaged(data: bytes, kind: str, source: random.Random) -> bytes:
+    """The bytes after the file header with some damage."""
+    out = bytearray(data)
+    name, _, count = kind.partition(" ")
+    for _ in range(int(count)):
+        at = source.randrange(HEADER_END, len(out))
+        if name == "deleted":
+            del out[at]
+        elif name == "inserted":
+            out.insert(at, source.randrange(256))
+        elif name == "replaced":
+            out[at] = source.randrange(256)
+        else:
+            out[at] |= 0x80
+    return bytes(out)
+
+
+def notes_of(scores: Any) -> Counter[tuple[int, int]]:
+    return Counter((note.pitch, note.velocity) for s in scores for track in s.tracks for note in track.notes)
+
+
+def damage(root: Path) -> None:
+    from symusic.core import ScoreTick
+
+    from aurl.music.score import read_midi
+    from aurl.utils.errors import UnreadableFile
+
+    source = random.Random(SEED)
+    files = [folder / row["path"] for folder in (root / name for name in DAMAGED_CORPORA) for row in manifest(folder)]
+    chosen = source.sample(files, FILES)
+    print("| bytes | notes kept, mean | files that keep 90 % | rejected |")
+    for kind in ("deleted 1", "deleted 10", "inserted 5", "replaced 5", "replaced 30", "top-bit-set 10"):
+        shares, rejected = [], 0
+        for path in chosen:
+            whole = notes_of([ScoreTick(path)])
+            try:
+                readings = read_midi(damaged(path.read_bytes(), kind, source), str(path))
+                kept = notes_of([reading.score for reading in readings])
+            except UnreadableFile:
+                kept, rejected = Counter(), rejected + 1
+            shares.append((kept & whole).total() / whole.total())
+        good = sum(share >= RECOVERED_SHARE for share in shares)
+        print(f"| {kind} | {sum(shares) / FILES:.1%} | {good} of {FILES} | {rejected} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("hostile", "archives"))
+    parser.add_argument("what", choices=("hostile", "archives", "damage"))
     parser.add_argument("--data", type=Path, required=True, help="folder of unpacked corpora")
     arguments = parser.parse_args()
     if arguments.what == "hostile":
         hostile(arguments.data / HOSTILE)
-    else:
+    elif arguments.what == "archives":
         archives(arguments.data)
+    else:
+        damage(arguments.data)
 
 
 if __name__ == "__main__":
