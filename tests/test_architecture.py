@@ -89,7 +89,7 @@ def test_every_file_opens_with_a_map_and_stays_readable(file: Path) -> None:
 
 
 def test_the_commands_answer_help_without_torch_hydra_or_lightning() -> None:
-    for command in ("train", "generate", "evaluate", "app", "conf"):
+    for command in ("train", "generate", "evaluate", "data", "app", "conf"):
         top = [
             node
             for node in parse(PACKAGE / "cli" / f"{command}.py").body

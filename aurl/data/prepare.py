@@ -25,17 +25,18 @@ from typing import Any
 import numpy as np
 
 from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.data.crew import Failure, available_cores, in_order
 from aurl.data.sources import Piece, list_pieces
 from aurl.data.splits import assign_splits, group_near_duplicates
 from aurl.data.store import PieceRecord, StoreWriter, TokenStore
-from aurl.data.workers import Encoded, Failure, encode_pieces
+from aurl.data.workers import Encoded, encode_pieces
 from aurl.utils.errors import AurlError
 from aurl.utils.files import sync_folder
 from aurl.utils.logging import get_logger
 
 log = get_logger("data.prepare")
 
-DATA_VERSION = 1
+DATA_VERSION = 2
 """Layout of the store; a change makes every corpus be prepared anew."""
 FINGERPRINT_LETTERS = 16
 STALE_SECONDS = 24 * 3600
@@ -43,12 +44,24 @@ STALE_SECONDS = 24 * 3600
 DECIDING_SETTINGS = ("source", "path", "file_pattern", "valid_share", "test_share", "split_seed", "pieces")
 """Fields of DataConfig that decide the content of a store."""
 DECIDING_CODE = {
-    "music": ("score", "midi_check", "notation", "abc", "bars"),
+    "music": (
+        "score",
+        "limits",
+        "marks",
+        "midi_check",
+        "midi_repair",
+        "midi_scan",
+        "midi_notes",
+        "notation",
+        "abc",
+        "bars",
+    ),
     "data": (
         "bach",
         "synth",
         "synth_parts",
         "sources",
+        "folders",
         "splits",
         "tokenizer",
         "vocabulary",
@@ -193,19 +206,22 @@ def _build(
     from aurl.data.codec import Codec
 
     began = time.monotonic()
-    workers = data.workers or _cores()
+    workers = data.workers or available_cores()
     needs_splits = any(piece.split is None for piece in pieces)
     read: list[tuple[Piece, Encoded]] = []
     skipped: list[dict[str, str]] = []
+    repaired: list[dict[str, Any]] = []
     changes: Counter[str] = Counter()
     with StoreWriter(building) as writer, _bar(data.name, len(pieces), progress) as advance:
-        results = _in_order(encode_pieces(pieces, tokenizer, needs_splits, workers), advance)
-        for piece, result in zip(pieces, results, strict=True):
+        results = encode_pieces(pieces, tokenizer, needs_splits, workers)
+        for piece, result in zip(pieces, in_order(advance(item) for item in results), strict=True):
             if isinstance(result, Failure):
                 skipped.append({"id": piece.id, "path": piece.path, "reason": result.reason})
             else:
                 writer.add(result.ids, result.bars, result.beats)
                 changes.update(result.changes)
+                if result.repairs:
+                    repaired.append(_repair_row(piece, result))
                 read.append((piece, _without_tokens(result)))
         if not read:
             first = skipped[0]
@@ -216,20 +232,13 @@ def _build(
         records = _records(read, data)
         seconds = time.monotonic() - began
         meta = {"fingerprint": mark, "version": DATA_VERSION, "seconds": round(seconds, 3), "changes": dict(changes)}
-        writer.finish(records, skipped, Codec.from_config(tokenizer).to_dict(), meta)
-    _report(records, skipped, changes, data, folder, seconds)
+        writer.finish(records, skipped, Codec.from_config(tokenizer).to_dict(), meta, repaired)
+    _report(records, skipped, repaired, changes, data, folder, seconds)
 
 
-def _in_order(results: Iterator[tuple[int, Encoded | Failure]], advance: Any) -> Iterator[Encoded | Failure]:
-    """Results by piece number; those that are early wait."""
-    early: dict[int, Encoded | Failure] = {}
-    following = 0
-    for number, result in results:
-        advance()
-        early[number] = result
-        while following in early:
-            yield early.pop(following)
-            following += 1
+def _repair_row(piece: Piece, encoded: Encoded) -> dict[str, Any]:
+    """What repaired.jsonl says of a piece."""
+    return {"id": piece.id, "path": piece.path, "repairs": encoded.repairs, "reason": encoded.damage}
 
 
 def _without_tokens(result: Encoded) -> Encoded:
@@ -267,6 +276,7 @@ def _signature(encoded: Encoded) -> set[int]:
 def _report(
     records: list[PieceRecord],
     skipped: list[dict[str, str]],
+    repaired: list[dict[str, Any]],
     changes: Counter[str],
     data: DataConfig,
     folder: Path,
@@ -282,21 +292,22 @@ def _report(
     if any(changes.values()):
         fitted = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in sorted(changes.items()) if count)
         log.info(f"Fitted to the vocabulary: {fitted}")
+    if repaired:
+        kinds: Counter[str] = Counter()
+        for row in repaired:
+            kinds.update(row["repairs"])
+        listed = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in kinds.most_common())
+        log.info(f"{len(repaired)} pieces were repaired ({listed}); listed in {folder / 'repaired.jsonl'}")
     if skipped:
         total = len(records) + len(skipped)
         log.warning(f"{len(skipped)} of {total} pieces could not be read; reasons in {folder / 'skipped.jsonl'}")
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def _bar(name: str, total: int, show: bool) -> Iterator[Any]:
-    """A progress bar with files a second; gives the function that moves it on by one."""
+    """A progress bar with files a second; gives a function that moves it on by one and hands back what it gets."""
     if not show:
-        yield lambda: None
+        yield lambda item: item
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -314,9 +325,10 @@ def _bar(name: str, total: int, show: bool) -> Iterator[Any]:
         task = bar.add_task(f"Preparing {name}", total=total, rate=0.0)
         done = 0
 
-        def advance() -> None:
+        def advance(item: Any) -> Any:
             nonlocal done
             done += 1
             bar.update(task, completed=done, rate=done / max(time.monotonic() - began, 1e-9))
+            return item
 
         yield advance

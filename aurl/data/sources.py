@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurl.data.config import DataConfig, Source
-from aurl.music.score import SCORE_SUFFIXES, Limits, read_score
+from aurl.data.folders import printable, walk_scores
+from aurl.music.formats import MIDI_SUFFIXES, SCORE_SUFFIXES
+from aurl.music.limits import ReadLimits
+from aurl.music.score import Reading, count_songs, read_piece
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.jsonl"
 SPLITS = ("train", "valid", "test")
 BOOK_SUFFIX = ".abc"
-HIDDEN_PREFIXES = (".", "__MACOSX")
 PLACED_KEYS = frozenset({"id", "split", "path"})
 """Keys of a manifest line that are fields of a piece; the rest is metadata."""
 
@@ -73,31 +74,36 @@ def load_piece(piece: Piece) -> ScoreTick:
     Raises:
         UnreadableFile: with the path and the reason.
     """
+    return load_reading(piece).score
+
+
+def load_reading(piece: Piece) -> Reading:
+    """Read one piece and say what was repaired; see :func:`load_piece`."""
     if piece.loader == "bach":
         from aurl.data import bach
 
-        return bach.load(piece)
+        return Reading(bach.load(piece))
     if piece.loader == "synth":
         from aurl.data import synth
 
-        return synth.load(piece)
+        return Reading(synth.load(piece))
     if piece.loader != "file":
         raise ValueError(f"piece.loader={piece.loader} is unknown; allowed: file, bach, synth")
-    return read_score(Path(piece.path), tune=piece.tune)
+    return read_piece(Path(piece.path), tune=piece.tune)
 
 
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
 def list_folder(root: Path) -> list[Piece]:
-    """Every score file at or below ``root``, sorted; a tune book gives one piece a tune.
+    """Every score file at or below ``root``, sorted; a tune book gives one piece a tune, MIDI format 2 one a song.
 
     Links are followed, each folder is entered once. Hidden files and folders are left out.
 
     Raises:
         AurlError: there is no score file.
     """
-    files = [root] if root.is_file() else sorted(_walk(root), key=lambda path: path.as_posix())
+    files = [root] if root.is_file() else sorted(walk_scores(root), key=lambda path: path.as_posix())
     pieces = [piece for file in files for piece in _pieces_of_file(file, root)]
     if not pieces:
         kinds = " ".join(sorted(SCORE_SUFFIXES))
@@ -105,27 +111,11 @@ def list_folder(root: Path) -> list[Piece]:
     return pieces
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Score files below a folder; a folder that links lead to twice is entered once."""
-    seen = {os.path.realpath(root)}
-    for folder, names, files in os.walk(root, followlinks=True):
-        names.sort()
-        inside = []
-        for name in names:
-            real = os.path.realpath(os.path.join(folder, name))
-            if not name.startswith(HIDDEN_PREFIXES) and real not in seen:
-                seen.add(real)
-                inside.append(name)
-        names[:] = inside
-        for name in files:
-            if not name.startswith(HIDDEN_PREFIXES) and Path(name).suffix.lower() in SCORE_SUFFIXES:
-                yield Path(folder, name)
-
-
 def _pieces_of_file(file: Path, root: Path) -> list[Piece]:
     """One piece, or one for each tune of a tune book."""
     name = printable(file.name if file == root else file.relative_to(root).as_posix())
-    tunes = count_tunes(file) if file.suffix.lower() == BOOK_SUFFIX else 1
+    suffix = file.suffix.lower()
+    tunes = count_tunes(file) if suffix == BOOK_SUFFIX else count_songs(file) if suffix in MIDI_SUFFIXES else 1
     if tunes == 1:
         return [Piece(id=name, split=None, path=str(file), loader="file")]
     return [Piece(id=f"{name}#{i + 1}", split=None, path=str(file), loader="file", tune=i) for i in range(tunes)]
@@ -136,16 +126,11 @@ def count_tunes(file: Path) -> int:
     from aurl.music.notation import decode_text, split_abc
 
     try:
-        if file.stat().st_size > Limits().notation_bytes:
+        if file.stat().st_size > ReadLimits().notation_bytes:
             return 1
         return len(split_abc(decode_text(file.read_bytes())))
     except OSError:
         return 1
-
-
-def printable(name: str) -> str:
-    """A file name as text that can be written as UTF-8: bytes that are not UTF-8 become question marks."""
-    return os.fsencode(name).decode("utf-8", errors="replace")
 
 
 # --- archives -------------------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Prepared pieces on disk: token ids with musical time in memory-mapped files, one record a piece.
 
 A folder holds tokens.bin (uint16), bars.bin (uint16), beats.bin (float32), offsets.npy (int64, pieces + 1),
-manifest.jsonl (a ``PieceRecord`` a line), skipped.jsonl (what could not be read, with the reason), tokenizer.json (a
-codec as a dict) and meta.json. Pieces lie one after the other, each BOS ... EOS; opening reads the small files only.
-Who fills it is prepare.py.
+manifest.jsonl (a ``PieceRecord`` a line), skipped.jsonl (what could not be read, with the reason), repaired.jsonl (what
+was repaired on reading), tokenizer.json (a codec as a dict) and meta.json. Pieces lie one after the other, each
+BOS ... EOS; opening reads the small files only. Who fills it is prepare.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from aurl.utils.errors import AurlError
 from aurl.utils.files import atomic_write, atomic_write_json, atomic_write_text
 
 TOKENS, BARS, BEATS, OFFSETS = "tokens.bin", "bars.bin", "beats.bin", "offsets.npy"
-MANIFEST, SKIPPED, TOKENIZER, META = "manifest.jsonl", "skipped.jsonl", "tokenizer.json", "meta.json"
+MANIFEST, SKIPPED, REPAIRED = "manifest.jsonl", "skipped.jsonl", "repaired.jsonl"
+TOKENIZER, META = "tokenizer.json", "meta.json"
 TOKEN_TYPE, BAR_TYPE, BEAT_TYPE = np.dtype("<u2"), np.dtype("<u2"), np.dtype("<f4")
 MAX_BAR = 2**16 - 1
 
@@ -166,6 +167,7 @@ class StoreWriter:
         skipped: Sequence[Mapping[str, str]],
         tokenizer: Mapping[str, Any],
         meta: Mapping[str, Any],
+        repaired: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Write the small files, meta.json last."""
         self.close()
@@ -173,6 +175,7 @@ class StoreWriter:
         atomic_write(self.folder / OFFSETS, lambda file: np.save(file, offsets, allow_pickle=False))
         _write_lines(self.folder / MANIFEST, [asdict(piece) for piece in pieces])
         _write_lines(self.folder / SKIPPED, skipped)
+        _write_lines(self.folder / REPAIRED, repaired)
         atomic_write_json(self.folder / TOKENIZER, dict(tokenizer))
         atomic_write_json(self.folder / META, dict(meta))
 

@@ -14,7 +14,8 @@ from fractions import Fraction
 
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from aurl.music.bars import MAX_METRE_NUMERATOR, Measure, lay_out_bars, shift_score
+from aurl.music.bars import Measure, lay_out_bars, shift_score
+from aurl.music.marks import MAX_METRE_NUMERATOR
 from aurl.utils.errors import UnreadableFile
 
 TICKS_PER_QUARTER = 480

@@ -12,8 +12,7 @@ from typing import Any
 
 from symusic.core import ScoreTick
 
-MAX_METRE_NUMERATOR = 64
-MAX_METRE_DENOMINATOR = 64
+from aurl.music.marks import MAX_METRE_DENOMINATOR, MAX_METRE_NUMERATOR
 
 
 @dataclass(frozen=True)

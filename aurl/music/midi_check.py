@@ -12,18 +12,27 @@ what is left for Python is one lookup an event.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aurl.music.limits import ReadLimits
+
 HEADER_BYTES = 6
 CHUNK_HEAD_BYTES = 8
 MAX_VLQ_BYTES = 4
 DATA_LIMIT = 0x80
 META, SYSEX, SYSEX_ESCAPE = 0xFF, 0xF0, 0xF7
-END_OF_TRACK = 0x2F
+NOTE_ON = 0x90
+END_OF_TRACK, TEMPO, SMPTE_OFFSET, METRE, KEY = 0x2F, 0x51, 0x54, 0x58, 0x59
+ESCAPE_AS_META = b"\xff\x7f"
+HOUR_BITS = 0x1F
+"""The other bits of the first byte of an SMPTE offset tell the frames a second."""
+SMPTE_OFFSET_BELOW = (24, 60, 60, 30, 100)
+"""Hours, minutes, seconds, frames and hundredths of an SMPTE offset are below these."""
 META_SIZES = {0x2F: 0, 0x51: 3, 0x54: 5, 0x58: 4, 0x59: 2}
 """Bytes that a meta event of this type has: end of track, tempo, SMPTE offset, metre, key."""
 META_NAMES = {0x2F: "end of track", 0x51: "tempo", 0x54: "SMPTE offset", 0x58: "time signature", 0x59: "key signature"}
@@ -40,6 +49,23 @@ class DamagedMidi(Exception):
     """Why the bytes are refused, in words for a list of skipped files."""
 
 
+class LimitReached(DamagedMidi):
+    """The file is larger than ReadLimits allow: no repair helps."""
+
+
+@dataclass(frozen=True)
+class ExactMidi:
+    """Bytes that are safe to parse, and what was counted on the way."""
+
+    data: bytes
+    """The file itself if it was exact, else the same music in an exact file."""
+    tracks: int
+    onsets: int
+    """Note-on events: a parser that finds fewer notes has dropped some."""
+    changes: dict[str, int]
+    """What was left out or added, counted by kind; empty for a file that is as the standard wants it."""
+
+
 @dataclass(frozen=True)
 class _Header:
     format: int
@@ -50,50 +76,83 @@ class _Header:
 
 @dataclass(frozen=True)
 class _Walk:
-    """One track's events: how many, the bytes they use, whether an end event came, and statuses to write out.
+    """One track's events: how many, the bytes they use, whether an end event came, and what to write differently.
 
-    ``missing`` holds (byte, status) of events that rely on running status across a system event, which ends it.
+    ``missing`` holds (byte, status) of events that rely on running status across a system event, which ends it;
+    ``edits`` (byte, bytes left out, bytes put in), in any order.
     """
 
     events: int
     used: int
     has_end: bool
     missing: list[tuple[int, int]]
+    edits: list[tuple[int, int, bytes]]
+    offsets: int
+    onsets: int
+    tempi: int
 
 
-def checked_midi(data: bytes, max_events: int, max_ticks: int) -> bytes:
+def walk_midi(data: bytes, limits: ReadLimits) -> ExactMidi:
     """Walk a Standard MIDI File and return bytes that are safe to parse.
 
     Args:
         data: the whole file.
-        max_events: most events in all tracks.
-        max_ticks: every event must come before this tick.
-
-    Returns:
-        ``data`` itself if it was exact, else the same music in an exact file.
+        limits: what is refused for its size.
 
     Raises:
+        LimitReached: too large; the text names the limit.
         DamagedMidi: anything else; the text names the byte.
     """
     start = 0
     if data[:4] == b"RIFF" and data[8:12] == b"RMID":
         start = data.find(b"MThd", RIFF_DATA_START - CHUNK_HEAD_BYTES)
     header = _read_header(data, max(start, 0))
-    tracks = []
-    events = 0
-    for begin, end in _track_spans(data, header):
+    changes: Counter[str] = Counter()
+    tracks: list[bytes] = []
+    events = onsets = tempi = end = 0
+    spans = _track_spans(data, header)
+    if len(spans) > limits.tracks:
+        raise LimitReached(limits.message("tracks", len(spans)))
+    for begin, end in spans:
         track = data[begin:end]
-        walk = _walk_track(track, begin, max_ticks)
-        events += walk.events
-        if events > max_events:
-            raise DamagedMidi(f"more than {max_events} events")
+        walk = _walk_track(track, begin, limits)
+        events, onsets, tempi = events + walk.events, onsets + walk.onsets, tempi + walk.tempi
+        for name, found in (("events", events), ("tempi", tempi)):
+            if found > getattr(limits, name):
+                raise LimitReached(limits.message(name, f"more than {getattr(limits, name)}"))
+        changes["missing_end_of_track"] += not walk.has_end
+        changes["bytes_after_end_of_track"] += walk.used < len(track)
+        changes["status_after_system_event"] += len(walk.missing)
+        changes["impossible_smpte_offsets"] += walk.offsets
         tracks.append(_exact_track(track, walk))
+    if data.startswith(b"MThd", end or header.end) and header.tracks:
+        raise DamagedMidi(f"another file begins at byte {end}")
+    changes["bytes_after_last_track"] += start <= 0 and _is_stray(data, end or header.end)
     kind = header.format if header.format < 2 else 0
-    rebuilt = [b"MThd", struct.pack(">IHHH", HEADER_BYTES, kind, len(tracks), header.division)]
+    exact = write_midi(kind, header.division, tracks)
+    counted = {name: count for name, count in changes.items() if count}
+    return ExactMidi(data if exact == data else exact, len(tracks), onsets, counted)
+
+
+def write_midi(kind: int, division: int, tracks: list[bytes]) -> bytes:
+    """A file from its parts.
+
+    Args:
+        kind: format 0 or 1.
+        division: ticks a quarter.
+        tracks: the events of each track, the end event included.
+    """
+    parts = [b"MThd", struct.pack(">IHHH", HEADER_BYTES, kind, len(tracks), division)]
     for track in tracks:
-        rebuilt += [b"MTrk", struct.pack(">I", len(track)), track]
-    exact = b"".join(rebuilt)
-    return data if exact == data else exact
+        parts += [b"MTrk", struct.pack(">I", len(track)), track]
+    return b"".join(parts)
+
+
+def _is_stray(data: bytes, end: int) -> bool:
+    """Whether what follows the last track is neither nothing nor whole chunks of another kind, which are allowed."""
+    while end + CHUNK_HEAD_BYTES <= len(data) and data[end : end + 4].isalnum():
+        end += CHUNK_HEAD_BYTES + int.from_bytes(data[end + 4 : end + CHUNK_HEAD_BYTES], "big")
+    return end != len(data)
 
 
 def _read_header(data: bytes, start: int) -> _Header:
@@ -137,23 +196,24 @@ def _track_spans(data: bytes, header: _Header) -> list[tuple[int, int]]:
 
 
 def _exact_track(track: bytes, walk: _Walk) -> bytes:
-    """The bytes of a track with an end event, nothing after it, and no running status across system events."""
+    """The bytes of a track with an end event, nothing after it, and all edits made."""
     pieces = []
     begin = 0
-    for end, status in walk.missing:
-        pieces += [track[begin:end], bytes([status])]
-        begin = end
+    statuses = [(at, 0, bytes([status])) for at, status in walk.missing]
+    for at, left_out, put_in in sorted(statuses + walk.edits):
+        pieces += [track[begin:at], put_in]
+        begin = at + left_out
     pieces.append(track[begin : walk.used])
     return b"".join(pieces) + (b"" if walk.has_end else END_EVENT)
 
 
-def _walk_track(track: bytes, offset: int, max_ticks: int) -> _Walk:
+def _walk_track(track: bytes, offset: int, limits: ReadLimits) -> _Walk:
     """Walk one track's events.
 
     Args:
         track: the bytes of the chunk.
         offset: where it begins in the file, for messages.
-        max_ticks: every event must come before this tick.
+        limits: every event must come before its ``ticks``.
     """
     buffer = np.concatenate([np.frombuffer(track, dtype=np.uint8), _PADDING])
     size = len(track)
@@ -182,10 +242,49 @@ def _walk_track(track: bytes, offset: int, max_ticks: int) -> _Walk:
     if position > size:
         raise DamagedMidi(f"the event at byte {offset + starts[-1]} runs past the end of its track")
     at = np.array(starts, dtype=np.int64)
-    ticks = int(_vlq_values(buffer, at, delta_bytes[at]).sum()) if starts else 0
-    if ticks >= max_ticks:
-        raise DamagedMidi(f"its time reaches {ticks} ticks; allowed: below {max_ticks}")
-    return _Walk(len(starts), position, ended, missing)
+    ticks = int(_vlq_values(buffer, at, delta_bytes[at]).sum())
+    if ticks >= limits.ticks:
+        raise DamagedMidi(f"its time reaches {ticks} ticks; allowed: below {limits.ticks}")
+    at += delta_bytes[at]
+    onsets, tempi = _count_notes_and_tempi(buffer, at)
+    escapes, offsets = _escape_edits(buffer, at), _offset_edits(buffer, at)
+    return _Walk(len(starts), position, ended, missing, escapes + offsets, len(offsets), onsets, tempi)
+
+
+def _escape_edits(buffer: NDArray[np.uint8], at: NDArray[np.int64]) -> list[tuple[int, int, bytes]]:
+    """Escape events as sequencer-specific meta events, which everyone skips.
+
+    The parser reads the bytes of an escape event as events of their own.
+    """
+    return [(place, 1, ESCAPE_AS_META) for place in at[buffer[at] == SYSEX_ESCAPE].tolist()]
+
+
+def is_possible_offset(payload: bytes) -> bool:
+    """Whether the five bytes of an SMPTE offset are a time that a clock shows."""
+    values = (payload[0] & HOUR_BITS, *payload[1:])
+    return all(value < most for value, most in zip(values, SMPTE_OFFSET_BELOW, strict=True))
+
+
+def _offset_edits(buffer: NDArray[np.uint8], at: NDArray[np.int64]) -> list[tuple[int, int, bytes]]:
+    """SMPTE offsets of times that no clock shows, set to zero."""
+    size = META_SIZES[SMPTE_OFFSET]
+    edits = []
+    for place in at[(buffer[at] == META) & (buffer[at + 1] == SMPTE_OFFSET)].tolist():
+        body = place + 2 + int(_vlq_lengths(buffer >= DATA_LIMIT, np.array([place + 2]))[0])
+        if not is_possible_offset(buffer[body : body + size].tobytes()):
+            edits.append((body, size, bytes(size)))
+    return edits
+
+
+def _count_notes_and_tempi(buffer: NDArray[np.uint8], at: NDArray[np.int64]) -> tuple[int, int]:
+    """Note-on events with a velocity, and tempo events, of a track whose events have their first byte at ``at``."""
+    first = buffer[at]
+    is_running = first < DATA_LIMIT
+    last_status = np.maximum.accumulate(np.where((first >= DATA_LIMIT) & (first < SYSEX), np.arange(len(at)), 0))
+    status = np.where(is_running, first[last_status], first) if len(at) else first
+    velocity = buffer[at + 2 - is_running]
+    tempi = (first == META) & (buffer[at + 1] == TEMPO)
+    return int(((status & 0xF0 == NOTE_ON) & (velocity > 0)).sum()), int(tempi.sum())
 
 
 def _event_table(

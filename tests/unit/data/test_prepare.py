@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -21,9 +22,11 @@ from symusic.core import NoteTick, ScoreTick, TrackTick
 from aurl.data import prepare as preparing
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, Source, TokenizerConfig
+from aurl.data.crew import Failure
 from aurl.data.prepare import prepare
 from aurl.data.sources import Piece
-from aurl.data.workers import Encoded, Failure, encode_pieces
+from aurl.data.workers import Encoded, encode_pieces
+from aurl.music.score import Reading
 from aurl.utils.errors import AurlError
 
 TOKENIZER = TokenizerConfig()
@@ -50,7 +53,7 @@ def make_music(root: Path, count: int) -> DataConfig:
     return DataConfig(name="my music", source=Source.folder, path=str(root), workers=1)
 
 
-def misbehave(piece: Piece) -> ScoreTick:
+def misbehave(piece: Piece) -> Reading:
     """Reads pieces in the manner of a bad native reader."""
     if piece.id == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -58,7 +61,7 @@ def misbehave(piece: Piece) -> ScoreTick:
         time.sleep(60)
     if piece.id == "bug":
         raise KeyError("surprise")
-    return tune(len(piece.id))
+    return Reading(tune(len(piece.id)))
 
 
 def test_what_is_prepared_decodes_to_the_music_that_was_read(tmp_path: Path):
@@ -113,6 +116,16 @@ def test_unreadable_files_are_listed_with_reasons_and_told_in_one_line(
     assert [row["reason"] for row in store.skipped] == ["No such file or directory", "the header is cut off"]
     warnings = {record.getMessage() for record in caplog.records if record.levelno == logging.WARNING}
     assert warnings == {f"2 of 5 pieces could not be read; reasons in {store.folder / 'skipped.jsonl'}"}
+
+
+def test_a_damaged_file_is_trained_on_and_listed_as_repaired(tmp_path: Path):
+    data = make_music(tmp_path / "music", 2)
+    whole = (tmp_path / "music" / "tune00.mid").read_bytes()
+    (tmp_path / "music" / "wrapped.mid").write_bytes(b"garbage" + whole)
+    store = prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
+    assert [piece.id for piece in store.pieces if piece.id == "wrapped.mid"] and not store.skipped
+    (row,) = [json.loads(line) for line in (store.folder / "repaired.jsonl").read_text().splitlines()]
+    assert (row["id"], row["repairs"]) == ("wrapped.mid", {"bytes_before_header": 1})
 
 
 def test_it_fails_when_nothing_can_be_read_and_leaves_nothing_behind(tmp_path: Path):

@@ -8,15 +8,16 @@ import struct
 import pytest
 from midi_bytes import END, TWO_NOTES, chunk, midi
 
-from aurl.music.midi_check import DamagedMidi, checked_midi
+from aurl.music.limits import ReadLimits
+from aurl.music.midi_check import DamagedMidi, walk_midi
 from aurl.music.score import parse_midi
 from aurl.utils.errors import UnreadableFile
 
-EVENTS, TICKS = 1000, 2**30
+LIMITS = ReadLimits(events=1000)
 
 
 def check(data: bytes) -> bytes:
-    return checked_midi(data, EVENTS, TICKS)
+    return walk_midi(data, LIMITS).data
 
 
 def test_an_exact_file_is_passed_on_byte_for_byte():

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from aurl.music.limits import ReadLimits
 from aurl.music.notation import notation_to_score, split_abc
-from aurl.music.score import Limits, read_score
+from aurl.music.score import read_score
 from aurl.utils.errors import UnreadableFile
 
 KERN = "**kern\t**kern\n*M3/4\t*M3/4\n4C\t4c\n=1\t=1\n4D\t4d\n4E\t4e\n4F\t4f\n=2\t=2\n2.G\t2.g\n==\t==\n*-\t*-\n"
@@ -88,7 +89,7 @@ def test_compressed_music_xml_is_read_by_its_container_or_else_its_first_file(tm
 def test_a_compressed_file_that_unpacks_to_too_much_is_refused(tmp_path: Path):
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb.xml", b" " * (Limits().notation_bytes + 1))
+        archive.writestr("bomb.xml", b" " * (ReadLimits().notation_bytes + 1))
     (tmp_path / "bomb.mxl").write_bytes(data.getvalue())
     with pytest.raises(UnreadableFile, match="unpacks to more"):
         read_score(tmp_path / "bomb.mxl")
