@@ -119,8 +119,9 @@ class _Sample:
 
     def last(self, ticks: int) -> None:
         """The Duration token of the note struck last."""
-        note = self.notes[-1]
-        self.notes[-1] = note._replace(end=note.onset + ticks)
+        note = self.notes.pop()
+        if note.onset + ticks > self.before:  # always so where time stands still inside a note
+            self.notes.append(note._replace(end=note.onset + ticks))
 
     def heard(self, row: int, reference: int) -> list[Heard]:
         """What it hears, as sample ``row`` of a batch."""
