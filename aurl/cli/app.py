@@ -6,6 +6,7 @@ A command is ``main("train", task, HELP)``; the task gets the composed, checked 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -112,6 +113,7 @@ def leaving_code(leaving: SystemExit) -> int:
 
 def guarded(command: str, task: Task, failures: list[Exception], debug: bool) -> Task:
     """The task with its config checked first; an error is reported and kept, so that a sweep goes on."""
+    from aurl.utils.logging import process_rank
 
     def run(cfg: DictConfig) -> None:
         try:
@@ -120,7 +122,8 @@ def guarded(command: str, task: Task, failures: list[Exception], debug: bool) ->
         except Exception as error:  # noqa: BLE001 - reported in one line here, because Hydra would print several
             failures.append(error)
             report(error, command, debug or bool(cfg.get("debug")))
-            remove_if_empty(SETTINGS_AND_LOG)
+            if not debug and process_rank() == 0:
+                remove_if_empty(SETTINGS_AND_LOG)
         finally:
             remove_if_empty()
 
@@ -235,9 +238,10 @@ def remove_if_empty(worthless: frozenset[str] = frozenset()) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     if folder == Path.cwd() or not folder.is_dir() or any(file.name not in worthless for file in folder.iterdir()):
         return
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
+    with contextlib.suppress(OSError):  # a file in use stays, and its folder with it
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
 
 
 def shown(path: Path) -> str:

@@ -82,7 +82,7 @@ def train(cfg: DictConfig) -> None:
             f"nothing was trained: trainer.max_epochs={cfg.trainer.max_epochs} and trainer.max_steps="
             f"{cfg.trainer.max_steps} leave no batch"
             + (f" after what {cfg.ckpt} has seen" if cfg.ckpt else "")
-            + "; raise one of them"
+            + "; raise the one that ended it"
         )
     samples = generate_after(cfg, result) if cfg.num_samples else []
     print(summary(cfg, result, samples))

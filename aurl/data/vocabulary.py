@@ -136,7 +136,7 @@ class Vocabulary:
             self.value[id_] = (beats * resolution + positions) * self.positions_per_beat // resolution
 
     def meaning(self) -> dict[str, npt.NDArray[Any]]:
-        """What a model that listens needs to know of each token id, (V,) each: the fields of
+        """What a model that listens needs to know of each token id, (V,) each but for the last: the fields of
         ``aurl.models.hearing.TokenMeaning``.
         """
         kind = self.kind
@@ -147,6 +147,7 @@ class Vocabulary:
             "duration": np.where(kind == Kind.DURATION, self.value, 0).astype(np.int64),
             "place": place.astype(np.int64),
             "metre": self.position_quarters.copy(),
+            "first_metre": np.float32(1 / self.positions_per_beat),  # 4/4, as in timeline
         }
 
     def ids_of(self, kind: Kind) -> npt.NDArray[np.int64]:

@@ -19,7 +19,8 @@ class SamplerConfig:
     temperature: float = 1.0
     """Divides the logits; below 1 is safer, above 1 bolder; 0 is the same as greedy=true."""
     pitch_temperature: float | None = None
-    """The temperature of pitches alone: safer notes at the same liveliness of rhythm; unset means temperature."""
+    """The temperature of pitches alone: safer notes at the same liveliness of rhythm; unset means temperature. It has
+    no say where the most likely token is always taken."""
     top_k: int = 0
     """Keep only the k most likely tokens; 0 keeps all."""
     top_p: float = 1.0

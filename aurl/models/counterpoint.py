@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from aurl.models.config import ModelConfig
 from aurl.models.hearing import (
     NO_INTERVAL,
-    NO_TRACK,
     NONE,
     STILL_UNKNOWN,
     Heard,
@@ -94,8 +93,9 @@ class CounterpointHead(nn.Module):
                                              + sum_moved succession_f[motions, (r - before) mod 12, (p - note) mod 12] )
 
     where ``notes`` are all that the row hears, and ``moved`` those of other tracks struck just now, with the pitch
-    ``before`` that their voice came from. No note is hidden from it in training: its tables are too small to know a
-    piece by heart, and rules such as that of parallel octaves would come out weaker.
+    ``before`` that their voice came from (none where the voice has no last pitch or has just struck it).
+    No note is hidden from the head in training: its tables are too small to know a piece by heart, and rules such as
+    that of parallel octaves would come out weaker.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -112,7 +112,7 @@ class CounterpointHead(nn.Module):
     def forward(self, logits: Tensor, hidden: Tensor, hearing: Hearing, meaning: TokenMeaning) -> Tensor:
         """Logits ``(R, V)`` with the head's share, from hidden states ``(R, D)`` before the output projection."""
         rows = hearing.is_program.nonzero().squeeze(1)
-        if not len(rows):
+        if not len(rows) and not torch.is_grad_enabled():  # in training every weight gets a gradient, if only zero
             return logits
         gates = 1 + self.gate(hidden[rows]).float()
         with torch.autocast(gates.device.type, enabled=False):  # sums of many small shares keep their digits
@@ -148,7 +148,7 @@ class CounterpointHead(nn.Module):
         """The same for voices that have moved just now: interval before, motions, interval after."""
         reference, track = hearing.reference[heard.row], hearing.track[heard.row]
         moved = (heard.status == Status.STRUCK) & (heard.previous != NONE) & (heard.program != track)
-        chosen = (moved & (reference != NONE) & ~hearing.repeats[heard.row] & (track != NO_TRACK)).nonzero().squeeze(1)
+        chosen = (moved & (reference != NONE) & ~hearing.repeats[heard.row]).nonzero().squeeze(1)
         pitch, before, reference = heard.pitch[chosen, None], heard.previous[chosen, None], reference[chosen, None]
         motions = (pitch - before).sign() * 3 + (self.pitches - reference).sign() + MOTIONS // 2
         intervals = (reference - before) % OCTAVE * OCTAVE + (self.pitches - pitch) % OCTAVE

@@ -25,13 +25,12 @@ from torch import Tensor
 MEMORY = 32
 """Notes a token can hear: the last so many of its piece; older ones are forgotten even if they sound."""
 TICKS = 960
-"""Ticks in a quarter note in which times are compared: finer than any grid, coarser than the rounding of float32."""
+"""Ticks in a quarter note in which times are compared: whole for 2, 3, 4, 5, 6, 8, 10, 12, 16 and 24 positions a beat,
+and coarser than the rounding of float32 up to 8,000 quarters. On other grids a note may seem to end a tick late."""
 ENDLESS = 2**33
 """End of a note whose duration has not been written, in ticks; above any time."""
 TIME_RANGE = 2**34
 """Factor that keeps ticks of different segments and tracks apart in one sorted list."""
-DEFAULT_METRE = 0.125
-"""Quarters in a position before any time signature: 4/4 in 32nds."""
 WIDEST = 48
 """Intervals beyond so many semitones count as this one."""
 NO_INTERVAL = 2 * WIDEST + 1
@@ -62,7 +61,7 @@ class Status(IntEnum):
 
 
 class TokenMeaning(NamedTuple):
-    """What the model needs to know of each token id, ``(V,)`` each."""
+    """What the model needs to know of each token id, ``(V,)`` each but for the last."""
 
     pitch: Tensor
     """MIDI pitch of Pitch tokens (drums are not heard), -1 for others; int64."""
@@ -74,11 +73,13 @@ class TokenMeaning(NamedTuple):
     """Position in the bar of Position tokens, 0 for Bar tokens, -1 for others; int64."""
     metre: Tensor
     """Quarters in a position after TimeSig tokens, 0 for others; float32."""
+    first_metre: Tensor = torch.tensor(0.125)
+    """Quarters in a position before any time signature; a single number, float32."""
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> TokenMeaning:
         """From arrays by field, as ``aurl.data.vocabulary.Vocabulary.meaning`` gives them."""
-        return cls(**{name: torch.from_numpy(values) for name, values in arrays.items()})
+        return cls(**{name: torch.from_numpy(np.asarray(values)) for name, values in arrays.items()})
 
     @classmethod
     def unknown(cls, vocab_size: int) -> TokenMeaning:
@@ -202,7 +203,7 @@ def _read_notes(ids: Tensor, segments: _Segments, meaning: TokenMeaning) -> _Not
     duration = torch.where(written, meaning.duration[ids[last]], 0)
     metres = meaning.metre[ids]
     signed = _last_index(metres > 0, segments.first)[last]
-    metre = torch.where(signed >= 0, metres[signed.clamp(min=0)], DEFAULT_METRE)
+    metre = torch.where(signed >= 0, metres[signed.clamp(min=0)], meaning.first_metre)
     onset = segments.tick[at]
     voice = segments.number[at] * len(meaning.pitch) + program
     return _Notes(at, meaning.pitch[ids[at]], program, onset, note_ends(onset, duration, metre), voice)

@@ -23,7 +23,7 @@ from aurl.models.counterpoint import (
     RELATIONS,
     STATUSES,
 )
-from aurl.models.hearing import NO_TRACK, NONE, WIDEST, Status
+from aurl.models.hearing import NONE, WIDEST, Status
 
 if TYPE_CHECKING:
     from aurl.models.counterpoint import Ear
@@ -111,7 +111,7 @@ class LeanEar:
         whose = RELATIONS - 1 if note.program == at.track else int(note.program > at.track)
         share += self._harmony[whose * STATUSES + status, _window(note.pitch)] @ gate
         moved = struck and note.previous != NONE and note.program != at.track
-        if not moved or at.reference == NONE or at.repeats or at.track == NO_TRACK:
+        if not moved or at.reference == NONE or at.repeats:
             return
         interval = (at.reference - note.previous) % OCTAVE
         turn = -note.pitch % OCTAVE

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from aurl.models import hearing
 from aurl.models.hearing import (
-    DEFAULT_METRE,
     DURATION_AFTER,
     ENDLESS,
     LONGEST_REMAINING,
@@ -78,13 +77,13 @@ class _Voice(NamedTuple):
 class _Sample:
     """What one sample has heard. Plain numbers: for a handful of notes they are faster than tensors."""
 
-    def __init__(self) -> None:
+    def __init__(self, metre: float) -> None:
         self.tick = self.before = NONE
         self.program = NO_TRACK
         self.since_program = NOTE_TOKENS + 1
         self.since_pitch = DURATION_AFTER + 1
         self.place = 0
-        self.metre = DEFAULT_METRE
+        self.metre = metre
         self.count = 0
         self.notes: list[_Note] = []
         self.voices: dict[int, _Voice] = {}
@@ -159,8 +158,9 @@ class Listener:
 
     def __init__(self, batch_size: int, meaning: TokenMeaning) -> None:
         self.device = meaning.pitch.device
-        self._pitch, self._program, self._duration, self._place, self._metre = (each.tolist() for each in meaning)
-        self._samples = [_Sample() for _ in range(batch_size)]
+        self._pitch, self._program, self._duration, self._place, self._metre = (each.tolist() for each in meaning[:-1])
+        self._first_metre = float(meaning.first_metre)
+        self._samples = [_Sample(self._first_metre) for _ in range(batch_size)]
         self._ticks: dict[tuple[int, float], int] = {}
 
     def select(self, rows: Tensor) -> None:
@@ -170,7 +170,7 @@ class Listener:
     def forget(self, rows: Tensor) -> None:
         """Start afresh where ``rows`` ``(B,)`` is True."""
         for row in rows.nonzero().squeeze(1).tolist():
-            self._samples[row] = _Sample()
+            self._samples[row] = _Sample(self._first_metre)
 
     def read(self, token: Tensor, beat: Tensor) -> tuple[list[Heard], list[Standing]]:
         """Read one token of each sample and its onset in quarter notes, ``(B,)`` each: what the samples hear, sample by

@@ -68,7 +68,7 @@ class MusicModule(L.LightningModule):
         self.skipped_batches = 0
         self._skipped_in_a_row = 0
         self.last_loss = float("nan")
-        self._restored: tuple[Tensor, list[Tensor], dict[str, int]] | None = None
+        self._restored: tuple[Tensor, Tensor | None, dict[str, int]] | None = None
 
     # -- forward ------------------------------------------------------------------------------------------------------
 
@@ -189,8 +189,8 @@ class MusicModule(L.LightningModule):
         if self._restored is not None:
             rng, cuda_rng, position = self._restored
             torch.set_rng_state(rng)
-            if torch.cuda.is_available() and len(cuda_rng) == torch.cuda.device_count():
-                torch.cuda.set_rng_state_all(cuda_rng)
+            if cuda_rng is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(cuda_rng.cpu(), self.device)
             self._loader().load_state_dict(position)
             self._restored = None
 
@@ -250,7 +250,8 @@ class MusicModule(L.LightningModule):
         """
         checkpoint["aurl"] = describe(self.model, self.codec.to_dict(), self.run_config, self.progress())
         checkpoint["rng"] = torch.get_rng_state()
-        checkpoint["cuda_rng"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        # Of this process' GPU; with several, only the first one's dropout continues where it was.
+        checkpoint["cuda_rng"] = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         checkpoint["position"] = self._loader().state_dict()
         if self._averaged:
             state = self._averaged[0].state_dict()
@@ -262,7 +263,7 @@ class MusicModule(L.LightningModule):
         self.batches_seen, self.skipped_batches = progress["batches"], progress["skipped"]
         self.batches_restored = self.batches_seen
         self.files_processed, self.files_augmented = progress["files"], progress["augmented"]
-        self._restored = checkpoint["rng"], checkpoint.get("cuda_rng", []), checkpoint["position"]
+        self._restored = checkpoint["rng"], checkpoint.get("cuda_rng"), checkpoint["position"]
         if self._averaged:
             saved = checkpoint.get("averaged") or checkpoint["state_dict"]
             self._averaged[0].load_state_dict(

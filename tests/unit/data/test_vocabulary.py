@@ -138,3 +138,18 @@ def test_only_complete_notes_count():
 def test_a_vocabulary_without_special_tokens_is_refused():
     with pytest.raises(ValueError, match="tokens lack PAD_None"):
         Vocabulary(["Bar_None"], 8)
+
+
+def test_a_model_that_listens_is_told_the_meaning_of_every_token():
+    meaning = VOCABULARY.meaning()
+    index = VOCABULARY.index
+    assert meaning["pitch"][index["Pitch_60"]] == 60
+    assert meaning["pitch"][index["PitchDrum_38"]] == -1
+    assert meaning["program"].sum() == np.count_nonzero(VOCABULARY.kind == Kind.PROGRAM)
+    assert meaning["duration"][index["Duration_1.0.8"]] == 8
+    assert [meaning["place"][index[token]] for token in ("Bar_None", "Position_12", "Pitch_60")] == [0, 12, -1]
+    assert meaning["metre"][index["TimeSig_6/8"]] == pytest.approx(1 / 16)
+    assert meaning["metre"][index["Pitch_60"]] == 0
+    assert meaning["first_metre"] == pytest.approx(1 / 8)
+    coarse = Codec.from_config(TokenizerConfig(positions_per_beat=4)).vocabulary
+    assert coarse.meaning()["first_metre"] == pytest.approx(1 / 4)

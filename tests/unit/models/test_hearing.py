@@ -10,6 +10,7 @@ from aurl.models.counterpoint import OCTAVE, PITCHES, CounterpointHead, kept_pai
 from aurl.models.hearing import MEMORY, NONE, STILL_UNKNOWN, Hearing, Status, TokenMeaning, listen
 from aurl.models.listener import Listener
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+from aurl.models.positions import MusicalTime
 
 NAMES = ("PAD", "Bar", "TimeSig", "Position_0", "Position_8", "Position_16", "A", "B", "Velocity", "Dur_8", "Dur_16")
 FIRST_PITCH = len(NAMES)
@@ -209,3 +210,24 @@ def test_left_out_notes_are_made_up_for_by_the_others(meaning: TokenMeaning) -> 
 def test_a_model_that_listens_needs_to_know_what_tokens_mean() -> None:
     with pytest.raises(ValueError, match=r"model.hearing=true needs the meaning of the tokens"):
         MusicTransformerVAEGAN(ModelConfig(hidden_dim=16, heads=2, hearing=True), SIZE)
+
+
+def test_before_any_time_signature_the_tokenizers_grid_counts(meaning: TokenMeaning) -> None:
+    coarse = meaning._replace(first_metre=torch.tensor(0.25))  # four positions a beat
+    ids, beat = score((0.0, [INDEX["Position_0"], *note("A", 60, 8)]))
+    assert (
+        listen(ids, beat, [len(ids)], coarse).heard.remaining[-1]
+        == 2 * listen(ids, beat, [len(ids)], meaning)[0].remaining[-1]
+    )
+    listener = Listener(1, coarse)
+    hearing = [listener(ids[row : row + 1], beat[row : row + 1]) for row in range(len(ids))][-1]
+    assert facts(hearing, 0) == facts(listen(ids, beat, [len(ids)], coarse), len(ids) - 1)
+
+
+def test_every_weight_gets_a_gradient_even_where_no_note_begins(meaning: TokenMeaning) -> None:
+    config = ModelConfig(hidden_dim=16, heads=2, layers=1, hearing=True)
+    model = MusicTransformerVAEGAN(config, SIZE, meaning)
+    ids, beat = score((0.0, [INDEX["Bar"], INDEX["TimeSig"], INDEX["Position_0"]]))
+    time = MusicalTime(torch.arange(3), beat, torch.zeros(3, dtype=torch.long))
+    model(ids, time, [3]).logits.sum().backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []

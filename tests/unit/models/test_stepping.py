@@ -84,6 +84,7 @@ def test_a_step_hears_what_the_whole_sequence_hears(rows: int, lean: bool, monke
     note = torch.tensor([[20, 0, 30, 25], [21, 0, 30, 24], [22, 0, 31, 29], [20, 0, 32, 26]])
     ids = note[torch.randint(len(note), (rows, 25))]
     ids[:, :, 1] = torch.randint(20, (rows, 25))
+    ids[:, ::3, 0] = torch.randint(40, 50, (rows, 9))  # places and a metre, and notes without a track
     ids = ids.flatten(1)
     time = time_of(0, 100, rows)
     time = time._replace(beat=(time.index // 12) * 0.5)
