@@ -151,8 +151,8 @@ class CounterpointHead(nn.Module):
         chosen = (moved & (reference != NONE) & ~hearing.repeats[heard.row]).nonzero().squeeze(1)
         pitch, before, reference = heard.pitch[chosen, None], heard.previous[chosen, None], reference[chosen, None]
         motions = (pitch - before).sign() * 3 + (self.pitches - reference).sign() + MOTIONS // 2
-        intervals = (reference - before) % OCTAVE * OCTAVE + (self.pitches - pitch) % OCTAVE
-        return chosen, self.succession_at + motions * OCTAVE * OCTAVE + intervals
+        classes = (reference - before) % OCTAVE * OCTAVE + (self.pitches - pitch) % OCTAVE
+        return chosen, self.succession_at + motions * OCTAVE * OCTAVE + classes
 
 
 class Ear(nn.Module):

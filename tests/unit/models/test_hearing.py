@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aurl.models.config import ModelConfig
-from aurl.models.counterpoint import OCTAVE, PITCHES, CounterpointHead, kept_pairs
+from aurl.models.counterpoint import OCTAVE, PITCHES, CounterpointHead, HearingEmbedding, kept_pairs
 from aurl.models.hearing import MEMORY, NONE, STILL_UNKNOWN, Hearing, Status, TokenMeaning, listen
 from aurl.models.listener import Listener
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -205,6 +205,17 @@ def test_left_out_notes_are_made_up_for_by_the_others(meaning: TokenMeaning) -> 
     kept, weight = kept_pairs(heard, 0.25, training=True)
     assert len(kept.row) * weight == pytest.approx(len(heard.row), rel=0.05)
     assert kept_pairs(heard, 0.25, training=False) == (heard, 1.0)
+
+
+def test_what_is_heard_in_training_is_on_average_what_is_heard_later(meaning: TokenMeaning) -> None:
+    torch.manual_seed(0)
+    embedding = HearingEmbedding(ModelConfig(hidden_dim=8, heads=2, hearing_dropout=0.4), SIZE)
+    hearing = listen(*random_tokens(0, 60), [60], meaning)
+    with torch.no_grad():
+        whole = embedding.eval()(hearing)
+        embedding.train()
+        mean = torch.stack([embedding(hearing) for _ in range(3000)]).mean(0)
+    assert (mean - whole).norm() / whole.norm() < 0.05  # without the weight it would be near 0.4
 
 
 def test_a_model_that_listens_needs_to_know_what_tokens_mean() -> None:
