@@ -35,6 +35,8 @@ UNUSABLE_PRECISIONS = {
     "bf16-true": "positions need 32-bit angles",
 }
 """Trainer precision -> why it cannot be used."""
+FREE_MODEL_KEYS = frozenset({"dropout", "hearing_dropout", "gradient_checkpointing"})
+"""Keys of the model that a run may change when it is continued: no weight depends on them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
 
     run_dir = Path(cfg.paths.output)
     L.seed_everything(cfg.seed, verbose=False)
+    if resume_from is not None:
+        keep_model(cfg, resume_from)
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
@@ -119,6 +123,28 @@ def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
     resolved = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     settings = cast("dict[str, Any]", resolved)
     return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met())
+
+
+def keep_model(cfg: DictConfig, checkpoint: Path) -> None:
+    """Put into ``cfg.model`` what decides the weights of a run that is continued, as it was when the run began.
+
+    The defaults may have changed since then; a value that is not the run's own is named in a warning.
+
+    Raises:
+        AurlError: the checkpoint cannot be read.
+    """
+    from omegaconf import open_dict
+
+    from aurl.models.checkpoint import model_config_from_dict, model_config_to_dict, read_checkpoint
+
+    about = read_checkpoint(checkpoint)["aurl"]
+    begun_with = model_config_to_dict(model_config_from_dict(about["model"]))
+    now = model_config_to_dict(to_config(cfg.model))
+    with open_dict(cfg):
+        for key, value in begun_with.items():
+            if key not in FREE_MODEL_KEYS and now[key] != value:
+                log.warning("model.%s=%s is not what %s was begun with; kept: %s", key, now[key], checkpoint, value)
+                cfg.model[key] = value
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path) -> L.Trainer:

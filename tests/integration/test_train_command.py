@@ -101,3 +101,18 @@ def test_a_run_without_a_batch_says_so(here: Path, capsys: pytest.CaptureFixture
     assert run(*TINY, "trainer.max_epochs=1") == 0
     assert run("ckpt=last") == app.FAILED
     assert re.search(r"nothing was trained: .* after what .*last.ckpt has seen", capsys.readouterr().err)
+
+
+def test_a_run_is_continued_with_the_model_that_it_was_begun_with(here: Path) -> None:
+    from aurl.models.checkpoint import load_bundle
+
+    assert run(*TINY, "model.hearing=false", "trainer.max_steps=3", "run_name=deaf") == 0
+    (deaf,) = here.glob("runs/train/*_deaf")
+    assert run("ckpt=last", "model.hearing=true", "model.dropout=0.3", "trainer.max_steps=6", "run_name=on") == 0
+    (folder,) = here.glob("runs/train/*_on")
+    log = (folder / "aurl.log").read_text()
+    assert f"model.hearing=True is not what {deaf}/checkpoints/last.ckpt was begun with; kept: False" in log
+    bundle = load_bundle(folder / "checkpoints/last.ckpt")
+    assert not bundle.model.config.hearing
+    assert bundle.model.config.dropout == 0.3
+    assert bundle.progress["batches"] == 6
