@@ -1,4 +1,4 @@
-"""Preprocessing of a piece before it becomes tokens: aligned, quantised, thinned out, levelled; and what that did to it.
+"""Preprocessing of a piece before it becomes tokens: aligned, quantised, thinned out, levelled, and what that did.
 
 The steps are musical functions of aurl/music (alignment, quantise, polyphony, dynamics, performed); here they get their
 settings, their order and one report. The order: beats first, since a grid needs them; the grid before voices are
@@ -30,8 +30,8 @@ LARGEST_SPREAD = 63.0
 PERFORMED, OFF_BEAT = "pieces_performed", "pieces_off_beat"
 ALIGNED, NOT_ALIGNED = "pieces_aligned", "pieces_not_aligned"
 LOG_LINES = {
-    PERFORMED: "{count} pieces look performed: their bars are a clock, not music (preprocess.align_beats=true uses beat "
-    "annotations)",
+    PERFORMED: "{count} pieces look performed: their bars are a clock "
+    "(preprocess.align_beats=true uses beat annotations)",
     OFF_BEAT: "{count} pieces keep a beat that lies beside the file's beats by a constant shift",
     ALIGNED: "{count} pieces were aligned to annotated beats",
     NOT_ALIGNED: "{count} pieces have no beat annotation and were not aligned",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +33,8 @@ from aurl.music.note_arrays import (
 )
 from aurl.music.tempo_map import MICROSECONDS, tempo_map
 
-ALIGNED_TICKS = 960
-"""Ticks a quarter of an aligned score: half a millisecond at 60 quarters a minute is the most a note is moved by."""
+ALIGNED_TICKS = 1920
+"""Ticks a quarter of an aligned score: a note is moved by at most a quarter of a millisecond at 60 quarters a minute."""
 EARLY = 0.125
 """Quarters: a first note that comes so little before the first beat is that beat."""
 QUARTER = 4
@@ -115,7 +116,7 @@ def align_to_beats(score: ScoreTick, beats: FloatArray) -> Aligned:
         beats: see :func:`lay_out_beats`; times rise.
 
     Returns:
-        A score of 960 ticks a quarter: a tempo for each beat, the annotation's metres; the file's own are left out.
+        A score of 1,920 ticks a quarter: a tempo for each beat, the annotation's metres; the file's own are left out.
         Events at tick 0 stay there.
 
     Raises:
@@ -167,7 +168,7 @@ def align_to_beats(score: ScoreTick, beats: FloatArray) -> Aligned:
 def _usual_counts(metres: list[Metre], downbeats: list[int]) -> dict[Metre, int]:
     """Beats in the usual bar of each metre; where there is no whole bar, as many as the metre counts."""
     seen: dict[Metre, list[int]] = {metre: [] for metre in metres}
-    for start, stop in zip(downbeats, downbeats[1:], strict=False):
+    for start, stop in pairwise(downbeats):
         seen[metres[start]].append(stop - start)
     return {metre: int(np.bincount(counts).argmax()) if counts else max(metre[0], 1) for metre, counts in seen.items()}
 

@@ -2,7 +2,8 @@
 
 Three kinds, known by their names beside the piece ``NAME.mid``:
 
-- ``NAME_annotations.txt`` (ASAP): time, time and ``b`` or ``db`` (downbeat), with the metre where it changes (``db,3/4``);
+- ``NAME_annotations.txt`` (ASAP): time, time and ``b`` or ``db`` (downbeat), with the metre where it
+  changes (``db,3/4``);
 - ``beat_midi.txt`` (POP909, for ``ID/ID.mid`` only: other files of that folder have another time line): time and two
   downbeat flags, for short and for double bars;
 - ``NAME.beats`` (as beat trackers write): time and the number of the beat in its bar, 1 for downbeats.

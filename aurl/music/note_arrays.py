@@ -47,7 +47,14 @@ class NoteArrays(NamedTuple):
 
     def take(self, chosen: IntArray | NDArray[np.bool_]) -> NoteArrays:
         """The notes at these places."""
-        return NoteArrays(*(field[chosen] for field in self))
+        return NoteArrays(
+            self.time[chosen],
+            self.end[chosen],
+            self.pitch[chosen],
+            self.velocity[chosen],
+            self.track[chosen],
+            self.drum[chosen],
+        )
 
 
 def notes_of(score: ScoreTick) -> NoteArrays:

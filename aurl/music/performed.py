@@ -24,7 +24,7 @@ PHASES = 192
 DIVISIONS = np.array([1, 2, 3, 4, 6, 8, 12])
 """Of the quarter, in which a regular beat would show."""
 CLARITY_OF_A_CLOCK = 0.3
-"""Below it bars are a clock: the clearest of 515 performances at a nominal tempo has 0.27 (experiments/preprocessing)."""
+"""Below it bars are a clock (measured in experiments/preprocessing_steps)."""
 FEWEST_ONSETS = 32
 """Fewer onsets prove nothing."""
 NOMINAL_QPM = 120.0

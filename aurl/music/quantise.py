@@ -91,7 +91,7 @@ def quantise(score: ScoreTick, grid: Quantise, subdivide: int = 1) -> Quantised:
     notes, scale = notes_of(score), resolution / score.ticks_per_quarter
     check_range(np.ceil(notes.end * scale).astype(np.int64))
     positions, metres = metrical_grid(score, resolution, subdivide)
-    time, end = notes.time * scale, notes.end * scale
+    time, end = (notes.time * scale).astype(np.float64), (notes.end * scale).astype(np.float64)
     tracks = max(len(score.tracks), 1)
     ternary = choose_grids(positions, time, notes.track, tracks, grid, resolution)
     new_time, new_end = ternary.round(time, notes.track), ternary.round(end, notes.track)
