@@ -109,7 +109,7 @@ def preprocess_score(
 
     Returns:
         The score, counts and measures. ``measures["off_grid_share"]`` and ``measures["performed"]`` are those of the
-        file; a piece counts in ``pieces_performed`` if its bars are still a clock after alignment.
+        file; a piece that was aligned does not count in ``pieces_performed``.
 
     Raises:
         UnreadableFile: the piece does not fit MIDI ticks on the new grid.
@@ -126,10 +126,10 @@ def preprocess_score(
     elif config.align_beats and beats is not None:
         aligned = align_to_beats(score, np.asarray(beats, dtype=np.float64))
         score = aligned.score
-        timing = examine_timing(score)
         counts |= {ALIGNED: 1} | aligned.counts
-        measures |= aligned.measures | {"off_grid_share_aligned": timing.off_grid_share}
-    counts |= {PERFORMED: int(timing.performed), OFF_BEAT: int(timing.off_beat)}
+        measures |= aligned.measures | {"off_grid_share_aligned": examine_timing(score).off_grid_share}
+    if ALIGNED not in counts:
+        counts |= {PERFORMED: int(timing.performed), OFF_BEAT: int(timing.off_beat)}
     if config.quantise is not Quantise.none:
         quantised = quantise(score, config.quantise, config.subdivide)
         score = quantised.score

@@ -34,7 +34,7 @@ TIMING_SPREAD = 0.04
 """Standard deviation of a played onset around its grid position, in quarters (20 ms at 120 quarters a minute)."""
 FARTHEST = 3.0
 """Standard deviations beyond which an onset speaks against neither grid any more."""
-TERNARY_COST = 2.0
+TERNARY_COST = 3.0
 """What a ternary pulse costs more than a binary one, in nats: triplets are the rarer case."""
 NEIGHBOUR_WEIGHT = 0.5
 """How much the pulses before and after count: triplets seldom come alone."""
