@@ -34,7 +34,7 @@ from aurl.music.note_arrays import (
 from aurl.music.tempo_map import MICROSECONDS, tempo_map
 
 ALIGNED_TICKS = 1920
-"""Ticks a quarter of an aligned score: a note is moved by at most a quarter of a millisecond at 60 quarters a minute."""
+"""Ticks a quarter of an aligned score: notes move by at most a quarter of a millisecond at 60 quarters a minute."""
 EARLY = 0.125
 """Quarters: a first note that comes so little before the first beat is that beat."""
 QUARTER = 4

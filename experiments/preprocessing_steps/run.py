@@ -1,9 +1,9 @@
-"""What preprocessing does to real music: performances recognised, beats aligned, grids found, voices kept, and how fast.
+"""What preprocessing does to real music: performances recognised, beats aligned, grids found, voices kept; its speed.
 
     python experiments/preprocessing_steps/run.py --data FOLDER [--pieces N] [--only recognise align ...]
 
-FOLDER holds the unpacked corpora (the environment variable AURL_TEST_DATA is the default). Tables go to standard output,
-pictures beside this file.
+FOLDER holds the unpacked corpora (the environment variable AURL_TEST_DATA is the default). Tables go to standard
+output, the picture beside this file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from aurl.data.preprocessing import PreprocessConfig, beats_beside, preprocess_s
 from aurl.music.dynamics import Velocity, velocity_map
 from aurl.music.metrical_grid import grid_resolution, metrical_grid
 from aurl.music.note_arrays import NoteArrays, notes_of
-from aurl.music.performed import examine_timing
+from aurl.music.performed import FEWEST_ONSETS, examine_timing
 from aurl.music.polyphony import Polyphony, most_sounding, reduce_polyphony
 from aurl.music.quantise import Quantise, choose_grids
 
@@ -73,16 +73,18 @@ def recognise(data: Path, pieces: int | None) -> None:
         timings = [examine_timing(load(data, corpus, row, beside)) for row in rows(data, corpus, pieces)]
         timings = [timing for timing in timings if timing.onsets]
         share = [np.median([getattr(t, key) for t in timings]) for key in ("off_grid_share", "off_grid_share_shifted")]
-        clarity = np.array([timing.beat_clarity for timing in timings if timing.onsets >= 32])
+        clarity = np.array([timing.beat_clarity for timing in timings if timing.onsets >= FEWEST_ONSETS])
         lines.append(
-            [f"{corpus} {beside or ''}".strip(), truth, len(timings), *map(float, share)]
-            + [f"{clarity.min():.2f} / {np.median(clarity):.2f} / {clarity.max():.2f}"]
-            + [sum(t.performed for t in timings), sum(t.off_beat for t in timings)]
-            + [sum(t.nominal_tempo for t in timings), sum(t.onsets < 32 for t in timings)]
+            [
+                *(f"{corpus} {beside or ''}".strip(), truth, len(timings), *map(float, share)),
+                f"{clarity.min():.2f} / {np.median(clarity):.2f} / {clarity.max():.2f}",
+                *(sum(t.performed for t in timings), sum(t.off_beat for t in timings)),
+                *(sum(t.nominal_tempo for t in timings), sum(t.onsets < FEWEST_ONSETS for t in timings)),
+            ]
         )
     table(
         "corpus | bars are a | pieces | off-grid share | shifted | clarity min / median / max | called performed "
-        "| called off beat | nominal tempo | under 32 onsets",
+        "| called off beat | nominal tempo | under 64 onsets",
         lines,
     )
 
@@ -141,9 +143,8 @@ def quantisation(data: Path, pieces: int | None) -> None:
             line: list[object] = [corpus, spread]
             for grid in (Quantise.sixteenths, Quantise.triplets, Quantise.mixed):
                 line.append(found_again(scores, spread, grid))
-            plain = [found_again(scores, spread, None)]
-            lines.append(line + [float(np.mean(plain))])
-    table("corpus | spread in quarters | sixteenths | triplets | mixed | symusic resample to 12", lines)
+            lines.append([*line, found_again(scores, spread, None)])
+    table("corpus | spread in quarters | sixteenths | triplets | mixed | nearest of 12 to the quarter (peer)", lines)
     lines = []
     for corpus in ("groove", "pop909", "asap-piano"):
         for grid in (Quantise.sixteenths, Quantise.triplets, Quantise.mixed):
@@ -156,13 +157,12 @@ def quantisation(data: Path, pieces: int | None) -> None:
                 notes += score.note_num()
             names = ("onset_error_mean_ms", "onset_error_p95_ms", "onset_error_mean_quarters")
             means = [f"{np.mean([error[name] for error in errors]):.3f}" for name in names]
-            durations = [
-                f"{np.mean([error[f'duration_error_{m}_ms'] for error in errors]):.1f}" for m in ("mean", "p95")
-            ]
+            durations = [np.mean([error[f"duration_error_{m}_ms"] for error in errors]) for m in ("mean", "p95")]
             share = [f"{100 * counts[name] / notes:.2f} %" for name in ("notes_merged", "notes_lengthened")]
-            lines.append([corpus, grid.value, *means, *durations, *share])
+            lines.append([corpus, grid.value, *means, *(f"{value:.1f}" for value in durations), *share])
     table(
-        "corpus | grid | onset error, mean ms | 95 % ms | mean quarters | duration, mean ms | 95 % ms | merged | lengthened",
+        "corpus | grid | onset error, mean ms | 95 % ms | mean quarters | duration, mean ms | 95 % ms "
+        "| merged | lengthened",
         lines,
     )
 
@@ -226,7 +226,7 @@ def velocity(data: Path, pieces: int | None) -> None:
         lines.append([corpus, f"{np.mean(before):.1f} ± {np.std(before):.1f}", f"{np.mean(after):.2f}"])
         lines[-1] += [float(np.abs(np.array(after) - 80).max()), plain, levels]
     table(
-        "corpus | mean velocity of pieces | after | farthest from 80 | levels a clipped shift would join | levels",
+        "corpus | mean velocity of pieces | after | farthest from 80 | levels joined by a clipped shift | levels",
         lines,
     )
 
@@ -289,25 +289,31 @@ def picture(data: Path, pieces: int | None) -> None:
         (reference, "the score, for comparison"),
     )
     for axis, (version, title) in zip(axes, panels, strict=True):
-        show(axis, notes_of(version), version, bars=(1, 9))
+        show(axis, notes_of(version), version)
         axis.set_title(title, fontsize=10)
     axes[-1].set_xlabel("quarters")
     figure.savefig(HERE / "alignment.png", dpi=90)
     print(f"wrote {HERE / 'alignment.png'}\n")
 
 
-def show(axis: object, notes: NoteArrays, score: ScoreTick, bars: tuple[int, int]) -> None:
-    """Notes of the first bars as bars of a piano roll, with bar lines and quarters."""
+def bar_lines(score: ScoreTick, high: float) -> list[float]:
+    """Bar lines in quarters, up to ``high``."""
+    signs = [(s.time / score.ticks_per_quarter, 4 * s.numerator / s.denominator) for s in score.time_signatures]
+    ends = [*(start for start, _ in signs[1:]), high]
+    return [float(x) for (start, bar), end in zip(signs, ends, strict=True) for x in np.arange(start, end, bar)]
+
+
+def show(axis: object, notes: NoteArrays, score: ScoreTick) -> None:
+    """Notes of the first bars as a piano roll, with bar lines, quarters and sixteenths."""
     quarter = score.ticks_per_quarter
-    sign = next(iter(score.time_signatures))
-    bar = 4 * sign.numerator / sign.denominator
     low, high = 0, 16
+    lines = bar_lines(score, high)
     inside = notes.time < high * quarter
     axis.barh(  # type: ignore[attr-defined]
         notes.pitch[inside], (notes.end - notes.time)[inside] / quarter, left=notes.time[inside] / quarter, height=0.9
     )
     for place in np.arange(0, high + 0.1, 0.25):
-        width = 1.4 if place % bar == 0 else 0.6 if place % 1 == 0 else 0.2
+        width = 1.6 if place in lines else 0.6 if place % 1 == 0 else 0.2
         axis.axvline(place, color="black", linewidth=width, alpha=0.6, zorder=0)  # type: ignore[attr-defined]
     axis.set_xlim(low, high)  # type: ignore[attr-defined]
 
