@@ -30,14 +30,16 @@ from aurl.music.note_arrays import (
 )
 from aurl.music.tempo_map import tempo_map
 
-TIMING_SPREAD = 0.04
-"""Standard deviation of a played onset around its grid position, in quarters (20 ms at 120 quarters a minute)."""
+TIMING_SPREAD = 0.03
+"""Standard deviation of a played onset around its grid position, in quarters (15 ms at 120 quarters a minute)."""
 FARTHEST = 3.0
 """Standard deviations beyond which an onset speaks against neither grid any more."""
-TERNARY_COST = 3.0
+TERNARY_COST = 4.0
 """What a ternary pulse costs more than a binary one, in nats: triplets are the rarer case."""
 NEIGHBOUR_WEIGHT = 0.5
 """How much the pulses before and after count: triplets seldom come alone."""
+NEIGHBOUR_LIMIT = 4.0
+"""Nats that one neighbour can count at most: a lone triplet among sixteenths must stay possible."""
 PERCENTILE = 95
 MILLISECONDS = 1000.0
 
@@ -185,9 +187,9 @@ def choose_grids(
     cells = positions.cells(onset)
     gain = np.zeros((tracks, int(cells.max()) + 1))
     np.add.at(gain, (own, cells), costs[0] - costs[1])
-    total = gain.copy()
-    total[:, 1:] += neighbour_weight * gain[:, :-1]
-    total[:, :-1] += neighbour_weight * gain[:, 1:]
+    total, beside = gain.copy(), neighbour_weight * np.clip(gain, -NEIGHBOUR_LIMIT, NEIGHBOUR_LIMIT)
+    total[:, 1:] += beside[:, :-1]
+    total[:, :-1] += beside[:, 1:]
     return GridChoice(positions, total > TERNARY_COST)
 
 
