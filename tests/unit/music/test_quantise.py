@@ -184,16 +184,12 @@ def test_a_score_without_notes_or_tracks_passes() -> None:
             assert done.score.note_num() == 0 and done.errors["onset_error_mean_ms"] == 0.0
 
 
-@pytest.mark.parametrize(("corpus", "file", "share"), [("openscore", None, 0.9), ("pop909", "cl.mid", 0.8)])
-def test_notated_music_hardly_moves(
-    corpora: Callable[[str], Path], corpus: str, file: str | None, share: float
-) -> None:
-    folder = corpora(corpus)
-    paths = (folder / "splits" / "valid.txt").read_text(encoding="utf-8").split("\n")[:8]
-    for path in filter(None, paths):
+@pytest.mark.parametrize(("corpus", "file"), [("openscore", None), ("pop909", "cl.mid")])
+def test_notated_music_hardly_moves(corpora: Callable[[str], Path], corpus: str, file: str | None) -> None:
+    folder, kept = corpora(corpus), []
+    for path in (folder / "splits" / "valid.txt").read_text(encoding="utf-8").splitlines()[:9]:
         score = Score(str((folder / path).with_name(file) if file else folder / path))
-        before = notes_of(score)
         result = quantise(score, Quantise.mixed).score
-        places = np.round(before.time / score.ticks_per_quarter, 3)
-        kept = np.isin(places, np.round(notes_of(result).time / result.ticks_per_quarter, 3))
-        assert kept.mean() > share, path
+        before, after = (np.round(notes_of(s).time / s.ticks_per_quarter, 3) for s in (score, result))
+        kept.append(float(np.isin(before, after).mean()))
+    assert np.median(kept) > 0.95
