@@ -240,8 +240,8 @@ def velocity(data: Path, pieces: int | None) -> None:
         missed = np.abs(np.array(after) - 80)
         lines[-1] += [int((missed > 1).sum()), float(missed.max()), joined, own_plateau, plain, plateau, levels]
     table(
-        "corpus | mean velocity of pieces | after | off by more than 1 | farthest from 80 | levels joined | most into one "
-        "| joined by a clipped shift (peer) | most into one | levels",
+        "corpus | mean velocity of pieces | after | off by more than 1 | farthest from 80 "
+        "| levels joined | most into one | joined by a clipped shift (peer) | most into one | levels",
         lines,
     )
 
