@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from symusic.core import ScoreTick, TempoTickList, TimeSignatureTick, TimeSignatureTickList
 
-from aurl.music.marks import FASTEST_MSPQ, SLOWEST_MSPQ, is_possible_metre
+from aurl.music.marks import FASTEST_MSPQ, MAX_METRE_NUMERATOR, SLOWEST_MSPQ, is_possible_metre
 from aurl.music.note_arrays import (
     FloatArray,
     IntArray,
@@ -32,6 +32,7 @@ from aurl.music.note_arrays import (
     with_notes,
 )
 from aurl.music.tempo_map import MICROSECONDS, tempo_map
+from aurl.utils.errors import UnreadableFile
 
 ALIGNED_TICKS = 1920
 """Ticks a quarter of an aligned score: notes move by at most a quarter of a millisecond at 60 quarters a minute."""
@@ -121,7 +122,7 @@ def align_to_beats(score: ScoreTick, beats: FloatArray) -> Aligned:
 
     Raises:
         ValueError: fewer than two beats, or times that do not rise.
-        UnreadableFile: the piece does not fit MIDI ticks.
+        UnreadableFile: the piece does not fit MIDI ticks, or a bar has more than 64 beats.
     """
     seconds = np.array(beats if beats.ndim == 1 else beats[:, 0], dtype=np.float64)
     if len(seconds) < 2 or not (np.diff(seconds) > 0).all():
@@ -175,7 +176,14 @@ def _usual_counts(metres: list[Metre], downbeats: list[int]) -> dict[Metre, int]
 
 def _known(metre: Metre, usual: dict[Metre, int]) -> Metre:
     """The metre, or as many quarters as its bars have beats where the annotation does not say."""
-    return metre if metre[1] else (usual[metre], QUARTER)
+    return metre if metre[1] else _in_quarters(usual[metre])
+
+
+def _in_quarters(beats: int) -> Metre:
+    """The metre of a bar of so many quarters, refused where no bar is so long."""
+    if not is_possible_metre(beats, QUARTER):
+        raise UnreadableFile("beats", f"{beats} beats in a bar; allowed: up to {MAX_METRE_NUMERATOR}")
+    return beats, QUARTER
 
 
 def _beat_length(metre: Metre, count: int) -> Fraction:
@@ -194,7 +202,7 @@ def _metre_of(count: int, beat: Fraction, like: Metre) -> tuple[Metre, Fraction]
         if above.denominator == 1 and is_possible_metre(int(above), denominator):
             return (int(above), denominator), beat
         denominator *= 2
-    return (count, QUARTER), Fraction(1)
+    return _in_quarters(count), Fraction(1)
 
 
 def _last_of_each_place(signs: list[tuple[Fraction, Metre]]) -> list[tuple[Fraction, Metre]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aurl.music.marks import is_possible_metre
+from aurl.music.marks import MAX_METRE_NUMERATOR, is_possible_metre
 from aurl.music.note_arrays import FloatArray
 from aurl.utils.errors import UnreadableFile
 
@@ -142,8 +142,7 @@ def _pop909_labels(file: Path, rows: list[tuple[int, list[str]]]) -> FloatArray:
     short, double = flags[:, 0] > 0, flags[:, 1] > 0
     beats = [_usual_distance(column) for column in (short, double)]
     downbeats, count = (double, DOUBLE_BAR) if beats[1] == DOUBLE_BAR else (short, beats[0])
-    if not count:
-        raise UnreadableFile(file, "fewer than two downbeats are marked")
+    _check_count(file, count)
     return np.column_stack([downbeats, np.full(len(rows), count), np.full(len(rows), QUARTER)]).astype(np.float64)
 
 
@@ -152,9 +151,15 @@ def _tracker_labels(file: Path, rows: list[tuple[int, list[str]]]) -> FloatArray
     numbers = np.array([_number(file, line, _column(file, line, row, 1)) for line, row in rows])
     downbeats = numbers == 1
     count = _usual_distance(downbeats)
-    if not count:
-        raise UnreadableFile(file, "fewer than two downbeats (beats with the number 1) are marked")
+    _check_count(file, count)
     return np.column_stack([downbeats, np.full(len(rows), count), np.full(len(rows), QUARTER)]).astype(np.float64)
+
+
+def _check_count(file: Path, count: int) -> None:
+    if not count:
+        raise UnreadableFile(file, "fewer than two downbeats are marked")
+    if not is_possible_metre(count, QUARTER):
+        raise UnreadableFile(file, f"{count} beats from downbeat to downbeat; allowed: up to {MAX_METRE_NUMERATOR}")
 
 
 def _usual_distance(flags: np.ndarray) -> int:

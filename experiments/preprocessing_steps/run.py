@@ -9,6 +9,7 @@ output, the picture beside this file.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -198,6 +199,25 @@ def found_again(scores: list[ScoreTick], spread: float, grid: Quantise | None) -
     return ok / total
 
 
+def constants(data: Path, pieces: int | None) -> None:
+    """The mixed grid with other constants: mean over corpora and errors of the share that comes back."""
+    import aurl.music.quantise as module
+
+    names = ("TIMING_SPREAD", "TERNARY_COST", "NEIGHBOUR_LIMIT")
+    kept = {name: getattr(module, name) for name in names}
+    corpora = ("openscore", "multitrack-free", "nottingham")
+    scores = [[load(data, corpus, row) for row in rows(data, corpus, pieces)] for corpus in corpora]
+    lines: list[list[object]] = []
+    for values in itertools.product((0.02, 0.03, 0.05), (2.0, 4.0), (0.0, 4.0)):
+        for name, value in zip(names, values, strict=True):
+            setattr(module, name, value)
+        found = [found_again(group, spread, Quantise.mixed) for group in scores for spread in (0.01, 0.025, 0.05)]
+        lines.append([*values, float(np.mean(found))])
+    for name, value in kept.items():
+        setattr(module, name, value)
+    table("spread | ternary cost | neighbours at most | come back", lines)
+
+
 def polyphony(data: Path, pieces: int | None) -> None:
     lines: list[list[object]] = []
     kinds: tuple[tuple[Polyphony, int], ...] = ((Polyphony.skyline, 1), (Polyphony.melody_bass, 2))
@@ -360,6 +380,7 @@ PARTS = {
     "recognise": recognise,
     "align": align,
     "quantise": quantisation,
+    "constants": constants,
     "polyphony": polyphony,
     "velocity": velocity,
     "speed": speed,

@@ -51,7 +51,12 @@ def test_numbered_beats_as_trackers_write_them(tmp_path: Path) -> None:
         ("x_annotations.txt", "0 0 db\nnan 1 b\n", r"line 2: 'nan' is not a number"),
         ("beat_midi.txt", "0 1 x\n1 0 0\n", r"line 1: 'x' is not a number"),
         ("beat_midi.txt", "0 1 0\n1 0 0\n", r"fewer than two downbeats are marked"),
-        ("x.beats", "0 1\n1 2\n", r"fewer than two downbeats \(beats with the number 1\)"),
+        ("x.beats", "0 1\n1 2\n", r"fewer than two downbeats are marked"),
+        (
+            "x.beats",
+            "".join(f"{i} {i % 70 + 1}\n" for i in range(150)),
+            r"70 beats from downbeat to downbeat; allowed: up to 64",
+        ),
         ("x.txt", "0 1\n1 2\n", r"unknown kind of beat annotation; allowed: NAME_annotations.txt, beat_midi.txt"),
     ],
 )
