@@ -35,8 +35,11 @@ def add_verb(verbs: Any) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="corpora; --list shows them")
     parser.add_argument("--list", action="store_true", help="show the known corpora and leave")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="each corpus gets a folder in it (default: $AURL_DATA, or data in the cache)"
-    )  # fmt: skip
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="each corpus gets a folder in it (default: $AURL_DATA, or data in the cache)",
+    )
     parser.add_argument("--accept-licence", action="store_true", help="accept the licence without being asked")
     parser.add_argument("--token", metavar="TEXT", help=f"for corpora that ask for one; or in ${TOKEN_VARIABLE}")
     parser.add_argument("--overwrite", action="store_true", help="replace a corpus that is there already")

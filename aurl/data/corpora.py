@@ -1,4 +1,4 @@
-"""The corpora that ``aurl-data download`` knows: addresses, sizes, checksums, licences. Facts only; they lie in corpora.json.
+"""The corpora that ``aurl-data download`` knows: addresses, sizes, checksums, licences; the facts lie in corpora.json.
 
 A catalogue of your own has the same form: a JSON list of objects with the fields of :class:`Corpus`.
 """
@@ -20,7 +20,6 @@ CATALOGUE = "corpora.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 KILO = 1000
 UNITS = ("B", "kB", "MB", "GB", "TB")
-SAME_LICENCE_WORDS = "not stated"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """A corpus from its source to a folder that is complete or not there: load, check, unpack, publish.
 
-``ROOT/.loading/NAME/`` holds what has been loaded (it stays when a download is cut, see fetch.py), ``ROOT/.NAME.unpacking``
-what is being unpacked (thrown away and begun anew after an interruption); the last step renames it to ``ROOT/NAME``. Beside
-the music lies ``corpus.json``: source, licence, when and how it was accepted, checksums. The licence is asked for by the
-command; here it must have been accepted.
+``ROOT/.loading/NAME/`` holds what has been loaded (it stays when a download is cut, see fetch.py), and
+``ROOT/.NAME.unpacking`` what is being unpacked (thrown away and begun anew after an interruption); the last step
+renames it to ``ROOT/NAME``. Beside the music lies ``corpus.json``: source, licence, when and how it was accepted,
+checksums. The licence is asked for by the command; here it must have been accepted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aurl.data.corpora import Corpus
 from aurl.data.fetch import SPARE_BYTES, FetchPolicy, fetch, file_hashes
@@ -147,19 +147,35 @@ def _publish(hidden: Path, final: Path) -> None:
 @contextlib.contextmanager
 def _alone(root: Path, name: str) -> Iterator[None]:
     """Only one process at a time loads a corpus into a folder."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system: two downloads at once then spoil each other's work
+        yield
+        return
     path = root / f".{name}.lock"
-    with path.open("w") as file:
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this system: two downloads at once then spoil each other's work
-            yield
-            return
+    while True:
+        file = path.open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            file.close()
             raise AurlError(f"{name} is being downloaded into {root} by another process; wait for it") from error
+        if _is_at(file, path):
+            break
+        file.close()  # another process finished and removed the file between opening and locking it
+    try:
         yield
+    finally:
         path.unlink(missing_ok=True)
+        file.close()
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one that now has this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

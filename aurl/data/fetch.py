@@ -225,6 +225,7 @@ class _Fetch:
         """What an HTTP error means; returns where the file is complete already."""
         if error.code == RANGE_NOT_SATISFIABLE:
             if have and _total_of(error.headers.get("Content-Range")) == have:
+                self.continued = True
                 return
             self._forget()
             raise _Temporary("the server's file has changed") from error

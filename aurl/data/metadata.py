@@ -4,8 +4,8 @@
 to one form in metadata_values.py), :func:`score_metadata` into the score. Later in this list wins:
 
 1. names: ``Composer - Title.mid``, ``Composer/Title.mid``, ``Genre/Composer/Title.mid``;
-2. tables of the folders from the root down to the file's own: metadata.json, manifest.json and any CSV, TSV or JSONL
-   whose rows name files;
+2. tables of the folders from the root down to the file's own: corpus.json (source and licence), then any CSV, TSV or
+   JSONL whose rows name files, metadata.json and manifest.json;
 3. the file's own JSON, ``song.json`` or ``song.mid.json``.
 
 Nothing here raises for a bad file: it is told once in the log and counted (:func:`metadata_problems`).
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aurl.data.metadata_tables import folder_tables, read_json, tell, told
+from aurl.data.metadata_tables import JSON_TABLES, folder_tables, read_json, tell, told
 from aurl.data.metadata_values import MINOR_KEYS, key_name, normalised
 from aurl.music.marks import MICROSECONDS_PER_MINUTE
 
@@ -100,7 +100,7 @@ def sidecar_metadata(path: Path, root: Path) -> dict[str, Any]:
         if depth + 1 < len(below):
             folder = folder / below[depth]
     for sidecar in (path.with_suffix(SIDECAR_SUFFIX), path.with_name(path.name + SIDECAR_SUFFIX)):
-        if sidecar.name not in ("metadata.json", "manifest.json") and sidecar != path and sidecar.is_file():
+        if sidecar.name not in JSON_TABLES and sidecar != path and sidecar.is_file():
             value = read_json(sidecar)
             if isinstance(value, dict):
                 found |= normalised(value)

@@ -29,7 +29,10 @@ PATH_COLUMNS = (
     "midi_performance", "midi_score", "xml_score", "mxl", "md5",
 )  # fmt: skip
 """Columns (lower case) that name a file; all of a row's are looked at."""
-JSON_TABLES = frozenset({"metadata.json", "manifest.json"})
+CORPUS_RECORD = "corpus.json"
+"""Written by aurl-data download: its source and licence hold for every file below."""
+RECORD_FIELDS = ("source", "licence")
+JSON_TABLES = frozenset({"metadata.json", "manifest.json", CORPUS_RECORD})
 TEXT_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 DELIMITERS = ",;\t|"
 LINES_SUFFIX = ".jsonl"
@@ -137,13 +140,13 @@ def _plain(name: str) -> str:
 
 @lru_cache(maxsize=FOLDERS_REMEMBERED)
 def folder_tables(folder: Path) -> tuple[Table, ...]:
-    """The tables of a folder, in the order of their names with metadata.json and manifest.json last; read once."""
+    """The tables of a folder, corpus.json first, metadata.json and manifest.json last; read once."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if _is_table(entry.name) and entry.is_file())
     except OSError:
         return ()  # that the folder cannot be listed is told by whoever reads its music
-    names.sort(key=lambda name: name.casefold() in JSON_TABLES)
+    names.sort(key=lambda name: (name.casefold() in JSON_TABLES) - 2 * (name == CORPUS_RECORD))
     return tuple(table for name in names if (table := _read_table(folder / name)) is not None)
 
 
@@ -156,6 +159,9 @@ def _read_table(path: Path) -> Table | None:
     """One table, or None where it is about something else or broken."""
     if path.name.casefold() in JSON_TABLES:
         value = read_json(path, MAX_TABLE_BYTES)
+        if path.name == CORPUS_RECORD:
+            known = value if isinstance(value, dict) else {}
+            return Table(path.parent, [], {name: known[name] for name in RECORD_FIELDS if name in known}, False)
         return None if value is None else _json_table(path, value)
     text = read_text(path, MAX_TABLE_BYTES)
     if text is None:

@@ -1,8 +1,8 @@
 """Parquet tables of music as files: rows that hold the bytes of a MIDI file, or a table of its notes.
 
-Each row becomes ``rows/0000/name.mid``; what else the row says goes into ``metadata.jsonl`` beside, a line a file, where
-:mod:`aurl.data.metadata` finds it. Rows without music are counted. Reads in batches, so the size of the table does not
-matter. Needs pyarrow (``pip install "aurl[parquet]"``).
+Each row becomes ``rows/0000/name.mid``; what else the row says goes into ``metadata.jsonl`` beside, a line a file,
+where :mod:`aurl.data.metadata` finds it. Rows without music are counted. A table is read in batches, so that its size
+does not matter. Needs pyarrow (``pip install "aurl[parquet]"``).
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
 Refused as a whole, before the entry in question is written: names that lead out of the folder, links that do, device
 files and pipes, encrypted entries, and more files, bytes or folders in folders than the limits allow. What is counted
-is what really comes out, not what the archive claims. Harmless oddities are mended and counted: names that are not UTF-8,
-that occur twice or differ only in case; links inside the folder (symbolic ones are left out, hard ones become copies).
+is what really comes out, not what the archive claims. Harmless oddities are mended and counted: names that are not
+UTF-8, that occur twice or differ only in case; links inside the folder (symbolic ones are left out, hard ones copied).
 Archives inside the archive stay as they are.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import gzip
 import hashlib
 import lzma
 import re
@@ -37,6 +38,7 @@ PACKED_SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 BROKEN = (
+    gzip.BadGzipFile,
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -136,6 +138,7 @@ class _Unpacking:
             elif tarfile.is_tarfile(self.archive):
                 with tarfile.open(self.archive, encoding="utf-8", errors="surrogateescape") as tape:
                     self._take_all(_tar_entries(tape))
+                    self._read_out(tape)
             else:
                 raise AurlError(f"{self.archive}: neither a zip nor a tar archive")
         except BROKEN as error:
@@ -143,6 +146,14 @@ class _Unpacking:
         except OSError as error:
             raise AurlError(f"{self.archive}: cannot be unpacked ({error.strerror or error})") from error
         return self.report
+
+    def _read_out(self, tape: tarfile.TarFile) -> None:
+        """Read to the end of the file: the tar reader takes a damaged header for the end, a checksum does not."""
+        left = self.limits.ratio_from_bytes + int(self.limits.ratio * self.size)
+        while tape.fileobj is not None and (block := tape.fileobj.read(CHUNK_BYTES)):
+            left -= len(block)
+            if left < 0:
+                raise AurlError(f"{self.archive}: too much follows its last entry; the archive is not unpacked")
 
     def _refuse(self, name: str, reason: str) -> AurlError:
         shown = name.encode("utf-8", "backslashreplace").decode()
@@ -299,7 +310,7 @@ def _zip_entries(packed: zipfile.ZipFile, refuse: Callable[[str, str], AurlError
 
 def _tar_entries(tape: tarfile.TarFile) -> Iterator[_Entry]:
     for member in tape:
-        if member.isdir():
+        if member.isdir() or member.name.endswith("/"):
             yield _Entry(member.name, "folder")
         elif member.issym():
             yield _Entry(member.name, "symbolic", member.linkname)
