@@ -35,6 +35,8 @@ DATA_VARIABLE, CACHE_VARIABLE, DEFAULT_CACHE = "AURL_DATA", "AURL_CACHE", "~/.ca
 UNPACKED_TO_PACKED = 3
 """MIDI archives unpack to about so many times their size: the space asked for before loading."""
 PARQUET = ".parquet"
+GIT_LINK_MODE = "120000"
+"""How git writes that an entry is a symbolic link."""
 GIT_SAFE = ("-c", "core.symlinks=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never")
 
 
@@ -119,6 +121,8 @@ def download(
             remove_folder(hidden)
         if not keep_archives:
             remove_folder(_loading(root, corpus))
+            with contextlib.suppress(OSError):  # other downloads are in it
+                (root / ".loading").rmdir()
     return final
 
 
@@ -262,16 +266,17 @@ def _clone(corpus: Corpus, hidden: Path, watch: Watch) -> dict[str, Any]:
     commit = _git(corpus, hidden, "rev-parse", "HEAD").strip()
     if corpus.commit and commit != corpus.commit:
         raise AurlError(f"{corpus.git}: got commit {commit}, not {corpus.commit}")
+    for line in _git(corpus, hidden, "ls-files", "--stage", "-z").split("\0"):
+        facts, _, name = line.partition("\t")
+        if facts.startswith(GIT_LINK_MODE):  # written as a file that holds the place it points to
+            (hidden / name).unlink(missing_ok=True)
     remove_folder(hidden / ".git")
     count = 0
-    for path in sorted(hidden.rglob("*")):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+    for path in sorted(path for path in hidden.rglob("*") if path.is_file()):
+        if corpus.keep and not any(fnmatch.fnmatch(path.name.lower(), pattern) for pattern in corpus.keep):
             path.unlink()
-        elif path.is_file():
-            if corpus.keep and not any(fnmatch.fnmatch(path.name.lower(), pattern) for pattern in corpus.keep):
-                path.unlink()
-            else:
-                count += 1
+        else:
+            count += 1
     watch.files(count)
     if count == 0:
         raise AurlError(f"{corpus.git}: no files in it that are wanted ({', '.join(corpus.keep) or 'any'})")
