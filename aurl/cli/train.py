@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from aurl.cli.build import TrainingResult
 
-GROUPS = ("data", "model", "model/size", "trainer", "callbacks", "logger", "optim", "tokenizer", "augment", "experiment", "sweep")
+GROUPS = (
+    *("data", "model", "model/size", "trainer", "callbacks", "logger", "optim"),
+    *("tokenizer", "augment", "experiment", "sweep"),
+)
 NOT_FOR_USERS = (
     r".*isinstance\(treespec, LeafSpec\).*",
     r"The number of training batches .* is smaller than the logging interval.*",
@@ -41,8 +44,8 @@ Examples:
 Main keys (default):
   data.path (none)              folder of your own music; with data=folder or an archive's name
   data.batch_tokens (8192)      tokens in a batch; less needs less memory
-  augment (default)             what happens to pieces in training: default transposes, full does all there is, none nothing;
-                                augment.swing.probability=0.3 and the like change one kind
+  augment (default)             what happens to training pieces: default transposes, full does all there is, none
+                                nothing; augment.swing.probability=0.3 and the like change one kind
   model.hidden_dim (256)        width
   model.layers (6)              depth
   model.heads (4)               attention heads

@@ -97,13 +97,11 @@ def collate(
     """
     segments = read_segments(store, windows)
     count = len(windows)
-    nothing = Augmented(segments, np.zeros(count, int), np.ones(count), np.zeros(count, bool))
+    augmented = Augmented(segments, np.zeros(count, int), np.ones(count), np.zeros(count, bool))
     if augmenter is not None:
         recipes = augmenter.recipes(segments.piece, epoch, share)
-        wanted = recipes.velocity > 1.0
-        loudest = [augmenter.loudest(store.ids(w.piece)) if up else 0 for w, up in zip(windows, wanted, strict=True)]
-        nothing = augmenter(segments, np.array(loudest), recipes)
-    batch = _packed(nothing, segments, context)
+        augmented = augmenter(segments, recipes)
+    batch = _packed(augmented, segments, context)
     notes, beats, pieces = 0, 0.0, 0
     for window in windows:
         if window.scored_from == 1:
@@ -220,7 +218,7 @@ class TrainingPlan:
         records = store.pieces
         self._tokens = np.fromiter((records[piece].tokens for piece in self.pieces), np.int32, len(self.pieces))
         ranges = np.array([(records[piece].pitch_low, records[piece].pitch_high) for piece in self.pieces], np.int16)
-        self.augmenter = Augmenter(augment, vocabulary, ranges, self.pieces, seed)
+        self.augmenter = Augmenter(augment, vocabulary, ranges, self.pieces, store.ids, seed)
         self.transposer = self.augmenter.transposer
         self._overlap = int(overlap * context)
         transitions = self._tokens.astype(np.int64) - 1

@@ -117,7 +117,9 @@ def bar_windows(
         end = start + limit
         if end < last:
             line = int(np.searchsorted(bars, bars[end]))  # the last bar line up to there
-            end = line if line > cut else end
+            if line <= cut:  # then the next one, as far as the context reaches
+                line = min(int(np.searchsorted(bars, bars[cut], side="right")), start + context)
+            end = line
         end = min(end, last)
         windows.append((start, end + 1, cut + 1))
         cut, limit = end, context

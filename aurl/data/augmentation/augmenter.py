@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,13 @@ from aurl.data.augmentation.tables import TokenTables, Transposer
 from aurl.data.vocabulary import QUARTERS_PER_WHOLE, Kind, Vocabulary
 from aurl.utils.errors import AurlError
 
-OFF_GRID_SHARE = 0.125
-"""Music is taken as performed when more of its positions than this lie right beside a beat: even chances on a grid of 8
-give 0.25, written music gives nearly none.
+EVENNESS = 1.4
+"""In performances whose bars are a clock, the most frequent place within a beat has fewer onsets than this multiple of
+an even share. On a grid of 8, 99 of 100 pieces of ASAP have that, none of POP909 and JSB, whose beats are real.
 """
 FINEST_WRITTEN = 6
-"""Positions a beat from which on those beside the beat are off every written grid (sixteenths, triplets)."""
+"""Positions a beat below which written music too may use all of them evenly, so that nothing can be told."""
+UNKNOWN = -1
 LEAST_PAIR = 4
 """Positions of the smallest pair that can swing at all."""
 LOUDEST = 127
@@ -64,7 +65,8 @@ class Recipes(NamedTuple):
 
     def take(self, chosen: IntArray) -> Recipes:
         """Those of some segments."""
-        return Recipes(*(column[chosen] for column in self))
+        columns: list[Any] = [column[chosen] for column in self]
+        return Recipes(*columns)
 
 
 class Augmented(NamedTuple):
@@ -87,6 +89,7 @@ class Augmenter:
         vocabulary: meaning of the ids.
         ranges: lowest and highest pitch of every piece that may come, -1 for drums (P, 2).
         numbers: index of each of those pieces (P,), rising.
+        read: gives the stored tokens of a piece, BOS to EOS.
         seed: with epoch and piece, decides every draw.
 
     Raises:
@@ -94,11 +97,17 @@ class Augmenter:
     """
 
     def __init__(
-        self, config: AugmentConfig, vocabulary: Vocabulary, ranges: npt.ArrayLike, numbers: Sequence[int], seed: int
+        self,
+        config: AugmentConfig,
+        vocabulary: Vocabulary,
+        ranges: npt.ArrayLike,
+        numbers: npt.ArrayLike,
+        read: Callable[[int], npt.NDArray[np.integer]],
+        seed: int,
     ) -> None:
         check_tokens(config, vocabulary)
         self.config, self.vocabulary, self.seed = config, vocabulary, seed
-        self._numbers = np.asarray(numbers, np.int64)
+        self._numbers, self._read = np.asarray(numbers, np.int64), read
         extents = np.asarray(ranges, np.int16).reshape(-1, 2)
         low, high = config.transpose.semitones
         pitched = extents[extents[:, 0] >= 0]
@@ -108,7 +117,11 @@ class Augmenter:
         self._tables, self._rows = TokenTables(vocabulary), RowCodec(vocabulary)
         is_velocity = vocabulary.kind == Kind.VELOCITY
         self._velocity = np.where(is_velocity, vocabulary.value, 0).astype(np.uint8)
-        self._performed_step = _beside_the_beat(vocabulary)
+        step = vocabulary.positions_per_beat
+        self._place = np.where(vocabulary.kind == Kind.POSITION, vocabulary.value % step, step).astype(np.uint8)
+        # What a whole piece must be read for, kept once it is known: 3 bytes a piece.
+        self._loudest_known = np.full(len(self._numbers), UNKNOWN, np.int16)
+        self._performed_known = np.full(len(self._numbers), UNKNOWN, np.int8)
 
     # -- what is drawn ------------------------------------------------------------------------------------------------
 
@@ -150,16 +163,15 @@ class Augmenter:
 
     # -- application --------------------------------------------------------------------------------------------------
 
-    def __call__(self, batch: Segments, loudest: IntArray, recipes: Recipes) -> Augmented:
+    def __call__(self, batch: Segments, recipes: Recipes) -> Augmented:
         """Apply recipes.
 
         Args:
             batch: the stored tokens.
-            loudest: highest velocity of each segment's piece (S,); what is louder than it allows is not reached.
             recipes: one for each segment.
         """
         moving = (recipes.stretch != 1.0) | (recipes.swing != STRAIGHT) | recipes.humanize
-        performed = self.performed(batch, moving)
+        performed = self.performed(batch.piece, (recipes.stretch != 1.0) | (recipes.swing != STRAIGHT))
         readable = np.array(
             [
                 moves and self._rows.readable(ids)
@@ -167,7 +179,7 @@ class Augmenter:
             ]
         )
         notes_stretch = (recipes.stretch != 1.0) & self._stretches_notes(performed) & readable & self._one_metre(batch)
-        renamed = self._rename(batch, loudest, recipes, np.where(notes_stretch, 1.0, recipes.stretch))
+        renamed = self._rename(batch, recipes, np.where(notes_stretch, 1.0, recipes.stretch))
         if self.config.humanize.velocity:
             self._jitter_velocities(renamed, recipes)
         swing_ratio = np.where(performed, STRAIGHT, recipes.swing)
@@ -180,17 +192,35 @@ class Augmenter:
             result = renamed.replace(in_time, self._move(renamed.select(in_time), chosen))
         return Augmented(result, recipes.shift, factors, _differs(batch, result))
 
-    def performed(self, batch: Segments, asked: BoolArray) -> BoolArray:
-        """Which segments are performed music whose bars are a clock: onsets beside the beat are as frequent as others.
+    def performed(self, pieces: IntArray, asked: BoolArray) -> BoolArray:
+        """Which pieces are performances whose bars are a clock: one tempo, and onsets spread evenly over the beat.
 
-        Segments that are not ``asked`` for are False; so is everything on grids too coarse to tell.
+        False where not ``asked``, and on grids too coarse to tell.
         """
-        if not asked.any() or self._performed_step is None:
-            return np.zeros(len(asked), bool)
-        segment, count = batch.segment, len(batch.lengths)
-        placed = np.bincount(segment, self.vocabulary.kind[batch.ids] == Kind.POSITION, count)
-        beside = np.bincount(segment, self._performed_step[batch.ids], count)
-        return asked & (beside > OFF_GRID_SHARE * placed)
+        known = np.zeros(len(pieces), bool)
+        for number in np.flatnonzero(asked).tolist():
+            at = int(np.searchsorted(self._numbers, pieces[number]))
+            if self._performed_known[at] == UNKNOWN:
+                self._performed_known[at] = self._is_performed(self._read(int(pieces[number])))
+            known[number] = bool(self._performed_known[at])
+        return known
+
+    def _is_performed(self, ids: npt.NDArray[np.integer]) -> bool:
+        step = self.vocabulary.positions_per_beat
+        if step < FINEST_WRITTEN or np.count_nonzero(self.vocabulary.kind[ids] == Kind.TEMPO) > 1:
+            return False
+        onsets = np.bincount(self._place[ids], minlength=step + 1)[:step]
+        return int(onsets.max()) * step < EVENNESS * int(onsets.sum())
+
+    def loudest(self, pieces: IntArray, asked: BoolArray) -> IntArray:
+        """Highest velocity of each piece; 0 where not ``asked``."""
+        known = np.zeros(len(pieces), np.int64)
+        for number in np.flatnonzero(asked).tolist():
+            at = int(np.searchsorted(self._numbers, pieces[number]))
+            if self._loudest_known[at] == UNKNOWN:
+                self._loudest_known[at] = self._velocity[self._read(int(pieces[number]))].max()
+            known[number] = self._loudest_known[at]
+        return known
 
     def _stretches_notes(self, performed: BoolArray) -> BoolArray:
         of = self.config.stretch.of
@@ -203,7 +233,7 @@ class Augmenter:
         lowest = np.minimum.reduceat(np.where(metre < 0, self.vocabulary.size, metre), batch.starts)
         return np.asarray(highest == lowest)
 
-    def _rename(self, batch: Segments, loudest: IntArray, recipes: Recipes, stretch: FloatArray) -> Segments:
+    def _rename(self, batch: Segments, recipes: Recipes, stretch: FloatArray) -> Segments:
         """Everything that only renames tokens."""
         tables = self._tables.plain(len(batch.lengths))
         if recipes.shift.any():
@@ -211,7 +241,7 @@ class Augmenter:
         if (stretch != 1.0).any():
             self._tables.stretch(tables, stretch)
         if (recipes.velocity != 1.0).any():
-            most = LOUDEST / np.maximum(loudest, 1)
+            most = LOUDEST / np.maximum(self.loudest(batch.piece, recipes.velocity > 1.0), 1)
             self._tables.scale_velocities(tables, np.minimum(recipes.velocity, np.maximum(most, 1.0)))
         if recipes.substitute.any():
             self._tables.substitute(tables, hashed(recipes.keys, Draw.SUBSTITUTE), recipes.substitute)
@@ -226,10 +256,6 @@ class Augmenter:
         keys = hashed(hashed(recipes.keys, Draw.LOUDNESS)[batch.segment[at]], batch.source[at])
         wanted = self._velocity[batch.ids[at]] + self.config.humanize.velocity * normals(keys)
         batch.ids[at] = self._tables.velocities.nearest(wanted)
-
-    def loudest(self, ids: npt.NDArray[np.integer]) -> int:
-        """Highest velocity in a piece (N,)."""
-        return int(self._velocity[ids].max())
 
     # -- notes in time ------------------------------------------------------------------------------------------------
 
@@ -281,9 +307,9 @@ class Augmenter:
         pair = per_quarter if self.config.swing.unit is SwingUnit.eighth else per_quarter / 2
         fits = (denominator <= QUARTERS_PER_WHOLE) & (pair >= LEAST_PAIR) & (pair % 2 == 0)
         ratio = recipes.swing[rows.bar_segment]
-        pair = np.where(fits & (ratio != STRAIGHT), pair, 0).astype(np.int64)
+        swung = np.where(fits & (ratio != STRAIGHT), pair, 0).astype(np.int64)
         at, notes = _notes(rows)
-        moved = swing(notes, self._bars(rows), pair, ratio)
+        moved = swing(notes, self._bars(rows), swung, ratio)
         rows.position[at], rows.duration[at] = moved.position, moved.duration
 
     def _humanize(self, rows: Rows, recipes: Recipes) -> None:
@@ -323,15 +349,6 @@ def check_tokens(config: AugmentConfig, vocabulary: Vocabulary) -> None:
                 f"augment.{name} needs {' and '.join(missing)} tokens, which this tokenizer does not have; "
                 f"set augment.{name}.probability=0 or use tokenizer=remi"
             )
-
-
-def _beside_the_beat(vocabulary: Vocabulary) -> FloatArray | None:
-    """1 for Position tokens right before or after a beat, by id (V,); None where written music stands there too."""
-    step = vocabulary.positions_per_beat
-    if step < FINEST_WRITTEN:
-        return None
-    rest = vocabulary.value % step
-    return ((vocabulary.kind == Kind.POSITION) & ((rest == 1) | (rest == step - 1))).astype(np.float64)
 
 
 def _notes(rows: Rows) -> tuple[IntArray, Notes]:

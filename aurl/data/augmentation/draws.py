@@ -18,8 +18,8 @@ MANTISSA_SHIFT = np.uint64(11)
 
 
 def mixed(words: npt.ArrayLike) -> Keys:
-    """SplitMix64's finaliser, element by element."""
-    word = np.asarray(words, np.uint64) + GOLDEN
+    """SplitMix64's finaliser, element by element; a single number gives an array of one."""
+    word = np.atleast_1d(np.asarray(words, np.uint64)) + GOLDEN
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(word ^ (word >> np.uint64(31)), np.uint64)
@@ -43,10 +43,10 @@ def uniforms(keys: Keys) -> npt.NDArray[np.float64]:
         >>> bool((uniforms(piece_keys(0, 0, range(5))) == uniforms(piece_keys(0, 0, [0, 1, 2, 3, 4]))).all())
         True
     """
-    return (keys >> MANTISSA_SHIFT) * 2.0**-53
+    return np.asarray((keys >> MANTISSA_SHIFT) * 2.0**-53, np.float64)
 
 
 def normals(keys: Keys) -> npt.NDArray[np.float64]:
     """Standard normal numbers, one for each key (Box and Muller 1958)."""
     radius = np.sqrt(-2.0 * np.log1p(-uniforms(keys)))
-    return radius * np.cos(2.0 * np.pi * uniforms(mixed(keys)))
+    return np.asarray(radius * np.cos(2.0 * np.pi * uniforms(mixed(keys))), np.float64)

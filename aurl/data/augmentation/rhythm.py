@@ -56,6 +56,7 @@ def warp(position: IntArray, pair: IntArray, ratio: FloatArray) -> IntArray:
     early = inside * middle / half
     late = middle + (inside - half) * (whole - middle) / half
     moved = np.floor(np.where(inside < half, early, late) + 0.5).astype(np.int64)
+    moved = np.minimum(moved, whole - 1)  # never rounded into the next pair
     return np.where(pair > 0, position - inside + moved, position)
 
 

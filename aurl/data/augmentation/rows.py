@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 
 BEGIN, BAR, MARK, NOTE, END = range(5)
 """Kinds of rows, in the order in which they stand at one time."""
-POSITION_BITS, RANK_BITS, TRACK_BITS, DURATION_BITS = 12, 3, 10, 12
+POSITION_BITS, KIND_BITS, TRACK_BITS = 12, 3, 12
 LAST_POSITION = 2**POSITION_BITS - 1
 """Where the end of a piece stands in its last bar."""
 
@@ -204,11 +204,10 @@ class RowCodec:
 
     @staticmethod
     def _order(rows: Rows, ranks: Ranks) -> IntArray:
-        """Time order; at one time bar, marks, notes by track; of a track the shorter note first, as readers sort."""
+        """Time order; at one time bar, marks, notes by track, and of a track in the order in which they were."""
         key = (rows.bar << POSITION_BITS) + rows.position
-        key = (key << RANK_BITS) + rows.kind
+        key = (key << KIND_BITS) + rows.kind
         key = (key << TRACK_BITS) + np.minimum(ranks(rows.track), 2**TRACK_BITS - 1)
-        key = (key << DURATION_BITS) + np.minimum(rows.duration, 2**DURATION_BITS - 1)
         return key.argsort(kind="stable")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,14 +46,19 @@ class Segments:
             [np.arange(a, a + n) for a, n in zip(self.starts[chosen], self.lengths[chosen], strict=True)]
         )
         return Segments(
-            *(column[kept] for column in (self.ids, self.source, self.bar, self.beat)),  # type: ignore[arg-type]
-            *(column[chosen] for column in (self.lengths, self.piece, self.scored_from)),
+            self.ids[kept],
+            self.source[kept],
+            self.bar[kept],
+            self.beat[kept],
+            self.lengths[chosen],
+            self.piece[chosen],
+            self.scored_from[chosen],
         )
 
     def replace(self, chosen: IntArray, others: Segments) -> Segments:
         """Put ``others`` where the segments ``chosen`` were."""
         borders, other_borders = np.cumsum(self.lengths)[:-1], np.cumsum(others.lengths)[:-1]
-        columns = []
+        columns: list[npt.NDArray[Any]] = []
         for name in ("ids", "source", "bar", "beat"):
             parts = np.split(getattr(self, name), borders)
             for index, part in zip(chosen.tolist(), np.split(getattr(others, name), other_borders), strict=True):
@@ -60,4 +66,5 @@ class Segments:
             columns.append(np.concatenate(parts))
         lengths = self.lengths.copy()
         lengths[chosen] = others.lengths
-        return Segments(*columns, lengths, self.piece, self.scored_from)
+        ids, source, bar, beat = columns
+        return Segments(ids, source, bar, beat, lengths, self.piece, self.scored_from)

@@ -1,6 +1,6 @@
 """Stretch of performed music: its bars are a clock, so the notes move over them and new bars are laid.
 
-The first bar line of a segment stays its first; whatever the tokens say of tempo stays. Axis legend: R rows, S segments.
+The first bar line of a segment stays its first; what the tokens say of tempo stays. Axis legend: R rows, S segments.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aurl.data.augmentation.rhythm import stretched
-from aurl.data.augmentation.rows import BAR, BEGIN, END, LAST_POSITION, NOTE, IntArray, Rows
+from aurl.data.augmentation.rows import BAR, END, LAST_POSITION, NOTE, IntArray, Rows
 from aurl.data.vocabulary import Vocabulary
 
 PITCH_FROM_END = 3
@@ -21,9 +21,9 @@ FloatArray = npt.NDArray[np.float64]
 def stretch_rows(rows: Rows, ids: IntArray, factor: FloatArray, phase: FloatArray, vocabulary: Vocabulary) -> Rows:
     """Rows of segments of one metre each after a stretch of their times.
 
-    Notes keep their order, and durations grow or shrink by the same factor, rounded, to one position at least. Two notes
-    of one track and pitch that land on one position become one. A bar line that closed a segment is left out, because the
-    last bar is now an unfinished one.
+    Notes keep their order, and durations grow or shrink by the same factor, rounded, to one position at least. Two
+    notes of one track and pitch that land on one position become the first of them. A bar line that closed a segment is
+    left out, because the last bar is now an unfinished one.
 
     Args:
         rows: the rows (R,).
@@ -50,7 +50,9 @@ def stretch_rows(rows: Rows, ids: IntArray, factor: FloatArray, phase: FloatArra
     made = np.arange(counts.sum())
     made_segment = np.repeat(np.arange(segments), counts)
     local = made - offset[made_segment]
-    old = first[made_segment] + np.minimum((local / factor[made_segment]).astype(np.int64), old_counts[made_segment] - 1)
+    old = first[made_segment] + np.minimum(
+        (local / factor[made_segment]).astype(np.int64), old_counts[made_segment] - 1
+    )
     bar_rows = np.flatnonzero(rows.kind == BAR)[old]
     quarters = vocabulary.bar_quarters[metre].astype(np.float64)
     begin = np.rint(rows.bar_beat[first] * factor / quarters) * quarters
@@ -66,8 +68,7 @@ def stretch_rows(rows: Rows, ids: IntArray, factor: FloatArray, phase: FloatArra
         "track": (rows.track[kept], nothing - 1),
     }
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    # Of one time the longest note first, so that it is the one that stays where two become one.
-    order = np.lexsort((-joined["duration"], joined["kind"], joined["position"], joined["bar"]))
+    order = np.lexsort((joined["kind"], joined["position"], joined["bar"]))  # stable
     order = order[_first_of_each(order, joined, ids)]
     return Rows(
         **{name: column[order] for name, column in joined.items()},

@@ -132,7 +132,10 @@ class TokenTables:
         """
         for family in self._families:
             order = uniforms(hashed(keys[chosen, None], family)).argsort(axis=1)  # (chosen, members)
-            old, new = self.programs[family], self.programs[family[order]]  # (members, tracks), (chosen, members, tracks)
+            old, new = (
+                self.programs[family],
+                self.programs[family[order]],
+            )  # (members, tracks), (chosen, members, tracks)
             known = old >= 0
             tables[np.ix_(chosen, old[known])] = new[:, known]
 
