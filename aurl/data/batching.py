@@ -8,6 +8,7 @@ windows.py cuts pieces into windows.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -233,14 +234,14 @@ class TrainingPlan:
         keys = hashed(piece_keys(self.seed, epoch, self.pieces[long]), Draw.CUT)
         least = self.context // 4
         first = least + (uniforms(keys) * (self.context + 1 - least)).astype(np.int64)
-        cuts: list[tuple[int, int, int, int]] = []
+        cuts = array("i")  # compact: a corpus may have millions of windows
         for piece, limit in zip(self.pieces[long].tolist(), first.tolist(), strict=True):
-            cut = bar_windows(self.store.bars(piece), self.context, limit, self._overlap)
-            cuts += [(piece, *window) for window in cut]
+            for window in bar_windows(self.store.bars(piece), self.context, limit, self._overlap):
+                cuts.extend((piece, *window))
         whole = np.stack(
             [self.pieces[short], np.zeros(len(short), np.int32), self._tokens[short], np.ones(len(short), np.int32)], 1
         )
-        table = WindowTable(np.concatenate([np.array(cuts, np.int32).reshape(-1, 4), whole]))
+        table = WindowTable(np.concatenate([np.frombuffer(cuts, np.int32).reshape(-1, 4), whole]))
         return table.take(item_generator(self.seed, epoch, -1).permutation(len(table)))
 
     def epoch(self, epoch: int) -> EpochPlan:

@@ -63,10 +63,11 @@ class ScheduleConfig:
             _share(f"augment: schedule.{key}", getattr(self, key))
         if self.begin > self.until:
             raise ValueError(f"augment: schedule.begin={self.begin} must not be above schedule.until={self.until}")
-        if bool(self.steps) != (self.shape is Ramp.steps):
+        if self.shape is Ramp.steps and not self.steps:
+            raise ValueError("augment: schedule.shape=steps needs schedule.steps, for instance [[0.0,0.5],[0.3,1.0]]")
+        if self.steps and self.shape is not Ramp.steps:
             raise ValueError(
-                f"augment: schedule.steps={self.steps} goes with schedule.shape=steps, "
-                f"got schedule.shape={self.shape.value}"
+                f"augment: schedule.steps={self.steps} needs schedule.shape=steps, got {self.shape.value}"
             )
         pairs = all(len(step) == 2 and all(0.0 <= number <= 1.0 for number in step) for step in self.steps)
         if not pairs or any(a[0] >= b[0] for a, b in zip(self.steps, self.steps[1:], strict=False)):
