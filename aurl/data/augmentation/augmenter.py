@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from aurl.data.augmentation.config import STRAIGHT, AugmentConfig, StretchOf, SwingUnit
+from aurl.data.augmentation.config import STRAIGHT, AugmentConfig, KindConfig, StretchOf, SwingUnit
 from aurl.data.augmentation.draws import Keys, hashed, normals, piece_keys, uniforms
 from aurl.data.augmentation.rhythm import Bars, Notes, jitter, swing
 from aurl.data.augmentation.rows import NOTE, RowCodec, Rows, track_ranks
@@ -137,15 +137,12 @@ class Augmenter:
         keys = piece_keys(self.seed, epoch, pieces)
         overall = config.schedule(share)
 
-        def chosen(purpose: Draw, probability: float, factor: float) -> BoolArray:
-            return uniforms(hashed(keys, purpose)) < probability * factor * overall
+        def part(purpose: Draw, settings: KindConfig) -> BoolArray:
+            return uniforms(hashed(keys, purpose)) < settings.probability * settings.schedule(share) * overall
 
         def between(purpose: Draw, bounds: Sequence[float], where: BoolArray, neutral: float) -> FloatArray:
             low, high = bounds
             return np.where(where, low + (high - low) * uniforms(hashed(keys, purpose)), neutral)
-
-        def part(purpose: Draw, settings: object) -> BoolArray:
-            return chosen(purpose, settings.probability, settings.schedule(share))  # type: ignore[attr-defined]
 
         at = np.searchsorted(self._numbers, pieces)
         low, high = self._allowed[:, at].astype(np.int64)

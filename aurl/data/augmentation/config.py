@@ -66,9 +66,7 @@ class ScheduleConfig:
         if self.shape is Ramp.steps and not self.steps:
             raise ValueError("augment: schedule.shape=steps needs schedule.steps, for instance [[0.0,0.5],[0.3,1.0]]")
         if self.steps and self.shape is not Ramp.steps:
-            raise ValueError(
-                f"augment: schedule.steps={self.steps} needs schedule.shape=steps, got {self.shape.value}"
-            )
+            raise ValueError(f"augment: schedule.steps={self.steps} needs schedule.shape=steps, got {self.shape.value}")
         pairs = all(len(step) == 2 and all(0.0 <= number <= 1.0 for number in step) for step in self.steps)
         if not pairs or any(a[0] >= b[0] for a, b in zip(self.steps, self.steps[1:], strict=False)):
             raise ValueError(
@@ -201,6 +199,10 @@ class HumanizeConfig:
             value = getattr(self, key)
             if not 0.0 <= value <= most:
                 raise ValueError(f"augment.humanize.{key}={value} is out of range; allowed: 0 to {most}")
+
+
+KindConfig = TransposeConfig | StretchConfig | VelocityConfig | SubstituteConfig | SwingConfig | HumanizeConfig
+"""Settings of one kind: each has ``probability`` and ``schedule``."""
 
 
 @dataclass(frozen=True, kw_only=True)

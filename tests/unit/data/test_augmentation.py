@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,14 @@ from aurl.data.augmentation.config import (
     TransposeConfig,
     VelocityConfig,
 )
+from aurl.data.augmentation.labels import transpose_pitch_classes
 from aurl.data.augmentation.rows import RowCodec, track_ranks
 from aurl.data.augmentation.segments import Segments
 from aurl.data.augmentation.tables import FAMILY_SIZE
+from aurl.data.batching import IGNORED, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
+from aurl.data.store import PieceRecord
 from aurl.data.vocabulary import DRUM_PROGRAM, Kind, Vocabulary
 from aurl.utils.errors import AurlError
 from tests.unit.data.score_strategies import make_score, scores
@@ -346,6 +349,73 @@ def test_everything_at_once_gives_music_that_encodes_to_itself(pieces: list[np.n
         source = after.segments.source[start : start + len(new)]
         same_kind = VOCABULARY.kind[old[source]] == VOCABULARY.kind[new]
         assert same_kind[VOCABULARY.kind[new] != Kind.POSITION].all()  # labels beside the tokens can follow
+
+
+@dataclass
+class ListStore:
+    """Pieces in memory, as the loader reads them."""
+
+    tokens: list[np.ndarray]
+
+    def __post_init__(self) -> None:
+        self.pieces = []
+        for ids in self.tokens:
+            pitches = VOCABULARY.value[ids[VOCABULARY.kind[ids] == Kind.PITCH]]
+            notes = VOCABULARY.count_notes(ids)
+            self.pieces.append(
+                PieceRecord("", "train", notes, 1.0, len(ids), int(pitches.min()), int(pitches.max()), 1)
+            )
+
+    def ids(self, piece: int) -> np.ndarray:
+        return self.tokens[piece]
+
+    def bars(self, piece: int) -> np.ndarray:
+        return VOCABULARY.musical_time(self.tokens[piece])[0].astype(np.uint16)
+
+    def beats(self, piece: int) -> np.ndarray:
+        return VOCABULARY.musical_time(self.tokens[piece])[1]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_every_note_is_scored_once_an_epoch_whatever_becomes_of_its_segment(
+    pieces: list[np.ndarray], overlap: float
+) -> None:
+    store: Any = ListStore(pieces)
+    always = {name: replace(part, probability=1.0) for name, part in FULL.items()}
+    config = AugmentConfig(**always)
+    plan = TrainingPlan(store, range(PIECES), VOCABULARY, 300, 1000, config, 0, overlap)
+    is_pitch = np.isin(VOCABULARY.kind, (Kind.PITCH, Kind.PITCH_DRUM))
+    scored, augmented_segments, segments = 0, 0, 0
+    for windows in plan.epoch(1):
+        batch = plan.collate(windows, 1)
+        targets = batch.targets.numpy()
+        scored += int(is_pitch[targets[targets != IGNORED]].sum())
+        augmented_segments, segments = augmented_segments + batch.augmented, segments + len(batch.lengths)
+        assert max(batch.lengths) <= 300 and len(batch.shifts) == len(batch.lengths) == len(batch.origins)
+        start = 0
+        for length in batch.lengths:  # context ends at a bar line
+            first = int(np.flatnonzero(targets[start : start + length] != IGNORED)[0])
+            kind = VOCABULARY.kind[int(batch.ids[start + first])]
+            assert kind in (Kind.BAR, Kind.BOS)
+            start += length
+    assert scored == sum(record.notes for record in store.pieces)
+    assert augmented_segments == segments
+
+
+def test_labels_beside_the_tokens_follow_source_and_shift(pieces: list[np.ndarray]) -> None:
+    store: Any = ListStore(pieces)
+    plan = TrainingPlan(store, range(PIECES), VOCABULARY, 300, 1000, AugmentConfig(**FULL), 0)
+    is_pitch = VOCABULARY.kind == Kind.PITCH
+    for windows in plan.epoch(0):
+        batch = plan.collate(windows, 0)
+        ids, source, start = batch.ids.numpy(), batch.source.numpy(), 0  # type: ignore[union-attr]
+        for piece, shift, length in zip(batch.origins, batch.shifts, batch.lengths, strict=True):
+            label = VOCABULARY.value[pieces[piece]] % 12  # pitch classes beside the stored tokens
+            here = slice(start, start + length)
+            moved = transpose_pitch_classes(label[source[here]], shift)
+            pitched = is_pitch[ids[here]]
+            assert (moved[pitched] == VOCABULARY.value[ids[here]][pitched] % 12).all()
+            start += length
 
 
 def test_what_a_tokenizer_cannot_do_is_said_in_one_line() -> None:
