@@ -203,7 +203,7 @@ def picture(args: argparse.Namespace) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = ["original", *KINDS, "full, another epoch"]
+    names = ["original", *KINDS, "all kinds"]
     figure, axes = plt.subplots(len(names), 1, figsize=(11, 1.7 * len(names)), sharex=True, constrained_layout=True)
     for name, axis in zip(names, axes, strict=True):
         kinds = () if name == "original" else (name,) if name in KINDS else KINDS
