@@ -107,6 +107,7 @@ def build_data(cfg: DictConfig) -> MusicDataModule:
         context=cfg.model.context,
         seed=cfg.seed,
         progress=bool(cfg.trainer.get("enable_progress_bar", True)),
+        augment=to_config(cfg.augment),
     )
 
 

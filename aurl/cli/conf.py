@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
+from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.generation.config import SamplerConfig
 from aurl.models.config import ModelConfig
@@ -49,6 +50,7 @@ class TrainCommand:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     trainer: Any = None
@@ -60,7 +62,7 @@ class TrainCommand:
     run_name: str | None = None
     """Words added to the name of the run's folder."""
     seed: int = 0
-    """Weights, order of the pieces, transpositions and samples follow from it."""
+    """Weights, order of the pieces, augmentation and samples follow from it."""
     ckpt: str | None = None
     """Continue this run: last, best, a run's folder or a file. Its settings apply again; what is typed wins."""
     num_samples: int = 0
@@ -206,6 +208,7 @@ def register() -> None:
 
     store = ConfigStore.instance()
     rooms = {"model": ModelConfig, "data": DataConfig, "tokenizer": TokenizerConfig, "optim": OptimConfig}
+    rooms["augment"] = AugmentConfig
     for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():
         node = OmegaConf.structured(schema)
         _make_writable(node)

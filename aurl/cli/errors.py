@@ -27,6 +27,8 @@ KINDS = {
     "String": "text",
 }
 WITHOUT_ACCOUNT = "; without an account or a network add logger.wandb.offline=true"
+MOVED = {"data.transpose": "augment.transpose.semitones (augment=none switches all augmentation off)"}
+"""Former keys -> what to type instead."""
 OUT_OF_MEMORY_HINT = "; a smaller data.batch_tokens, batch_size or model.context needs less memory"
 
 
@@ -116,6 +118,8 @@ def missing_option(wanted: str, command: str) -> str:
 
 def unknown_key(key: str, command: str) -> str:
     """A setting that does not exist, with the nearest that does."""
+    if key in MOVED:
+        return f"{key} is now {MOVED[key]}"
     keys = all_keys(command)
     group, _, last = key.rpartition(".")
     if key in keys:

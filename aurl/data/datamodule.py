@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 
+from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.batching import EvaluationBatches, TrainingBatches, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, TokenizerConfig
@@ -26,8 +27,9 @@ class MusicDataModule(L.LightningDataModule):
         tokenizer: how scores become tokens.
         cache: folder where prepared corpora are kept.
         context: longest segment in tokens.
-        seed: order and transpositions of the training pieces.
+        seed: order and augmentation of the training pieces.
         progress: show a progress bar while preparing.
+        augment: what is changed when a training batch is drawn; None means the defaults.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class MusicDataModule(L.LightningDataModule):
         context: int,
         seed: int = 0,
         progress: bool = True,
+        augment: AugmentConfig | None = None,
     ) -> None:
         super().__init__()
         self.data_config, self.tokenizer_config = data, tokenizer
+        self.augment_config = augment or AugmentConfig()
         self.cache, self.context, self.seed, self.progress = Path(cache), context, seed, progress
         self._store: TokenStore | None = None
 
@@ -94,16 +98,20 @@ class MusicDataModule(L.LightningDataModule):
         return pieces
 
     def train_dataloader(self) -> TrainingBatches:
-        """Batches of about ``data.batch_tokens`` tokens."""
-        low, high = self.data_config.transpose
+        """Batches of about ``data.batch_tokens`` tokens, augmented.
+
+        Raises:
+            AurlError: no training piece, or the tokenizer lacks what an augmentation needs.
+        """
         plan = TrainingPlan(
             self.store,
             self._pieces("train"),
             self.codec.vocabulary,
             self.context,
             self.data_config.batch_tokens,
-            (low, high),
+            self.augment_config,
             self.seed,
+            self.data_config.segment_overlap,
         )
         return TrainingBatches(plan, **self._place())
 

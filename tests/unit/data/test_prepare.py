@@ -86,7 +86,7 @@ def test_the_second_time_nothing_is_read_again(tmp_path: Path, monkeypatch: pyte
     data = make_music(tmp_path / "music", 2)
     first = prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
     monkeypatch.setattr(preparing, "encode_pieces", lambda *_: pytest.fail("read again"))
-    settings = replace(data, transpose=[0, 0], batch_tokens=128, workers=2)
+    settings = replace(data, segment_overlap=0.5, batch_tokens=128, workers=2)
     assert prepare(settings, TOKENIZER, tmp_path / "cache", progress=False).folder == first.folder
 
 
