@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
 from aurl.data.config import DataConfig, TokenizerConfig
-from aurl.data.preprocess_config import PreprocessConfig
+from aurl.data.preprocessing import PreprocessConfig
 from aurl.generation.config import SamplerConfig
 from aurl.models.config import ModelConfig
 from aurl.training.config import OptimConfig
@@ -241,7 +241,12 @@ def register() -> None:
     from omegaconf import OmegaConf
 
     store = ConfigStore.instance()
-    rooms: dict[str, type] = {"model": ModelConfig, "data": DataConfig, "tokenizer": TokenizerConfig, "optim": OptimConfig}
+    rooms: dict[str, type] = {
+        "model": ModelConfig,
+        "data": DataConfig,
+        "tokenizer": TokenizerConfig,
+        "optim": OptimConfig,
+    }
     rooms["preprocess"] = PreprocessConfig
     for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():
         node = OmegaConf.structured(schema)

@@ -1,8 +1,9 @@
 """Addresses by content: what is stored carries the hash of all that decides it, so nothing stale is ever served.
 
-A read piece (a score) is decided by the bytes of its file, the tune, the limits and the preprocessing, and the code that
-reads; an encoded piece by that, the tokenizer, the aligned arrays and the code that encodes. "The code" is a module with
-all modules of aurl that it imports, found by looking at their import lines: a changed rule in any of them counts.
+A read piece (a score) is decided by the bytes of its file, the tune, the limits and the preprocessing, and the code
+that reads; an encoded piece by that, the tokenizer, the aligned arrays and the code that encodes. "The code" is a
+module with all modules of aurl that it imports, found by looking at their import lines: a changed rule in any of them
+counts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ ENCODING = ("aurl.data.encoding", "aurl.data.codec", "aurl.data.aligned")
 NEUTRAL = re.compile(r"aurl\.(utils\.|data\.(config|folders|addresses|crew)$|music\.formats$)")
 """Modules that decide no content: their values are part of the address, or they only pass things on."""
 READING_PACKAGES, ENCODING_PACKAGES = ("symusic", "verovio"), ("miditok",)
-IMPORT_LINE = re.compile(r"^[ \t]*(?:from[ \t]+(aurl[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.*)|import[ \t]+(aurl[\w.]*))", re.M)
+IMPORT_LINE = re.compile(
+    r"^[ \t]*(?:from[ \t]+(aurl[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.*)|import[ \t]+(aurl[\w.]*))", re.M
+)
 BLOCK_BYTES = 1 << 20
 GONE, UNREADABLE, NO_FILE, OVERSIZE = "gone", "unreadable", "no file", "oversize"
 

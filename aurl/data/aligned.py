@@ -1,7 +1,8 @@
 """Arrays that lie beside the tokens, a row for each token, beat or bar: what there is, and how one is added.
 
-A :class:`Provider` computes the rows of one piece. ``PROVIDERS`` maps the name that ``data.features`` lists to where the
-provider is defined, so listing names imports nothing. A beat is a quarter note, as everywhere in prepared corpora.
+A :class:`Provider` computes the rows of one piece. ``PROVIDERS`` maps the name that ``data.features`` lists to where
+the provider is defined, so listing names imports nothing. A beat is a quarter note, as everywhere in prepared
+corpora.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Grid:
 
     def rows(self, level: Level) -> int:
         """Rows of an array of this level."""
-        return len({Level.token: self.tokens, Level.beat: self.beats, Level.bar: self.bars}[level])
+        return {Level.token: len(self.tokens), Level.beat: len(self.beats), Level.bar: len(self.bars)}[level]
 
     @classmethod
     def of(cls, beats: NDArray[np.float32], bars: NDArray[np.int32], length: float) -> Grid:
@@ -55,7 +56,7 @@ class Grid:
         np.minimum.at(onsets, bars, beats)
         # A bar without a token of its own (none in REMI) begins with the next.
         onsets = np.minimum.accumulate(onsets[::-1])[::-1]
-        return cls(beats, bars, np.arange(max(1, int(np.ceil(length)))), onsets)
+        return cls(beats, bars, np.arange(max(1, int(np.ceil(length))), dtype=np.float64), onsets)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Provider:
     shape: tuple[int, ...]
     """Shape of one row; () for a number."""
     compute: Callable[[ScoreTick, Grid], NDArray[Any]]
-    """(score as it is tokenised, grid) -> array (rows, \\*shape)."""
+    """(score as it is tokenised, grid) -> array (rows, ``*shape``)."""
     code: tuple[str, ...] = (__name__,)
     """Modules that decide the values (with what they import): when one changes, the array is computed again."""
 

@@ -1,4 +1,4 @@
-"""Entries of all pieces -> the folder of a prepared corpus, in the order of the plan, whatever order they were made in."""
+"""Entries of all pieces -> the folder of a prepared corpus, in the order of the plan however they were made."""
 
 from __future__ import annotations
 
@@ -105,9 +105,7 @@ def assemble(
         if missing:
             raise MissingEntries(f"{missing} entries")
         if not len(writer):
-            raise AurlError(
-                f"data={data.name}: none of {plan.count} pieces could be read; the first, {first}"
-            )
+            raise AurlError(f"data={data.name}: none of {plan.count} pieces could be read; the first, {first}")
         splits = dealing.splits(data)
         tally.splits.update(split for split in splits)
         meta = {

@@ -1,8 +1,8 @@
 """The cache as a whole: what it holds, whether it is sound, and making room in it.
 
-Two kinds of things take space: prepared corpora (folders) and the shards of the piece store. Both can be removed at any
-time, since they are made again when needed, except while a running job uses them: an open corpus is locked by who opened
-it (store.py), all shards are while a corpus is built (prepare.py).
+Two kinds of things take space: prepared corpora (folders) and the shards of the piece store. Both can be removed at
+any time, since they are made again when needed, except while a running job uses them: an open corpus is locked by who
+opened it (store.py), all shards are while a corpus is built (prepare.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aurl.data.index import INDEX_NAME, CorpusUse, Index
 from aurl.data.piece_store import PIECES_FOLDER, SHARD_SUFFIX, lock_file, remove_left_over, shard_path
 from aurl.data.prepare import LOCKS_FOLDER
 from aurl.data.store import META, file_sum, verify_folder
-from aurl.music.limits import ReadLimits
+from aurl.music.limits import UNBOUNDED
 from aurl.utils.errors import AurlError
 from aurl.utils.locks import try_lock
 from aurl.utils.logging import get_logger
@@ -29,7 +29,6 @@ log = get_logger("data.cache")
 
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-UNBOUNDED = ReadLimits(bytes=2**62, notation_bytes=2**62)
 
 
 def parse_size(text: str) -> int:

@@ -94,8 +94,13 @@ def encode_piece(name: str, read: ReadPiece, codec: Codec, providers: Sequence[P
 
 def to_entry(encoded: Encoded) -> bytes:
     """The entry of an encoded piece."""
-    meta = {key: getattr(encoded, key) for key in (*NUMBERS, "changes", "known")}
-    arrays = {"ids": encoded.ids, "bars": encoded.bars, "beats": encoded.beats, SIGNATURE: encoded.signature}
+    meta: dict[str, Any] = {key: getattr(encoded, key) for key in (*NUMBERS, "changes", "known")}
+    arrays: dict[str, NDArray[Any]] = {
+        "ids": encoded.ids,
+        "bars": encoded.bars,
+        "beats": encoded.beats,
+        SIGNATURE: encoded.signature,
+    }
     features = {FEATURE_PREFIX + name: array for name, array in encoded.features.items()}
     return pack_plain(meta, arrays | features)
 
@@ -117,5 +122,11 @@ def from_entry(data: bytes) -> Encoded | str:
     features = {
         name.removeprefix(FEATURE_PREFIX): array for name, array in arrays.items() if name.startswith(FEATURE_PREFIX)
     }
-    own = (arrays[name] for name in ("ids", "bars", "beats"))
-    return Encoded(*own, signature=arrays[SIGNATURE], features=features, **meta)
+    return Encoded(
+        ids=arrays["ids"],
+        bars=arrays["bars"],
+        beats=arrays["beats"],
+        signature=arrays[SIGNATURE],
+        features=features,
+        **meta,
+    )

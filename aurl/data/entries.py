@@ -1,8 +1,9 @@
 """One piece as bytes: everything musical of a score in a compressed NPZ file, and back without loss.
 
-``pack`` and ``unpack`` put JSON and arrays into one NPZ (zip of .npy files, readable by ``numpy.load``); ``score_parts``
-and ``score_of`` turn a score into such parts. Notes of all tracks lie end to end, and so do controllers, pedals and
-bends; the JSON says how many belong to each track. The same content always gives the same bytes.
+``pack`` and ``unpack`` put JSON and arrays into one NPZ (zip of .npy files, readable by ``numpy.load``);
+``score_parts`` and ``score_of`` turn a score into such parts. Notes of all tracks lie end to end, and so do
+controllers, pedals and bends; the JSON says how many belong to each track. The same content always gives the same
+bytes.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def pack(meta: Mapping[str, Any], arrays: Arrays) -> bytes:
     """JSON values and arrays as one compressed NPZ file; empty arrays are left out."""
     text = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)
     file = io.BytesIO()
-    np.savez_compressed(file, **{META: text}, **{name: array for name, array in arrays.items() if array.size})
+    filled: dict[str, Any] = {META: text} | {name: array for name, array in arrays.items() if array.size}
+    np.savez_compressed(file, **filled)
     return file.getvalue()
 
 

@@ -8,17 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-
 MICROSECONDS = 1e6
 DEFAULT_MSPQ = 500_000
 """Microseconds a quarter before the first tempo, as MIDI says."""
 DECIMALS = 4
 MIDI_DRUMS = 128
 """Program that stands for drums."""
-GRID_PARTS = (4, 3)
-"""Sixteenths and triplet eighths: the grids on which notated onsets lie."""
-GRID_TOLERANCE = 1 / 48
-"""Quarters by which an onset may miss the grid: half of a 64th triplet."""
 
 
 def facts_of(score: ScoreTick) -> dict[str, Any]:
@@ -29,7 +24,7 @@ def facts_of(score: ScoreTick) -> dict[str, Any]:
 
     Returns:
         ``programs`` (sorted, 128 for drums), ``duration`` (seconds), ``polyphony`` (mean number of notes where there is
-        sound), ``off_grid`` (share of onsets that miss sixteenths and triplet eighths by more than 1/48 of a quarter).
+        sound).
     """
     columns = [track.notes.numpy() for track in score.tracks if len(track.notes)]
     starts = np.concatenate([notes["time"] for notes in columns]).astype(np.int64)
@@ -39,7 +34,6 @@ def facts_of(score: ScoreTick) -> dict[str, Any]:
         "programs": sorted(programs),
         "duration": round(_seconds(score, int(ends.max())), DECIMALS),
         "polyphony": round(mean_polyphony(starts, ends), DECIMALS),
-        "off_grid": round(off_grid_share(starts / score.ticks_per_quarter), DECIMALS),
     }
 
 
@@ -50,12 +44,6 @@ def mean_polyphony(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> float:
     reached = np.concatenate([[starts[0]], np.maximum.accumulate(ends)[:-1]])
     sounding = np.maximum(ends, reached) - np.maximum(starts, reached)
     return float((ends - starts).sum() / max(int(sounding.clip(min=0).sum()), 1))
-
-
-def off_grid_share(onsets: NDArray[np.float64]) -> float:
-    """Share of onsets (in quarters) that lie on no notated grid; near 0 for notation, above a half for performances."""
-    misses = [np.abs(onsets * parts - np.round(onsets * parts)) / parts for parts in GRID_PARTS]
-    return float((np.minimum.reduce(misses) > GRID_TOLERANCE).mean())
 
 
 def _seconds(score: ScoreTick, end: int) -> float:

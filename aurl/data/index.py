@@ -1,9 +1,9 @@
 """The cache's memory: one SQLite file that says what lies where, which bytes a file had, and what was used when.
 
-Tables: ``files`` (path and what the file system says of it -> SHA-256 of its bytes), ``shards`` and ``entries`` (key of a
-piece -> place in a shard; piece_store.py), ``corpora`` (how often each prepared corpus was opened). All of it can be lost
-without harm: it is then computed again. Several processes may write at once; each waits for the other's short
-transaction.
+Tables: ``files`` (path and what the file system says of it -> SHA-256 of its bytes), ``shards`` and ``entries`` (key
+of a piece -> place in a shard; piece_store.py), ``corpora`` (how often each prepared corpus was opened). All of it
+can be lost without harm: it is then computed again. Several processes may write at once; each waits for the other's
+short transaction.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ COLUMNS = {
     "tempo": "REAL",
     "duration": "REAL",
     "polyphony": "REAL",
-    "off_grid": "REAL",
+    "off_grid_share": "REAL",
     "title": "TEXT",
     "composer": "TEXT",
     "genre": "TEXT",
@@ -54,7 +54,7 @@ COLUMNS = {
 """Columns of the table ``pieces``; ``path_bytes`` is set where the path is not text."""
 HIDDEN = ("number", "facts", "metadata", "path_bytes")
 TEXTS = ("key", "meter", "title", "composer", "genre", "source", "licence")
-MEASURED = ("duration", "polyphony", "off_grid")
+MEASURED = ("duration", "polyphony", "off_grid_share")
 NO_PITCH = -1
 RECORD_TYPE = np.dtype(
     [
@@ -94,7 +94,7 @@ class PieceRecord:
     path: str = ""
     """The file it was read from; empty where there is none."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What was measured: programs, duration (seconds), polyphony, off_grid, and what preprocessing measured."""
+    """What was measured: programs, duration (seconds), polyphony, off_grid_share, and what preprocessing measured."""
 
 
 class ManifestWriter:

@@ -30,8 +30,10 @@ from aurl.data.addresses import (
 from aurl.data.aligned import provider
 from aurl.data.config import DataConfig
 from aurl.data.index import Index
+from aurl.data.reading import companion_of
 from aurl.data.sources import Piece, iter_pieces
 from aurl.data.workers import Recipe
+from aurl.music.limits import UNBOUNDED
 
 DATA_VERSION = 3
 """Layout of prepared corpora; a change makes every corpus be put together anew."""
@@ -114,7 +116,10 @@ class Plan:
 
     def _add(self, piece: Piece) -> Planned:
         content = self._content(piece.path) if piece.path else ""
+        companion = companion_of(piece.path, self._recipe.preprocess)
         settings: Any = piece.metadata if not piece.path else None
+        if companion:
+            settings = [Path(companion).name, content_of(companion, UNBOUNDED)]
         suffix = Path(piece.path).suffix.lower()
         read = reading_key(self._read_mark, content, suffix, piece.tune, piece.loader, settings)
         encoded = encoding_key(self._encode_mark, read)

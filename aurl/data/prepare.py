@@ -26,8 +26,9 @@ from aurl.data.crew import Failure, available_cores
 from aurl.data.index import Index, open_index
 from aurl.data.piece_store import ShardWriter, lock_file
 from aurl.data.plan import Plan
-from aurl.data.preprocessing import PreprocessConfig
+from aurl.data.preprocessing import PreprocessConfig, log_lines
 from aurl.data.store import TokenStore
+from aurl.data.where import check_where
 from aurl.data.workers import Job, Made, Recipe, make_pieces
 from aurl.utils.errors import AurlError
 from aurl.utils.files import sync_folder
@@ -70,6 +71,8 @@ def prepare(
     """
     cache = Path(cache).expanduser()
     recipe = _recipe(data, tokenizer, preprocess, cache)
+    if data.where:
+        check_where(data.where)
     with _cache_errors(cache), ExitStack() as stack:
         _make_folder(cache)
         index = open_index(cache)
@@ -124,7 +127,9 @@ def prepare_part(
         plan = stack.enter_context(Plan(data, recipe, index))
         stack.enter_context(_shards_kept(cache))
         counts, failures = _make_missing(plan, recipe, data, cache, index, progress, (part - 1, parts))
-        log.info(f"Part {part} of {parts}: {counts['made']} pieces made, {counts['reused']} there, {len(failures)} lost")
+        log.info(
+            f"Part {part} of {parts}: {counts['made']} pieces made, {counts['reused']} there, {len(failures)} lost"
+        )
 
 
 def _recipe(data: DataConfig, tokenizer: TokenizerConfig, preprocess: PreprocessConfig | None, cache: Path) -> Recipe:
@@ -243,7 +248,7 @@ def _build(
 def _try_to_build(
     folder: Path, plan: Plan, recipe: Recipe, data: DataConfig, cache: Path, index: Index, progress: bool
 ) -> tuple[Tally, Counter[str]]:
-    for attempt in range(ATTEMPTS):
+    for _attempt in range(ATTEMPTS):
         counts, failures = _make_missing(plan, recipe, data, cache, index, progress)
         with _building_folder(cache, folder) as building:
             try:
@@ -327,8 +332,8 @@ def _report(tally: Tally, counts: Counter[str], data: DataConfig, folder: Path, 
         f"Prepared {data.name}: {tally.pieces} pieces ({shares}), {tally.notes} notes, {tally.tokens} tokens in "
         f"{seconds:.1f} s" + (f"; {counts['reused']} pieces were in the cache" if counts["reused"] else "")
     )
-    if tally.preprocessed.total():
-        log.info(f"Preprocessed: {_listed(tally.preprocessed)}")
+    for line in log_lines(tally.preprocessed):
+        log.info(line)
     if tally.changes.total():
         log.info(f"Fitted to the vocabulary: {_listed(tally.changes)}")
     if tally.repaired:

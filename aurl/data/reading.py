@@ -17,9 +17,10 @@ from symusic.core import ScoreTick
 from aurl.data.entries import pack, score_of, score_parts, unpack
 from aurl.data.facts import facts_of
 from aurl.data.metadata import score_metadata
-from aurl.data.preprocessing import PreprocessConfig, preprocess_score
+from aurl.data.preprocessing import PreprocessConfig, beats_beside, preprocess_score
 from aurl.data.sources import Piece
 from aurl.data.splits import top_line_ngrams
+from aurl.music.beats import find_beats
 from aurl.music.score import Reading
 from aurl.utils.errors import UnreadableFile
 
@@ -38,6 +39,12 @@ class ReadPiece:
     failure: str = ""
 
 
+def companion_of(path: str, config: PreprocessConfig) -> str:
+    """The other file that decides how a piece is read, or '': its annotated beats, where they are used."""
+    found = find_beats(path) if path and config.align_beats else None
+    return str(found) if found is not None else ""
+
+
 def read_piece_fully(piece: Piece, load: Callable[[Piece], Reading], config: PreprocessConfig) -> ReadPiece:
     """Read and preprocess one piece.
 
@@ -47,7 +54,8 @@ def read_piece_fully(piece: Piece, load: Callable[[Piece], Reading], config: Pre
     reading = load(piece)
     metadata = score_metadata(reading.score)
     signature = np.array(sorted(top_line_ngrams(reading.score)), dtype=np.uint64)
-    done = preprocess_score(reading.score, config)
+    beats = beats_beside(piece.path) if companion_of(piece.path, config) else None
+    done = preprocess_score(reading.score, config, beats)
     if not done.score.note_num():
         raise UnreadableFile(piece.path or piece.id, "preprocessing leaves no note of it")
     known = {

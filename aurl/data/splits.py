@@ -157,7 +157,9 @@ def group_near_duplicates(signatures: Sequence[Signature], shared_part: float = 
             _unite(parents, previous, index)
     distinct = ranked[:1] + [index for before, index in pairwise(ranked) if packed[before] != packed[index]]
     sizes = np.array([len(signatures[index]) for index in distinct], dtype=np.int64)
-    first, second, shared = _count_shared([np.frombuffer(packed[index], dtype=">u8").astype(np.uint64) for index in distinct])
+    first, second, shared = _count_shared(
+        [np.frombuffer(packed[index], dtype=">u8").astype(np.uint64) for index in distinct]
+    )
     smaller = np.minimum(sizes[first], sizes[second])
     alike = (shared >= shared_part * smaller) & (shared >= np.minimum(smaller, LEAST_SHARED))
     for left, right in zip(first[alike].tolist(), second[alike].tolist(), strict=True):

@@ -1,11 +1,11 @@
 """Prepared pieces on disk: token ids with musical time in memory-mapped files, and a manifest of the pieces.
 
-A folder holds tokens.bin (uint16), bars.bin (uint16), beats.bin (float32), offsets.npy (int64, pieces + 1), pieces.bin
-(``RECORD_TYPE`` a piece), manifest.sqlite (manifest.py), aligned/ (arrays beside the tokens, listed in features.json),
-skipped.jsonl (what could not be read, with the reason), repaired.jsonl (what was repaired on reading), tokenizer.json (a
-codec as a dict), meta.json and sums.json (SHA-256 of all other files). Pieces lie one after the other, each BOS ... EOS.
-Nothing in it depends on clocks or the order of work. Opening maps files and reads the small ones; memory does not grow
-with the number of pieces. Who fills it is prepare.py.
+A folder holds tokens.bin (uint16), bars.bin (uint16), beats.bin (float32), offsets.npy (int64, pieces + 1),
+pieces.bin (``RECORD_TYPE`` a piece), manifest.sqlite (manifest.py), aligned/ (arrays beside the tokens, listed in
+features.json), skipped.jsonl (what could not be read, with the reason), repaired.jsonl (what was repaired on
+reading), tokenizer.json (a codec as a dict), meta.json and sums.json (SHA-256 of all other files). Pieces lie one
+after the other, each BOS ... EOS. Nothing in it depends on clocks or the order of work. Opening maps files and reads
+the small ones; memory does not grow with the number of pieces. Who fills it is prepare.py.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class TokenStore:
     @property
     def lengths(self) -> NDArray[np.int32]:
         """Tokens of each piece (pieces,)."""
-        return self.pieces.numbers["tokens"]  # type: ignore[no-any-return]
+        return self.pieces.numbers["tokens"]
 
     @property
     def numbers(self) -> NDArray[Any]:
@@ -137,7 +137,7 @@ class TokenStore:
         return self._beats[self._span(piece)]
 
     def aligned(self, name: str, piece: int) -> NDArray[Any]:
-        """An array that lies beside the tokens of a piece: (rows, \\*shape of a row), a view of the file.
+        """An array that lies beside the tokens of a piece: (rows, ``*shape`` of a row), a view of the file.
 
         Args:
             name: one of ``data.features``; its level says what a row is (a token, a beat or a bar).

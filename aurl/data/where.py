@@ -5,9 +5,9 @@
     contains(title, 'fugue') or 40 in programs
     key is None
 
-The grammar is a part of Python's, read by ``ast``: comparisons, and/or/not, ``in``, ``contains(field, text)`` (letter case
-ignored), ``like(field, pattern)`` with % and _, ``field('name with spaces')``. Nothing is evaluated. What is unknown of a
-piece equals nothing, is unlike everything and is neither more nor less than anything.
+The grammar is a part of Python's, read by ``ast``: comparisons, and/or/not, ``in``, ``contains(field, text)`` (letter
+case ignored), ``like(field, pattern)`` with % and _, ``field('name with spaces')``. Nothing is evaluated. What is
+unknown of a piece equals nothing, is unlike everything and is neither more nor less than anything.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ LONGEST = 2000
 ALIASES = {"metre": "meter", "license": "licence"}
 ORDERS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 FUNCTIONS = ("contains", "like", "field")
+WORDS = {"null": None, "none": None, "true": True, "false": False}
+"""Constants as YAML and SQL write them."""
 LISTED_FIELDS = 60
 """Fields that a message names at most."""
 
@@ -79,6 +81,22 @@ def compile_where(text: str, fields: Mapping[str, Field]) -> tuple[str, list[Any
             "for instance data.where=\"composer == 'Bach' and meter == '3/4'\""
         ) from error
     return _Compiler(text, fields).condition(tree.body)
+
+
+class _AnyField(dict[str, Field]):
+    """Takes every name for a field."""
+
+    def get(self, name: str, default: Any = None) -> Field:
+        return Field(name, MIXED)
+
+
+def check_where(text: str) -> None:
+    """Check the form of an expression before it is known which fields there are.
+
+    Raises:
+        WhereError: it cannot be read.
+    """
+    compile_where(text, _AnyField())
 
 
 class _Compiler:
@@ -174,7 +192,10 @@ class _Compiler:
     def term(self, node: ast.expr) -> _Term:
         """A field or a constant."""
         if isinstance(node, ast.Name):
-            return self.field(node, node.id)
+            if node.id in WORDS and node.id not in self.fields:
+                node = ast.copy_location(ast.Constant(WORDS[node.id]), node)
+            else:
+                return self.field(node, node.id)
         if self.is_field_call(node):
             assert isinstance(node, ast.Call)
             if len(node.args) == 1 and isinstance(node.args[0], ast.Constant):

@@ -7,7 +7,7 @@ rest is made and handed back as entries. Only the process that asked writes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from aurl.data.index import Place
 from aurl.data.piece_store import read_entry
 from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.sources import Piece, load_reading
-from aurl.music.limits import ReadLimits
+from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.score import Reading
 from aurl.utils.errors import UnreadableFile
 
@@ -32,8 +32,8 @@ class Recipe:
     """What is done with every piece of a corpus."""
 
     tokenizer: TokenizerConfig
-    limits: ReadLimits = ReadLimits()
-    preprocess: PreprocessConfig = PreprocessConfig()
+    limits: ReadLimits = DEFAULT_LIMITS
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     features: tuple[str, ...] = ()
     cache: Path | None = None
     """Where read pieces may lie already."""
