@@ -20,7 +20,7 @@ from aurl.utils.logging import get_logger
 log = get_logger("data.index")
 
 INDEX_NAME = "index.sqlite"
-LAYOUT = 1
+LAYOUT = 2
 """Version of the tables; another one is started afresh."""
 WAIT_SECONDS = 300.0
 """Longest wait for another process's transaction."""
@@ -30,7 +30,8 @@ CREATE TABLE shards (
     number INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, size INTEGER NOT NULL, used REAL NOT NULL
 );
 CREATE TABLE entries (
-    key BLOB PRIMARY KEY, shard INTEGER NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL
+    key BLOB PRIMARY KEY, shard INTEGER NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL,
+    sum INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX entries_of_shard ON entries (shard);
 CREATE TABLE corpora (
@@ -46,6 +47,8 @@ class Place(NamedTuple):
     """Name of the shard's file."""
     start: int
     size: int
+    sum: int
+    """CRC-32 of its bytes."""
 
 
 class CorpusUse(NamedTuple):
@@ -146,18 +149,18 @@ class Index:
 
     def find(self, key: bytes) -> Place | None:
         """Where the entry of a key lies."""
-        query = "SELECT name, start, entries.size FROM entries JOIN shards ON number = shard WHERE key = ?"
+        query = "SELECT name, start, entries.size, sum FROM entries JOIN shards ON number = shard WHERE key = ?"
         row = self._connection.execute(query, (key,)).fetchone()
         return Place(*row) if row else None
 
-    def add_shard(self, name: str, size: int, entries: list[tuple[bytes, int, int]]) -> None:
-        """Make the entries (key, start, size) of a published shard known."""
+    def add_shard(self, name: str, size: int, entries: list[tuple[bytes, int, int, int]]) -> None:
+        """Make the entries (key, start, size, CRC-32) of a published shard known."""
         with self.transaction():
             query = "INSERT INTO shards (name, size, used) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET used = ?"
             self._connection.execute(query, (name, size, time.time(), time.time()))
             number = self._connection.execute("SELECT number FROM shards WHERE name = ?", (name,)).fetchone()[0]
-            rows = [(key, number, start, length) for key, start, length in entries]
-            self._connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)", rows)
+            rows = [(key, number, *place) for key, *place in entries]
+            self._connection.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
 
     def drop_entry(self, key: bytes) -> None:
         """An entry turned out to be damaged."""

@@ -12,6 +12,7 @@ import hashlib
 import os
 import tempfile
 import time
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -39,7 +40,7 @@ def read_entry(cache: Path, place: Place) -> bytes:
     """The bytes of an entry.
 
     Raises:
-        DamagedEntry: its shard is gone or too short.
+        DamagedEntry: its shard is gone, or other bytes lie there.
     """
     try:
         with shard_path(cache, place.shard).open("rb") as file:
@@ -47,8 +48,8 @@ def read_entry(cache: Path, place: Place) -> bytes:
             data = file.read(place.size)
     except OSError as error:
         raise DamagedEntry(str(error)) from error
-    if len(data) != place.size:
-        raise DamagedEntry(f"shard {place.shard} is cut off")
+    if zlib.crc32(data) != place.sum:
+        raise DamagedEntry(f"shard {place.shard} is damaged")
     return data
 
 
@@ -58,16 +59,16 @@ class ShardWriter:
     Args:
         cache: folder of the cache.
         index: where entries are made known.
-        shard_bytes: size at which a shard is published.
+        shard_bytes: size at which a shard is published; ``SHARD_BYTES`` when None.
     """
 
-    def __init__(self, cache: Path, index: Index, shard_bytes: int = SHARD_BYTES) -> None:
-        self.cache, self.index, self.shard_bytes = cache, index, shard_bytes
+    def __init__(self, cache: Path, index: Index, shard_bytes: int | None = None) -> None:
+        self.cache, self.index, self.shard_bytes = cache, index, shard_bytes or SHARD_BYTES
         self.folder = cache / PIECES_FOLDER
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_left_over(self.folder)
         self._file: IO[bytes] | None = None
-        self._entries: list[tuple[bytes, int, int]] = []
+        self._entries: list[tuple[bytes, int, int, int]] = []
         self._digest = hashlib.sha256()
         self._size = 0
 
@@ -88,7 +89,7 @@ class ShardWriter:
             try_lock(self._file, exclusive=True)  # says that its writer is alive
         self._file.write(data)
         self._digest.update(data)
-        self._entries.append((key, self._size, len(data)))
+        self._entries.append((key, self._size, len(data), zlib.crc32(data)))
         self._size += len(data)
         if self._size >= self.shard_bytes:
             self.publish()

@@ -101,6 +101,9 @@ class TokenStore:
         if hasattr(self, "pieces"):
             self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TokenStore.open, (self.folder, self.where)
+
     def __len__(self) -> int:
         return len(self.pieces)
 

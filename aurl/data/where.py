@@ -166,9 +166,14 @@ class _Compiler:
             values = [*term.parameters, *(value for option in options for value in option.parameters)]
             return f"COALESCE({term.sql} IN ({listed}), 0)", values
         whole = self.term(right)
-        if whole.kind == LIST:
-            sql = f"EXISTS (SELECT 1 FROM json_each({whole.sql}) WHERE value = {term.sql})"
-            return sql, [*whole.parameters, *term.parameters]
+        if whole.kind == LIST or (whole.kind, term.kind) == (MIXED, NUMBER):
+            listed = (
+                f"CASE WHEN json_valid({whole.sql}) THEN {whole.sql} ELSE '[]' END"
+                if whole.kind == MIXED
+                else whole.sql
+            )
+            sql = f"EXISTS (SELECT 1 FROM json_each({listed}) WHERE value = {term.sql})"
+            return sql, list(term.parameters)
         if NUMBER in (term.kind, whole.kind):
             raise self.refuse(node, "looks into a number; in looks into text, a list field or [a, b]")
         return f"COALESCE(instr({whole.sql}, {term.sql}) > 0, 0)", [*whole.parameters, *term.parameters]
