@@ -206,11 +206,13 @@ def timed(name, function, *args):
     result = function(*args)
     spent[name] += time.perf_counter() - began
     return result
-codec, count = Codec.from_config(TokenizerConfig()), 0
+codec, count, listed = Codec.from_config(TokenizerConfig()), 0, 0
 providers = [provider(name) for name in json.loads(sys.argv[3])]
 for name, pattern in json.loads(sys.argv[2]).items():
     data = DataConfig(name=name, source=Source.archive, path=str(Path(sys.argv[1]) / name), file_pattern=pattern)
-    for piece in timed("list", list_pieces, data)[::int(sys.argv[4])]:
+    pieces = timed("list", list_pieces, data)
+    listed += len(pieces)
+    for piece in pieces[::int(sys.argv[4])]:
         count += 1
         loaded = timed("read", load_reading, piece)
         timed("metadata", score_metadata, loaded.score)
@@ -223,7 +225,8 @@ for name, pattern in json.loads(sys.argv[2]).items():
         encoded = timed("encode", encoding.encode_piece, piece.id, read, codec, providers)
         entry = timed("pack tokens", encoding.to_entry, encoded)
         timed("unpack tokens", encoding.from_entry, entry)
-print(json.dumps({"pieces": count, "ms_a_piece": {k: round(1e3 * v / count, 3) for k, v in spent.most_common()}}))
+rows = {k: round(1e3 * v / (listed if k == "list" else count), 3) for k, v in spent.most_common()}
+print(json.dumps({"pieces": count, "ms_a_piece": rows}))
 """
 
 
@@ -237,28 +240,27 @@ def run_stages(args: argparse.Namespace) -> None:
 MEMORY = """
 import gc, json, os, sys, time
 from pathlib import Path
-import psutil
 from aurl.data.store import TokenStore
 from aurl.data.codec import Codec
 from aurl.data.batching import TrainingBatches, TrainingPlan
 import torch
 def anonymous():
     gc.collect()
-    return psutil.Process().memory_full_info().uss / 1e6, sum(
-        int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Anonymous")) / 1e3
-rows = {"start": anonymous()[1]}
+    return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Anonymous:")) / 1e3
+rows = {"start": anonymous()}
 store = TokenStore.open(Path(sys.argv[1]))
 codec = Codec.from_dict(store.tokenizer)
-rows["opened"] = anonymous()[1]
+rows["opened"] = anonymous()
 began = time.perf_counter()
 pieces = store.split("train")
 loader = TrainingBatches(TrainingPlan(store, pieces, codec.vocabulary, 1024, 8192, (-5, 6), 0))
-rows["plan"] = anonymous()[1]
+rows["plan"] = anonymous()
 batches = iter(loader)
 for _ in range(20):
-    next(batches)
-rows["batches"] = anonymous()[1]
-print(json.dumps({"pieces": len(store), "seconds": round(time.perf_counter() - began, 2), "anonymous_mb": {k: round(v, 1) for k, v in rows.items()}}))
+    next(batches, None)
+rows["batches"] = anonymous()
+seconds = round(time.perf_counter() - began, 2)
+print(json.dumps({"pieces": len(store), "seconds": seconds, "anonymous_mb": {k: round(v, 1) for k, v in rows.items()}}))
 """
 
 

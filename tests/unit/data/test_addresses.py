@@ -58,15 +58,11 @@ def test_a_changed_byte_is_seen_though_size_and_time_are_set_back(tmp_path: Path
 def test_another_tokenizer_does_not_open_the_music_again(tmp_path: Path) -> None:
     data, cache = make_music(tmp_path / "music", 3), tmp_path / "cache"
     prepare(data, TOKENIZER, cache, progress=False)
-    files = sorted((tmp_path / "music").rglob("*.mid"))
-    opened = {file: file.stat().st_atime_ns for file in files}
-    for file in files:
-        os.utime(file, ns=(1, file.stat().st_mtime_ns))  # changes ctime: their hashes are worked out anew
     other = prepare(data, replace(TOKENIZER, velocities=8), cache, progress=False)
-    assert made(cache, other) == 3 and opened
+    assert made(cache, other) == 3
     with Index(cache) as index:
-        read = [row for row in index.shards()]
-    assert sum(entries for *_, entries in read) == 3 + 3 + 3, "three scores, and tokens of two kinds"
+        shards = index.shards()
+    assert sum(entries for *_, entries in shards) == 3 + 3 + 3, "three scores, and tokens of two kinds"
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,15 @@ from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.crew import Failure
 from aurl.data.encoding import Encoded, from_entry
+from aurl.data.index import Index
+from aurl.data.plan import Plan
 from aurl.data.prepare import prepare
+from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.sources import Piece
-from aurl.data.workers import Job, Made, Recipe, make_pieces
+from aurl.data.workers import Job, Made, Recipe, make_piece, make_pieces
+from aurl.music.dynamics import Velocity
+from aurl.music.limits import ReadLimits
+from aurl.music.score import Reading
 from aurl.utils.errors import AurlError
 
 TOKENIZER = TokenizerConfig()
@@ -171,3 +177,79 @@ def test_a_script_without_a_main_guard_can_prepare_a_corpus(tmp_path: Path):
     command = [sys.executable, str(tmp_path / "script.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
+
+
+def read_nothing(piece: Piece, limits: ReadLimits) -> Reading:
+    """A reader that must not be called."""
+    raise KeyError(f"{piece.id} was read again")
+
+
+def test_a_score_that_was_read_is_encoded_without_its_file(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 1), tmp_path / "cache"
+    store = prepare(data, TOKENIZER, cache, progress=False)
+    recipe = Recipe(replace(TOKENIZER, velocities=8), cache=cache)
+    with Index(cache) as index, Plan(data, recipe, index) as plan:
+        (planned,) = plan
+        place = index.find(planned.read)
+    assert place is not None
+    codec = Codec.from_config(recipe.tokenizer)
+    made = make_piece(Job(0, planned.piece, planned.content, place), recipe, codec, load=read_nothing)
+    assert made.read is None and made.encoded is not None
+    encoded = from_entry(made.encoded)
+    assert isinstance(encoded, Encoded) and encoded.notes == store.pieces[0].notes
+    with pytest.raises(KeyError, match="was read again"):
+        make_piece(Job(0, planned.piece, planned.content, None), recipe, codec, load=read_nothing)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept_under_the_old_address(tmp_path: Path):
+    data = make_music(tmp_path / "music", 1)
+    recipe = Recipe(TOKENIZER)
+    with Plan(data, recipe, None) as plan:
+        (planned,) = plan
+    tune(5).dump_midi(Path(planned.piece.path))
+    made = make_piece(Job(0, planned.piece, planned.content), recipe, Codec.from_config(TOKENIZER))
+    assert (made.read, made.encoded, made.failure) == (None, None, "the file changed while it was read")
+
+
+def test_names_that_look_the_same_stay_apart(tmp_path: Path):
+    (tmp_path / "music").mkdir()
+    for seed, name in enumerate((b"caf\xe9.mid", b"caf\xe8.mid")):
+        with open(os.path.join(os.fsencode(tmp_path / "music"), name), "wb") as file:
+            tune(seed).dump_midi(tmp_path / "t.mid")
+            file.write((tmp_path / "t.mid").read_bytes())
+    data = DataConfig(name="names", source=Source.folder, path=str(tmp_path / "music"), workers=1)
+    store = prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
+    assert [piece.id for piece in store.pieces] == ["caf\ufffd.mid", "caf\ufffd.mid~2"]
+    assert all(Path(piece.path).exists() for piece in store.pieces)
+
+
+def test_pieces_are_chosen_when_a_corpus_is_opened_and_nothing_is_made_again(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 4), tmp_path / "cache"
+    (tmp_path / "music" / "tune00.json").write_text('{"composer": "Bach", "meter": "3/4", "split": "train"}')
+    whole = prepare(data, TOKENIZER, cache, progress=False)
+    some = prepare(replace(data, where="composer == 'Bach' and meter == '3/4'"), TOKENIZER, cache, progress=False)
+    assert some.folder == whole.folder and len(some) == len(whole) == 4
+    assert some.split(None) == some.split("train") == [2] and some.pieces[2].metadata["composer"] == "Bach"
+    with pytest.raises(AurlError, match="holds for none of 4 pieces"):
+        prepare(replace(data, where="composer == 'Haydn'"), TOKENIZER, cache, progress=False)
+    with pytest.raises(AurlError, match="equality is written =="):
+        prepare(replace(data, where="composer = 'Haydn'"), TOKENIZER, tmp_path / "other", progress=False)
+    assert not (tmp_path / "other").exists(), "a form that cannot be read is told before anything is prepared"
+
+
+def test_what_preprocessing_measured_stands_in_the_manifest(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 2), tmp_path / "cache"
+    store = prepare(data, TOKENIZER, cache, progress=False, preprocess=PreprocessConfig(velocity=Velocity.normalise))
+    plain = prepare(data, TOKENIZER, cache, progress=False)
+    assert store.folder != plain.folder
+    assert set(plain.pieces[0].facts) < set(store.pieces[0].facts)
+    assert store.pieces[0].facts["off_grid_share"] == 0.0
+
+
+def test_limits_of_the_reader_are_settings(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 2), tmp_path / "cache"
+    tune(3, notes=500).dump_midi(tmp_path / "music" / "long.mid")
+    store = prepare(replace(data, limits=ReadLimits(events=600)), TOKENIZER, cache, progress=False)
+    (row,) = store.skipped
+    assert row["id"] == "long.mid" and row["reason"].endswith("allowed: 600 (limit: events)")
+    assert len(prepare(data, TOKENIZER, cache, progress=False)) == 3

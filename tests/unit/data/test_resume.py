@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from corpora import corpora_of, make_music, tree, tune
 
 from aurl.data.store import TokenStore
-from corpora import corpora_of, make_music, tree, tune
 
 SCRIPT = """
 import sys
