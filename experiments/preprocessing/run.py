@@ -102,7 +102,7 @@ def make_folder(root: Path, corpora: Path, good: int) -> int:
     shutil.rmtree(root, ignore_errors=True)
     files = [file for name in ARCHIVES for file in (corpora / name).rglob("*.mid")]
     files.sort(key=lambda file: hashlib.sha256(file.relative_to(corpora).as_posix().encode()).digest())
-    hostile = [corpora / HOSTILE / json.loads(line)["path"] for line in (corpora / HOSTILE / "manifest.jsonl").open()]
+    hostile = [corpora / HOSTILE / json.loads(line)["file"] for line in (corpora / HOSTILE / "manifest.jsonl").open()]
     for kind, chosen in (("good", files[:good]), ("hostile", hostile)):
         for number, file in enumerate(chosen):
             folder = root / kind / f"{number // 500:02d}"
