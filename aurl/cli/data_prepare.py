@@ -25,12 +25,13 @@ Examples:
 
 Main keys (default):
   data.path                  folder (or one file) of the music
-  data.features ([])         arrays stored beside the tokens, for instance [onset_density]
-  data.limits.bytes (8000000)  and events, hours, ...: what is refused for its size
-  data.workers (cores)       processes
-  paths.cache (~/.cache/aurl)  where it goes; paths.cache_limit=20GB keeps it from growing
-  part, parts (none)         make one part of the pieces only: run all parts anywhere, sharing paths.cache, then once
-                             without, which puts the corpus together
+  data.features              arrays stored beside the tokens, for instance [onset_density]
+  data.limits.bytes (8000000)  what is refused for its size; also events, hours, tracks ...
+  data.workers (none)        processes; one a core without it
+  paths.cache                where it goes (~/.cache/aurl)
+  paths.cache_limit (none)   most that the cache keeps, for instance 20GB
+  part (none)                with parts=N: make one part of the pieces only. Run all parts anywhere, sharing
+                             paths.cache, then once without, which puts the corpus together
 It can be stopped at any time and goes on where it was.
 """
 
