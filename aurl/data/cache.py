@@ -19,7 +19,7 @@ from aurl.data.addresses import content_of, stamp_of
 from aurl.data.index import INDEX_NAME, CorpusUse, Index
 from aurl.data.piece_store import PIECES_FOLDER, SHARD_SUFFIX, lock_file, remove_left_over, shard_path
 from aurl.data.prepare import LOCKS_FOLDER
-from aurl.data.store import META, file_sum, verify_folder
+from aurl.data.store import META, SUMS, TOKENS, file_sum, verify_folder
 from aurl.music.limits import UNBOUNDED
 from aurl.utils.errors import AurlError
 from aurl.utils.locks import try_lock
@@ -63,14 +63,19 @@ class Holding:
 def holdings(cache: Path, index: Index) -> list[Holding]:
     """Prepared corpora and shards."""
     found = []
-    for folder in sorted(path for path in cache.iterdir() if (path / META).is_file() and not path.name.startswith(".")):
+    for folder in sorted(path for path in cache.iterdir() if _is_corpus(path)):
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         use = index.use_of(folder.name)
-        used = use.used if use is not None else (folder / META).stat().st_mtime
+        used = use.used if use is not None else folder.stat().st_mtime
         found.append(Holding(folder.name, True, folder, size, used, use))
     for name, size, used, entries in index.shards():
         found.append(Holding(name, False, shard_path(cache, name), size, used, entries=entries))
     return found
+
+
+def _is_corpus(path: Path) -> bool:
+    """Whether a folder is a prepared corpus, perhaps a damaged one."""
+    return not path.name.startswith(".") and any((path / name).is_file() for name in (META, SUMS, TOKENS))
 
 
 def prune(cache: Path, max_size: int) -> tuple[list[Holding], list[Holding]]:
@@ -104,13 +109,18 @@ def _remove_corpus(item: Holding, index: Index) -> bool:
         with (item.path / META).open("rb+") as file:
             if not try_lock(file, exclusive=True):
                 return False
-            hidden = item.path.with_name(f".{item.name}.building.removed-{os.getpid()}")
-            item.path.rename(hidden)  # at once, so that nobody opens half of it
-            shutil.rmtree(hidden, ignore_errors=True)
+            _remove_folder(item.path)
     except FileNotFoundError:
-        pass  # someone else removed it
+        if item.path.is_dir():  # without the file that is locked nobody can have it open
+            _remove_folder(item.path)
     index.drop_corpus(item.name)
     return True
+
+
+def _remove_folder(folder: Path) -> None:
+    hidden = folder.with_name(f".{folder.name}.building.removed-{os.getpid()}")
+    folder.rename(hidden)  # at once, so that nobody opens half of it
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _remove_shard(item: Holding, index: Index) -> bool:

@@ -211,7 +211,15 @@ class Index:
 def open_index(cache: Path) -> Index | None:
     """The index of a cache, or None where it cannot be written: all then works, but is computed anew each time."""
     try:
-        return Index(cache)
-    except sqlite3.Error as error:
+        try:
+            return Index(cache)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            path = cache / INDEX_NAME
+            log.warning(f"{path} is damaged ({error}); it is begun anew, and pieces are made again")
+            path.replace(path.with_name(f"{INDEX_NAME}.damaged"))
+            return Index(cache)
+    except (OSError, sqlite3.Error) as error:
         log.info(f"{cache / INDEX_NAME} cannot be used ({error}); files are hashed anew")
         return None

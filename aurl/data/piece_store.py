@@ -102,10 +102,10 @@ class ShardWriter:
         path = shard_path(self.cache, name)
         with self._file as file:
             file.flush()
-            os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-            path.parent.mkdir(exist_ok=True)
-            os.replace(file.name, path)
+        os.chmod(file.name, 0o644)
+        path.parent.mkdir(exist_ok=True)
+        os.replace(file.name, path)
         sync_folder(path.parent)
         self.index.add_shard(name, self._size, self._entries)
         self._file, self._entries, self._digest, self._size = None, [], hashlib.sha256(), 0

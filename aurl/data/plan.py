@@ -34,6 +34,9 @@ from aurl.data.reading import companion_of
 from aurl.data.sources import Piece, iter_pieces
 from aurl.data.workers import Recipe
 from aurl.music.limits import UNBOUNDED
+from aurl.utils.logging import get_logger
+
+log = get_logger("data.plan")
 
 DATA_VERSION = 3
 """Layout of prepared corpora; a change makes every corpus be put together anew."""
@@ -157,7 +160,10 @@ class Plan:
 
     def _remember(self) -> None:
         if self._index is not None and self._new:
-            self._index.remember(self._new)
+            try:
+                self._index.remember(self._new)
+            except sqlite3.Error as error:  # a cache that may only be read: hashed again next time
+                log.debug(f"hashes are not kept: {error}")
         self._new = []
 
     def __iter__(self) -> Iterator[Planned]:

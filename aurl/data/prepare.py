@@ -32,7 +32,7 @@ from aurl.data.where import check_where
 from aurl.data.workers import Job, Made, Recipe, make_pieces
 from aurl.utils.errors import AurlError
 from aurl.utils.files import sync_folder
-from aurl.utils.locks import wait_lock
+from aurl.utils.locks import try_lock, wait_lock
 from aurl.utils.logging import get_logger
 
 log = get_logger("data.prepare")
@@ -181,7 +181,9 @@ def _alone(cache: Path, name: str) -> Iterator[None]:
     folder = cache / LOCKS_FOLDER
     folder.mkdir(exist_ok=True)
     with (folder / f"{name}.lock").open("ab") as file:
-        wait_lock(file, exclusive=True)
+        if not try_lock(file, exclusive=True):
+            log.info(f"{name} is being prepared by another process; waiting for it")
+            wait_lock(file, exclusive=True)
         yield
 
 

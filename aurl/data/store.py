@@ -191,8 +191,10 @@ def verify_folder(folder: Path) -> list[str]:
     """
     try:
         sums: dict[str, str] = _read_json(folder / SUMS)
+    except FileNotFoundError:
+        return [f"{folder / SUMS}: missing; damaged, or made by an older version that nothing uses any more"]
     except (OSError, ValueError) as error:
-        return [f"{folder / SUMS}: {error}"]
+        return [f"{folder / SUMS}: damaged ({error})"]
     problems = []
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     for name in sorted(set(sums) | there - {SUMS}):

@@ -118,6 +118,8 @@ class StoreWriter:
                 os.fsync(file.fileno())
                 file.close()
         self.manifest.close()
+        with (self.folder / MANIFEST).open("rb") as file:
+            os.fsync(file.fileno())
 
     def finish(
         self, tokenizer: Mapping[str, Any], meta: Mapping[str, Any], splits: Sequence[str | None] | None = None

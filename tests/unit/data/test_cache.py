@@ -214,3 +214,33 @@ def test_clearing_one_corpus_leaves_the_others(tmp_path: Path, music: DataConfig
     assert corpora_of(cache) == [second.folder]
     with pytest.raises(AurlError, match="there is no prepared corpus"):
         clear(cache, first.folder.name)
+
+
+def test_a_cache_whose_index_cannot_be_used_is_read_but_not_filled(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    store = prepared(music, cache)
+    (cache / "index.sqlite").unlink()
+    (cache / "index.sqlite").mkdir()
+    assert prepared(music, cache).folder == store.folder
+    with pytest.raises(AurlError, match=r"cannot be written \(its index cannot be opened\); set paths.cache"):
+        prepared(music, cache, 9)
+
+
+def test_a_damaged_index_is_begun_anew(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    prepared(music, cache).close()
+    (cache / "index.sqlite").write_bytes(b"no database" * 1000)
+    assert len(prepared(music, cache, 9)) == 4
+    assert (cache / "index.sqlite.damaged").is_file() and verify(cache) == []
+
+
+def test_what_is_left_of_a_corpus_can_be_removed(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    store = prepared(music, cache)
+    store.close()
+    (store.folder / "meta.json").unlink()
+    assert f"{store.folder / 'meta.json'}: missing" in verify(cache)
+    (store.folder / "sums.json").unlink()
+    assert any("missing; damaged, or made by an older version" in line for line in verify(cache))
+    assert [item.name for item in clear(cache)[0] if item.is_corpus] == [store.folder.name]
+    assert not list(cache.iterdir())
