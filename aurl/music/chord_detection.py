@@ -1,12 +1,11 @@
 """Chords heard in the notes of a score, beat by beat, without a network: templates, the bass, and the best path.
 
-1. Half-beat frames of a beat grid hold how long each pitch class sounds, how often it begins, and what the lowest voice
+1. Half beats of a beat grid hold how long each pitch class sounds, how often it begins, and what the lowest voice
    plays; the highest voice counts less, for melodies carry most of the notes outside the chord (chord_features.py).
 2. Every chord (12 roots of 12 qualities) has a template: chord tones count for it, tensions a little against it, other
-   notes against it, and so for the lowest voice. The score of a frame is linear in the frame, so what speaks for a chord
+   notes against it, and so for the lowest voice. The score of a beat is a sum over its halves, so what speaks for a chord
    adds up over an arpeggio. Chords of the key that the surrounding bars suggest get a bonus.
-3. Viterbi's algorithm (1967) finds the best path. A change costs least on a downbeat, more within the bar and most between
-   beats; moving the root by a fifth or a step costs less than by a tritone.
+3. Viterbi's algorithm (1967) finds the best path. A change costs least on a downbeat; moving the root by a fifth or a step costs less than by a tritone.
 4. A second, smaller path finds the bass among the tones of the chords.
 
 The constants of :class:`ChordModel` were set by a coordinate search on 78 songs of POP909-CL's training list (see
@@ -53,14 +52,15 @@ TENSIONS: Mapping[str, tuple[int, ...]] = MappingProxyType(
 )
 """Semitones above the root that often sound over a chord without being part of it."""
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
-OFF_BEAT = 3
-"""Strength of frames between beats; beats have 0 to 2."""
+STRENGTHS = 3
+"""Kinds of beats: downbeat, middle of the bar, other (:class:`BeatGrid`)."""
+MAX_CACHED_MODELS = 8
 
 
 @dataclass(frozen=True)
 class ChordModel:
-    """Constants of the recogniser. Weights multiply compressed counts; biases and costs are in the same unit, a frame's
-    score.
+    """Constants of the recogniser. Weights multiply compressed counts; biases and costs are in the same unit, half a
+    beat's score.
 
     Attributes:
         compression: counts x become log(1 + compression * x), so that a doubled note is not twice the evidence.
@@ -79,54 +79,54 @@ class ChordModel:
         quality_bias: the qualities that are told apart, each with what is added to its score.
         key_bonus: taken from a chord in proportion to its tones outside the key of the surrounding music.
         key_window: beats before and after from which the key is taken.
-        silence: score of "no chord" in an empty frame.
+        silence: score of "no chord" in half a beat.
         sound: what sounding notes take from that.
-        change: cost of a change on a downbeat, in the middle of a bar, on another beat, between beats.
+        change: cost of a change on a downbeat, in the middle of a bar, on another beat.
         root_move: cost of moving the root by 0 to 6 semitones up or down.
         to_silence: cost of a change to or from "no chord".
         bass_change: cost of another bass under the same chord.
         bass_inversion: taken from the score of a bass that is not the root.
     """
 
-    compression: float = 2.4
-    body: float = 1.2
-    top: float = 0.7
+    compression: float = 1.92
+    body: float = 1.17
+    top: float = 0.56
     attacks: float = 0.4
     bass: float = 0.8
-    bass_attacks: float = 1.0
-    seventh: float = 0.68
-    tension: float = 0.4
-    foreign: float = 1.2
-    bass_third: float = -0.05
-    bass_fifth: float = -0.1
-    bass_seventh: float = -0.3
-    bass_foreign: float = -0.8
+    bass_attacks: float = 1.08
+    seventh: float = 0.8
+    tension: float = 0.3
+    foreign: float = 1.6
+    bass_third: float = 0.05
+    bass_fifth: float = -0.15
+    bass_seventh: float = -0.325
+    bass_foreign: float = -0.432
     quality_bias: Mapping[str, float] = field(
         default_factory=lambda: MappingProxyType(
             {
                 "maj": 0.0,
-                "min": 0.1,
-                "dim": -1.08,
-                "aug": -1.1,
-                "sus2": -0.72,
-                "sus4": -0.72,
-                "7": -0.56,
-                "maj7": -0.72,
-                "min7": -0.84,
-                "hdim7": -1.32,
-                "dim7": -1.2,
+                "min": 0.05,
+                "dim": -1.31,
+                "aug": -0.9,
+                "sus2": -1.0,
+                "sus4": -1.0,
+                "7": -0.5,
+                "maj7": -0.8,
+                "min7": -0.85,
+                "hdim7": -1.1,
+                "dim7": -1.32,
                 "maj6": -1.0,
             }
         )
     )
-    key_bonus: float = 1.0
-    key_window: int = 10
-    silence: float = 1.2
-    sound: float = 0.2
-    change: tuple[float, float, float, float] = (3.0, 3.6, 3.68, 6.0)
-    root_move: tuple[float, ...] = (0.4, 0.8, 0.2, 0.3, 0.3, 0.1, 1.2)
-    to_silence: float = 0.4
-    bass_change: float = 1.5
+    key_bonus: float = 0.88
+    key_window: int = 16
+    silence: float = 1.32
+    sound: float = 0.165
+    change: tuple[float, float, float] = (3.6, 3.6, 4.05)
+    root_move: tuple[float, ...] = (0.68, 0.58, 0.25, 0.3, 0.3, 0.2, 1.2)
+    to_silence: float = 0.425
+    bass_change: float = 3.0
     bass_inversion: float = 0.3
 
     def __post_init__(self) -> None:
@@ -137,9 +137,9 @@ class ChordModel:
             raise ValueError(
                 f"compression is {self.compression}, key_window {self.key_window}; allowed: above 0, at least 1"
             )
-        if len(self.change) != OFF_BEAT + 1 or len(self.root_move) != PITCH_CLASSES // 2 + 1:
+        if len(self.change) != STRENGTHS or len(self.root_move) != PITCH_CLASSES // 2 + 1:
             raise ValueError(
-                f"{len(self.change)} values of change and {len(self.root_move)} of root_move; allowed: 4 and 7"
+                f"{len(self.change)} values of change and {len(self.root_move)} of root_move; allowed: 3 and 7"
             )
 
     def __hash__(self) -> int:
@@ -231,8 +231,9 @@ def detect_chords(
         nothing = np.zeros(0, np.int8)
         return Chords(grid.edges, nothing, nothing, nothing, np.zeros(0, np.float32))
     features = chord_features(score, grid.edges)
-    scores = frame_scores(features, model)
-    best = best_through(scores, _change_costs(grid, model), model)[::FRAMES_PER_BEAT]
+    scores = beat_scores(features, model)
+    change = np.array(model.change, np.float32)[grid.level]
+    best = best_through(scores[None], change[None], model)[0]
     state = best.argmax(axis=1)
     state[_is_silent(features)] = scores.shape[1] - 1
     number = np.append([QUALITY_NUMBER[name] for name in model.qualities], 0)
@@ -250,21 +251,14 @@ def _is_silent(features: ChordFeatures) -> NDArray[np.bool_]:
     return features.sounding.reshape(-1, FRAMES_PER_BEAT * PITCH_CLASSES).sum(axis=1) == 0
 
 
-def _change_costs(grid: BeatGrid, model: ChordModel) -> NDArray[np.float64]:
-    """Cost of a change at the beginning of each frame."""
-    level = np.full(len(grid.level) * FRAMES_PER_BEAT, OFF_BEAT)
-    level[::FRAMES_PER_BEAT] = grid.level
-    return np.array(model.change)[level]
+# --- how well chords fit beats ------------------------------------------------------------------------------------------
 
 
-# --- how well chords fit frames -----------------------------------------------------------------------------------------
-
-
-def frame_scores(features: ChordFeatures, model: ChordModel = DEFAULT_MODEL) -> NDArray[np.float32]:
-    """How well each chord fits each frame.
+def beat_scores(features: ChordFeatures, model: ChordModel = DEFAULT_MODEL) -> NDArray[np.float32]:
+    """How well each chord fits each beat.
 
     Returns:
-        float32 ``(frames, qualities * 12 + 1)``: quality by quality its 12 roots, and "no chord" last.
+        float32 ``(beats, qualities * 12 + 1)``: quality by quality its 12 roots, and "no chord" last.
     """
 
     def compressed(counts: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -278,10 +272,11 @@ def frame_scores(features: ChordFeatures, model: ChordModel = DEFAULT_MODEL) -> 
     if model.key_bonus:
         scores += model.key_bonus * (tones_in_keys[_local_keys(features, model)] - 1)
     silence = model.silence - model.sound * heard.sum(axis=1)
-    return np.concatenate([scores, silence[:, None]], axis=1).astype(np.float32)
+    halves = np.concatenate([scores, silence[:, None]], axis=1).astype(np.float32)
+    return halves.reshape(-1, FRAMES_PER_BEAT, halves.shape[1]).sum(axis=1)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=MAX_CACHED_MODELS)
 def _templates(model: ChordModel) -> tuple[NDArray[np.float32], ...]:
     """Templates of notes and of the bass ``(12, chords)``, biases ``(chords,)``, and for each key (a major scale) the
     share of each chord's tones that are in it ``(12, chords)``.
@@ -323,42 +318,43 @@ def _local_keys(features: ChordFeatures, model: ChordModel) -> NDArray[np.int64]
 
 
 def best_through(
-    scores: NDArray[np.float32], change: NDArray[np.float64], model: ChordModel = DEFAULT_MODEL
+    scores: NDArray[np.float32], change: NDArray[np.float32], model: ChordModel = DEFAULT_MODEL
 ) -> NDArray[np.float32]:
-    """Score of the best path of the whole piece that is in a given state at a given frame (a max-marginal).
+    """Score of the best path of a whole piece that is in a given state at a given beat (a max-marginal).
 
     Args:
-        scores: of :func:`frame_scores`, ``(frames, states)``.
-        change: cost of a change at the beginning of each frame, ``(frames,)``.
+        scores: of :func:`beat_scores`, ``(pieces, beats, states)``; zeros after the end of shorter pieces.
+        change: cost of a change at the beginning of each beat, ``(pieces, beats)``.
         model: for the cost of root moves.
 
     Returns:
-        float32 ``(frames, states)``; where the best path is one, it is the largest of each row.
+        float32 ``(pieces, beats, states)``; where there is one best path, it is the largest of each row.
     """
-    forward = _sweep(scores, change, model)
-    backward = _sweep(scores[::-1], np.append(0.0, change[:0:-1]), model)[::-1]
-    return forward + backward - scores
+    pieces = len(scores)
+    backward_change = np.append(np.zeros((pieces, 1), np.float32), change[:, :0:-1], axis=1)
+    both = _sweep(np.concatenate([scores, scores[:, ::-1]]), np.concatenate([change, backward_change]), model)
+    return both[:pieces] + both[pieces:, ::-1] - scores
 
 
-def _sweep(scores: NDArray[np.float32], change: NDArray[np.float64], model: ChordModel) -> NDArray[np.float32]:
-    """Score of the best path up to each frame and state. Moves cost by the distance of roots, so that the best
+def _sweep(scores: NDArray[np.float32], change: NDArray[np.float32], model: ChordModel) -> NDArray[np.float32]:
+    """Score of the best path up to each beat and state. A move costs by the distance of roots only, so the best
     predecessor is sought among 12 roots instead of all chords.
     """
-    distance = np.arange(PITCH_CLASSES)
-    distance = np.minimum(distance, PITCH_CLASSES - distance)
-    steps = distance[(np.arange(PITCH_CLASSES)[:, None] - np.arange(PITCH_CLASSES)[None]) % PITCH_CLASSES]
-    moves = np.array(model.root_move, np.float32)[steps]
-    best = np.empty_like(scores)
-    best[0] = scores[0]
-    costs = change.astype(np.float32)
-    for frame in range(1, len(scores)):
-        chords, silence = best[frame - 1, :-1].reshape(-1, PITCH_CLASSES), best[frame - 1, -1]
-        by_root = chords.max(axis=0)
-        arriving = np.maximum((by_root[:, None] - moves).max(axis=0), silence - model.to_silence) - costs[frame]
-        best[frame, :-1] = np.maximum(chords, arriving).reshape(-1)
-        best[frame, -1] = max(silence, by_root.max() - model.to_silence - costs[frame])
-        best[frame] += scores[frame]
-    return best
+    steps = (np.arange(PITCH_CLASSES)[:, None] - np.arange(PITCH_CLASSES)[None]) % PITCH_CLASSES
+    moves = np.array(model.root_move, np.float32)[np.minimum(steps, PITCH_CLASSES - steps)]
+    by_beat = np.ascontiguousarray(scores.transpose(1, 0, 2))
+    best = by_beat.copy()
+    costs = change.T[:, :, None]
+    away = np.float32(model.to_silence)
+    for beat in range(1, len(best)):
+        before, now = best[beat - 1], best[beat]
+        chords = before[:, :-1].reshape(len(before), -1, PITCH_CLASSES)
+        by_root = chords.max(axis=1)
+        arriving = (by_root[:, :, None] - moves).max(axis=1)
+        arriving = np.maximum(arriving, before[:, -1:] - away) - costs[beat]
+        now[:, :-1] += np.maximum(chords, arriving[:, None]).reshape(len(before), -1)
+        now[:, -1:] += np.maximum(before[:, -1:], by_root.max(axis=1, keepdims=True) - away - costs[beat])
+    return best.transpose(1, 0, 2)
 
 
 def _bass_path(features: ChordFeatures, state: NDArray[np.int64], model: ChordModel) -> NDArray[np.int8]:

@@ -35,10 +35,10 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "counts not compressed": {"compression": 0.01},
     "tensions count as foreign notes": {"tension": DEFAULT_MODEL.foreign},
     "no key": {"key_bonus": 0.0},
-    "one cost of change everywhere": {"change": (4.0, 4.0, 4.0, 4.0)},
+    "one cost of change everywhere": {"change": (4.0, 4.0, 4.0)},
     "one cost of all root moves": {"root_move": (0.3,) * 7},
     "major and minor only": {"quality_bias": {"maj": 0.0, "min": DEFAULT_MODEL.quality_bias["min"]}},
-    "no path: best chord of each beat": {"change": (0.0,) * 4, "root_move": (0.0,) * 7, "to_silence": 0.0},
+    "no path: best chord of each beat": {"change": (0.0,) * 3, "root_move": (0.0,) * 7, "to_silence": 0.0},
 }
 
 
