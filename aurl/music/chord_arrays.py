@@ -19,7 +19,7 @@ NO_CHORD_ROW = (NO_PITCH, QUALITY_NUMBER["N"], NO_PITCH)
 
 
 def chord_arrays(score: ScoreTick, beat_onsets: NDArray[np.float64]) -> NDArray[np.int8]:
-    """The chord of every beat: by the symbols in the file where it has any, else heard in the notes.
+    r"""The chord of every beat: by the symbols in the file where it has any, else heard in the notes.
 
     Args:
         score: any score.
@@ -34,7 +34,7 @@ def chord_arrays(score: ScoreTick, beat_onsets: NDArray[np.float64]) -> NDArray[
 
     Example:
         >>> from aurl.music.abc import abc_to_score
-        >>> score = abc_to_score('X:1\\nL:1/4\\nK:C\\n"C"CE"G7/B"GB|')
+        >>> score = abc_to_score('X:1\nL:1/4\nK:C\n"C"CE"G7/B"GB|')
         >>> chord_arrays(score, np.arange(4.0)).tolist()
         [[0, 1, 0], [0, 1, 0], [7, 7, 11], [7, 7, 11]]
     """

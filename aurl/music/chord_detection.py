@@ -3,15 +3,16 @@
 1. Half beats of a beat grid hold how long each pitch class sounds, how often it begins, and what the lowest voice
    plays; the highest voice counts less, for melodies carry most of the notes outside the chord (chord_features.py).
 2. Every chord (12 roots of 12 qualities) has a template: chord tones count for it, tensions a little against it, other
-   notes against it, and so for the lowest voice. The score of a beat is a sum over its halves, so what speaks for a chord
-   adds up over an arpeggio. Chords of the key that the surrounding bars suggest get a bonus.
-3. Viterbi's algorithm (1967) finds the best path. A change costs least on a downbeat; moving the root by a fifth or a step costs less than by a tritone.
+   notes against it, and so for the lowest voice. The score of a beat is a sum over its halves, so what speaks for a
+   chord adds up over an arpeggio. Chords of the key that the surrounding bars suggest get a bonus.
+3. Viterbi's algorithm (1967) finds the best path. A change costs least on a downbeat; moving the root by a fifth or a
+   step costs less than by a tritone.
 4. A second, smaller path finds the bass among the tones of the chords.
 
 The constants of :class:`ChordModel` were set by a coordinate search on 78 songs of POP909-CL's training list (see
 experiments/chord_detection); nothing else is learned. Templates of this kind go back to T. Fujishima, "Realtime chord
-recognition of musical sound", ICMC 1999, and the path to A. Sheh and D. Ellis, "Chord segmentation and recognition using
-EM-trained hidden Markov models", ISMIR 2003.
+recognition of musical sound", ICMC 1999, and the path to A. Sheh and D. Ellis, "Chord segmentation and recognition
+using EM-trained hidden Markov models", ISMIR 2003.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from symusic.core import ScoreTick
 from aurl.music.chord_features import (
     FRAMES_PER_BEAT,
     PITCH_CLASSES,
-    BeatGrid,
     ChordFeatures,
     chord_features,
     given_grid,
@@ -88,46 +88,46 @@ class ChordModel:
         bass_inversion: taken from the score of a bass that is not the root.
     """
 
-    compression: float = 1.92
+    compression: float = 2.21
     body: float = 1.17
     top: float = 0.56
     attacks: float = 0.4
     bass: float = 0.8
-    bass_attacks: float = 1.08
+    bass_attacks: float = 0.92
     seventh: float = 0.8
-    tension: float = 0.3
-    foreign: float = 1.6
-    bass_third: float = 0.05
-    bass_fifth: float = -0.15
-    bass_seventh: float = -0.325
-    bass_foreign: float = -0.432
+    tension: float = 0.38
+    foreign: float = 1.36
+    bass_third: float = 0.01
+    bass_fifth: float = -0.07
+    bass_seventh: float = -0.41
+    bass_foreign: float = -0.35
     quality_bias: Mapping[str, float] = field(
         default_factory=lambda: MappingProxyType(
             {
                 "maj": 0.0,
                 "min": 0.05,
-                "dim": -1.31,
+                "dim": -0.86,
                 "aug": -0.9,
-                "sus2": -1.0,
-                "sus4": -1.0,
-                "7": -0.5,
+                "sus2": -1.34,
+                "sus4": -1.34,
+                "7": -0.82,
                 "maj7": -0.8,
-                "min7": -0.85,
+                "min7": -1.0,
                 "hdim7": -1.1,
-                "dim7": -1.32,
-                "maj6": -1.0,
+                "dim7": -2.1,
+                "maj6": -1.6,
             }
         )
     )
     key_bonus: float = 0.88
     key_window: int = 16
-    silence: float = 1.32
-    sound: float = 0.165
-    change: tuple[float, float, float] = (3.6, 3.6, 4.05)
-    root_move: tuple[float, ...] = (0.68, 0.58, 0.25, 0.3, 0.3, 0.2, 1.2)
+    silence: float = 1.22
+    sound: float = 0.14
+    change: tuple[float, float, float] = (3.06, 3.87, 5.45)
+    root_move: tuple[float, ...] = (0.68, 0.54, 0.29, 0.3, 0.3, 0.18, 1.2)
     to_silence: float = 0.425
-    bass_change: float = 3.0
-    bass_inversion: float = 0.3
+    bass_change: float = 5.0
+    bass_inversion: float = 0.5
 
     def __post_init__(self) -> None:
         unknown = set(self.quality_bias) - (set(QUALITY) - {"N"})
@@ -206,7 +206,7 @@ def detect_chords(
     downbeats: NDArray[np.float64] | None = None,
     model: ChordModel = DEFAULT_MODEL,
 ) -> Chords:
-    """Hear the chords of a score.
+    r"""Hear the chords of a score.
 
     Args:
         score: any score; drum tracks are left out.
@@ -222,7 +222,7 @@ def detect_chords(
 
     Example:
         >>> from aurl.music.abc import abc_to_score
-        >>> chords = detect_chords(abc_to_score("X:1\\nL:1/1\\nK:C\\n[CEGc]|[B,DGg]|[CEGc]|"))
+        >>> chords = detect_chords(abc_to_score("X:1\nL:1/1\nK:C\n[CEGc]|[B,DGg]|[CEGc]|"))
         >>> [chord.harte() for _, _, chord in chords.segments()]
         ['C:maj', 'G:maj/3', 'C:maj']
     """
@@ -251,7 +251,7 @@ def _is_silent(features: ChordFeatures) -> NDArray[np.bool_]:
     return features.sounding.reshape(-1, FRAMES_PER_BEAT * PITCH_CLASSES).sum(axis=1) == 0
 
 
-# --- how well chords fit beats ------------------------------------------------------------------------------------------
+# --- how well chords fit beats ----------------------------------------------------------------------------------------
 
 
 def beat_scores(features: ChordFeatures, model: ChordModel = DEFAULT_MODEL) -> NDArray[np.float32]:
@@ -314,7 +314,7 @@ def _local_keys(features: ChordFeatures, model: ChordModel) -> NDArray[np.int64]
     return (around @ np.stack([np.roll(scale, key) for key in range(PITCH_CLASSES)]).T).argmax(axis=1)
 
 
-# --- the best path ------------------------------------------------------------------------------------------------------
+# --- the best path ----------------------------------------------------------------------------------------------------
 
 
 def best_through(

@@ -70,7 +70,7 @@ def metre_grid(score: ScoreTick) -> BeatGrid:
         if count > MAX_BEATS:
             raise ValueError(f"{count} beats in the score; allowed: up to {MAX_BEATS}")
         place = np.arange(max(count, 0)) % beats_in_bar
-        edges.append(start + np.arange(max(count, 0)) * length)
+        edges.append((start + np.arange(max(count, 0)) * length).astype(np.float64))
         levels.append(_levels(place, np.full(len(place), beats_in_bar)))
         if index + 1 == len(signs):
             edges.append(np.array([start + max(count, 0) * length]))
@@ -161,10 +161,7 @@ def _pitched_notes(score: ScoreTick) -> tuple[NDArray[np.float64], NDArray[np.fl
     return onset / score.tpq, (onset + duration) / score.tpq, pitch
 
 
-
-def given_grid(
-    score: ScoreTick, beats: NDArray[np.float64], downbeats: NDArray[np.float64] | None = None
-) -> BeatGrid:
+def given_grid(score: ScoreTick, beats: NDArray[np.float64], downbeats: NDArray[np.float64] | None = None) -> BeatGrid:
     """A grid of beats that are known, such as annotated ones of a performance.
 
     Args:

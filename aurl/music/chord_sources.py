@@ -46,7 +46,7 @@ class ChordTrack:
 
 
 def chord_symbols(score: ScoreTick) -> ChordTrack | None:
-    """Chord symbols of a score, from the stream of texts that has most of them.
+    r"""Chord symbols of a score, from the stream of texts that has most of them.
 
     Args:
         score: any score; of ABC and MusicXML, as :func:`aurl.music.score.read_score` gives it.
@@ -56,7 +56,7 @@ def chord_symbols(score: ScoreTick) -> ChordTrack | None:
 
     Example:
         >>> from aurl.music.abc import abc_to_score
-        >>> track = chord_symbols(abc_to_score('X:1\\nL:1/4\\nK:C\\n"C"CEG2|"G7/B"D4|'))
+        >>> track = chord_symbols(abc_to_score('X:1\nL:1/4\nK:C\n"C"CEG2|"G7/B"D4|'))
         >>> [chord.harte() for chord in track.chords], track.onsets.tolist()
         (['C:maj', 'G:7/3'], [0.0, 4.0])
     """
@@ -98,7 +98,7 @@ def add_symbols(score: ScoreTick, symbols: Iterable[tuple[int, Chord]]) -> None:
     score.markers.sort()
 
 
-# --- MusicXML -----------------------------------------------------------------------------------------------------------
+# --- MusicXML ---------------------------------------------------------------------------------------------------------
 
 
 def musicxml_symbols(text: str) -> list[tuple[int, float, Chord]]:

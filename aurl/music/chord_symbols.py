@@ -1,8 +1,8 @@
 """Chord symbols as people write them: lead sheets, ABC and MusicXML, to and from :class:`aurl.music.chords.Chord`.
 
-One grammar reads all of them: a root, the longest known start of the rest (``maj7``, ``m``, ``dim`` ...), then any number
-of additions and alterations, then a bass after a slash. What does not parse to its end is refused, so that words are
-not taken for chords.
+One grammar reads all of them: a root, the longest known start of the rest (``maj7``, ``m``, ``dim`` ...), then any
+number of additions and alterations, then a bass after a slash. What does not parse to its end is refused, so that
+words are not taken for chords.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ ABC_ANNOTATION_SIGNS = "^_<>@"
 
 _STARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "": ("maj", ()),
-    **{text: ("maj", ()) for text in ("maj", "Maj", "MAJ", "major", "M", "ma")},
-    **{text: ("min", ()) for text in ("m", "min", "Min", "MIN", "minor", "mi", "-")},
-    **{text: ("dim", ()) for text in ("dim", "Dim", "o", "°", "º")},
-    **{text: ("aug", ()) for text in ("aug", "Aug", "+")},
-    **{text: ("7", ()) for text in ("7", "dom7", "dom")},
-    **{text: ("maj7", ()) for text in ("maj7", "Maj7", "MAJ7", "major7", "M7", "ma7", "j7", "Δ7", "Δ", "^7", "^")},
-    **{text: ("min7", ()) for text in ("m7", "min7", "Min7", "MIN7", "minor7", "mi7", "-7")},
-    **{text: ("hdim7", ()) for text in ("ø7", "ø", "hdim7", "hdim", "h7", "m7b5", "min7b5", "mi7b5", "-7b5")},
-    **{text: ("dim7", ()) for text in ("dim7", "Dim7", "o7", "°7", "º7")},
-    **{text: ("aug7", ()) for text in ("aug7", "Aug7", "+7", "7+", "7aug")},
-    **{text: ("maj6", ()) for text in ("6", "maj6", "M6", "ma6")},
-    **{text: ("min6", ()) for text in ("m6", "min6", "mi6", "-6")},
-    **{text: ("maj6", ("9",)) for text in ("6/9", "69", "6add9")},
-    **{text: ("min6", ("9",)) for text in ("m6/9", "m69", "min6/9", "min69")},
-    **{
-        text: ("minmaj7", ())
-        for text in ("m(maj7)", "mmaj7", "mM7", "minmaj7", "min(maj7)", "-maj7", "-M7", "-Δ7", "-Δ", "mΔ7", "mΔ", "m+7")
-    },
-    **{text: ("sus2", ()) for text in ("sus2",)},
-    **{text: ("sus4", ()) for text in ("sus4", "sus")},
-    **{text: ("7sus4", ()) for text in ("7sus4", "7sus", "sus7")},
-    **{text: ("7sus4", ("9",)) for text in ("9sus4", "9sus")},
+    **dict.fromkeys(("maj", "Maj", "MAJ", "major", "M", "ma"), ("maj", ())),
+    **dict.fromkeys(("m", "min", "Min", "MIN", "minor", "mi", "-"), ("min", ())),
+    **dict.fromkeys(("dim", "Dim", "o", "°", "º"), ("dim", ())),
+    **dict.fromkeys(("aug", "Aug", "+"), ("aug", ())),
+    **dict.fromkeys(("7", "dom7", "dom"), ("7", ())),
+    **dict.fromkeys(("maj7", "Maj7", "MAJ7", "major7", "M7", "ma7", "j7", "Δ7", "Δ", "^7", "^"), ("maj7", ())),
+    **dict.fromkeys(("m7", "min7", "Min7", "MIN7", "minor7", "mi7", "-7"), ("min7", ())),
+    **dict.fromkeys(("ø7", "ø", "hdim7", "hdim", "h7", "m7b5", "min7b5", "mi7b5", "-7b5"), ("hdim7", ())),
+    **dict.fromkeys(("dim7", "Dim7", "o7", "°7", "º7"), ("dim7", ())),
+    **dict.fromkeys(("aug7", "Aug7", "+7", "7+", "7aug"), ("aug7", ())),
+    **dict.fromkeys(("6", "maj6", "M6", "ma6"), ("maj6", ())),
+    **dict.fromkeys(("m6", "min6", "mi6", "-6"), ("min6", ())),
+    **dict.fromkeys(("6/9", "69", "6add9"), ("maj6", ("9",))),
+    **dict.fromkeys(("m6/9", "m69", "min6/9", "min69"), ("min6", ("9",))),
+    **dict.fromkeys(
+        ("m(maj7)", "mmaj7", "mM7", "minmaj7", "min(maj7)", "-maj7", "-M7", "-Δ7", "-Δ", "mΔ7", "mΔ", "m+7"),
+        ("minmaj7", ()),
+    ),
+    **dict.fromkeys(("sus2",), ("sus2", ())),
+    **dict.fromkeys(("sus4", "sus"), ("sus4", ())),
+    **dict.fromkeys(("7sus4", "7sus", "sus7"), ("7sus4", ())),
+    **dict.fromkeys(("9sus4", "9sus"), ("7sus4", ("9",))),
     "2": ("maj", ("9",)),
     "5": ("5", ()),
     "9": ("9", ()),
-    **{text: ("maj9", ()) for text in ("maj9", "Maj9", "M9", "ma9", "Δ9")},
-    **{text: ("min9", ()) for text in ("m9", "min9", "mi9", "-9")},
+    **dict.fromkeys(("maj9", "Maj9", "M9", "ma9", "Δ9"), ("maj9", ())),
+    **dict.fromkeys(("m9", "min9", "mi9", "-9"), ("min9", ())),
     "11": ("11", ()),
-    **{text: ("min11", ()) for text in ("m11", "min11", "mi11", "-11")},
+    **dict.fromkeys(("m11", "min11", "mi11", "-11"), ("min11", ())),
     "13": ("13", ()),
-    **{text: ("maj13", ()) for text in ("maj13", "Maj13", "M13", "ma13", "Δ13")},
-    **{text: ("min13", ()) for text in ("m13", "min13", "mi13", "-13")},
-    **{text: ("7", ("b9", "#9", "b5", "#5", NO_FIFTH)) for text in ("7alt", "alt")},
+    **dict.fromkeys(("maj13", "Maj13", "M13", "ma13", "Δ13"), ("maj13", ())),
+    **dict.fromkeys(("m13", "min13", "mi13", "-13"), ("min13", ())),
+    **dict.fromkeys(("7alt", "alt"), ("7", ("b9", "#9", "b5", "#5", NO_FIFTH))),
 }
 _NOTTINGHAM_STARTS = {"d": ("dim", ()), "a": ("aug", ()), "a7": ("aug7", ()), "d7": ("dim7", ())}
 _LONGEST_FIRST: Sequence[str] = sorted({*_STARTS, *_NOTTINGHAM_STARTS}, key=len, reverse=True)
@@ -196,7 +196,7 @@ def _spelled(root: int, pitch_class: int) -> str:
     return ROOTS[pitch_class] if abs(change) > 1 else letter + {-1: "b", 0: "", 1: "#"}[change]
 
 
-# --- MusicXML -----------------------------------------------------------------------------------------------------------
+# --- MusicXML ---
 
 _KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     **{quality.kind: (quality.name, ()) for quality in QUALITIES if quality.name != "7sus4"},

@@ -1,7 +1,7 @@
 """Chords as labels: root, quality, bass and further degrees; the closed list of qualities; Harte's notation.
 
-Other notations (lead sheet, ABC, MusicXML) are in chord_symbols.py, chords of files in chord_sources.py, chords of notes
-in chord_detection.py, and arrays beside tokens in chord_arrays.py.
+Other notations (lead sheet, ABC, MusicXML) are in chord_symbols.py, chords of files in chord_sources.py, chords of
+notes in chord_detection.py, and arrays beside tokens in chord_arrays.py.
 
 Source of the notation: C. Harte, M. Sandler, S. Abdallah, E. Gomez, "Symbolic representation of musical chords", ISMIR
 2005. Chords are pitch classes here, so a sharp and its flat are one; names are written with the spelling in ``ROOTS``.

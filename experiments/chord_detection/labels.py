@@ -1,7 +1,7 @@
 """POP909-CL's chord labels: block chords of the track "chords" of cl.mid, as names that mir_eval reads.
 
-A block is named from its pitch classes: the lowest note is tried as the root first, then the others upwards, for C-F-G is
-Csus4 over a C and Fsus2 over an F. Blocks without a name are X, which mir_eval leaves out.
+A block is named from its pitch classes: the lowest note is tried as the root first, then the others upwards, for C-F-G
+is Csus4 over a C and Fsus2 over an F. Blocks without a name are X, which mir_eval leaves out.
 """
 
 from __future__ import annotations

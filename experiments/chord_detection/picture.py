@@ -33,7 +33,11 @@ def draw(song: Song, path: Path) -> None:
     axes[0].pcolormesh(edges, np.arange(13) - 0.5, np.minimum(heard, 2).T, cmap="Greys")
     axes[0].set_yticks(range(12), ROOTS)
     axes[0].set_ylabel("pitch class")
-    labelled = [(*interval, parse_harte(name)) for interval, name in zip(song.intervals, song.labels, strict=True) if name != "X"]
+    labelled = [
+        (*interval, parse_harte(name))
+        for interval, name in zip(song.intervals, song.labels, strict=True)
+        if name != "X"
+    ]
     for axis, segments, name in ((axes[1], labelled, "label"), (axes[2], chords.segments(), "heard")):
         for place, (begin, stop, chord) in enumerate(segments):
             if stop <= start or begin >= end:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import mir_eval
@@ -62,7 +63,11 @@ def main() -> None:
         results[name] = {"songs": len(chosen), "ms_a_song": 1000 * seconds / len(chosen), **judge(chosen, estimates)}
         row = results[name]
         cells = [f"{row[metric][0]:.1f} ({row[metric][1]:.1f}-{row[metric][2]:.1f})" for metric in METRICS]
-        print(f"| {name} | {len(chosen)} | " + " | ".join(cells) + f" | {row['segmentation']:.1f} | {row['ms_a_song']:.0f} |")
+        print(
+            f"| {name} | {len(chosen)} | "
+            + " | ".join(cells)
+            + f" | {row['segmentation']:.1f} | {row['ms_a_song']:.0f} |"
+        )
         return estimates
 
     print("| recogniser | songs | " + " | ".join(METRICS) + " | segmentation | ms a song |")
@@ -111,7 +116,7 @@ def music21_chords(song: Song) -> Estimate:
     onset = columns["time"] / song.score.tpq
     end = (columns["time"] + columns["duration"]) / song.score.tpq
     labels = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         pitches = sorted(set(columns["pitch"][(onset < stop) & (end > start)].tolist()))
         if not pitches:
             labels.append("N")
@@ -128,9 +133,7 @@ def aligned(song: Song, estimate: Estimate) -> tuple[NDArray[np.float64], list[s
         song.intervals, song.labels, start, end, mir_eval.chord.NO_CHORD, mir_eval.chord.NO_CHORD
     )
     filled = fill_gaps(*reference)
-    adjusted = mir_eval.util.adjust_intervals(
-        *estimate, start, end, mir_eval.chord.NO_CHORD, mir_eval.chord.NO_CHORD
-    )
+    adjusted = mir_eval.util.adjust_intervals(*estimate, start, end, mir_eval.chord.NO_CHORD, mir_eval.chord.NO_CHORD)
     intervals, labels, heard = mir_eval.util.merge_labeled_intervals(*filled, *adjusted)
     durations = mir_eval.util.intervals_to_durations(intervals)
     lasting = np.flatnonzero(durations > 0)
@@ -151,7 +154,7 @@ def fill_gaps(intervals: NDArray[np.float64], labels: list[str]) -> tuple[NDArra
 
 
 def judge(songs: list[Song], estimates: list[Estimate]) -> dict[str, object]:
-    """Percent correct of all time that a metric looks at, with 95 % intervals over songs; segmentation is mir_eval's."""
+    """Percent correct of all time that a metric looks at, with 95 % intervals over songs; mir_eval's segmentation."""
     random = np.random.default_rng(0)
     draws = random.integers(0, len(songs), (BOOTSTRAPS, len(songs)))
     sums = {name: np.zeros((len(songs), 2)) for name in METRICS}

@@ -56,12 +56,18 @@ class Bench:
         scores = [beat_scores(features, model) for features in self.features]
         longest = max(map(len, scores))
         padded = np.stack([np.pad(part, ((0, longest - len(part)), (0, 0))) for part in scores])
-        change = np.stack([np.pad(np.array(model.change, np.float32)[grid.level], (0, longest - len(grid.level)))
-                           for grid in self.grids])
+        change = np.stack(
+            [
+                np.pad(np.array(model.change, np.float32)[grid.level], (0, longest - len(grid.level)))
+                for grid in self.grids
+            ]
+        )
         states = best_through(padded, change, model).argmax(axis=2)
-        heard = [row[:len(part)] for row, part in zip(states, scores, strict=True)]
+        heard = [row[: len(part)] for row, part in zip(states, scores, strict=True)]
         silence = padded.shape[2] - 1
-        sampled = np.concatenate([np.append(h, silence)[beat.clip(max=len(h))] for h, beat in zip(heard, self.beats, strict=True)])
+        sampled = np.concatenate(
+            [np.append(h, silence)[beat.clip(max=len(h))] for h, beat in zip(heard, self.beats, strict=True)]
+        )
         labels = [Chord(state % 12, quality).harte() for quality in model.qualities for state in range(12)] + ["N"]
         pairs, times = np.unique(self.place * len(labels) + sampled, return_counts=True)
         one = [self.names[pair // len(labels)] for pair in pairs]
@@ -77,7 +83,9 @@ def judged(bench: Bench, textbook: Bench, model: ChordModel) -> tuple[float, str
     """The sum that is raised, and its parts in words."""
     found, book = bench.accuracy(model), textbook.accuracy(model)[tetrads]
     total = sum(weight * found[metric] for metric, weight in WEIGHTS.items()) + TEXTBOOK_WEIGHT * book
-    return total, " ".join(f"{metric.__name__} {100 * found[metric]:.2f}" for metric in WEIGHTS) + f" book {100 * book:.0f}"
+    return total, " ".join(
+        f"{metric.__name__} {100 * found[metric]:.2f}" for metric in WEIGHTS
+    ) + f" book {100 * book:.0f}"
 
 
 def constants(model: ChordModel) -> dict[tuple[str, object], float]:

@@ -6,7 +6,27 @@ from hypothesis import strategies as st
 
 from aurl.music.chords import QUALITIES, Chord
 
-DEGREES = ("b9", "9", "#9", "11", "#11", "b13", "13", "b5", "#5", "6", "7", "b7", "bb7", "4", "2", "b6", "*3", "*5", "*7")
+DEGREES = (
+    "b9",
+    "9",
+    "#9",
+    "11",
+    "#11",
+    "b13",
+    "13",
+    "b5",
+    "#5",
+    "6",
+    "7",
+    "b7",
+    "bb7",
+    "4",
+    "2",
+    "b6",
+    "*3",
+    "*5",
+    "*7",
+)
 chords = st.builds(
     lambda root, quality, bass, degrees: Chord(root, quality, bass, tuple(degrees)),
     st.integers(0, 11),

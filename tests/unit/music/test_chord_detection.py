@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from aurl.music.score import read_score
 from experiments.chord_detection.textbook import PROGRESSIONS, textbook_song
 
 TPQ = 480
+
+
 def _score(parts: Sequence[Sequence[tuple[float, float, int]]], metre: tuple[int, int] = (4, 4)) -> ScoreTick:
     score = ScoreTick(TPQ)
     score.time_signatures.append(TimeSignatureTick(0, *metre))
@@ -92,7 +94,7 @@ def test_given_beats_may_be_uneven() -> None:
 def test_doubt_is_larger_where_the_notes_say_less() -> None:
     clear = detect_chords(_score([_block(Chord(0, "maj"), 0, 4)])).confidence
     vague = detect_chords(_score([[(0.0, 4.0, 60)]])).confidence
-    assert ((0 < vague) & (vague < clear) & (clear <= 1)).all()
+    assert ((vague > 0) & (vague < clear) & (clear <= 1)).all()
 
 
 def test_the_sweep_finds_the_score_of_the_best_path_through_every_state() -> None:
@@ -103,7 +105,7 @@ def test_the_sweep_finds_the_score_of_the_best_path_through_every_state() -> Non
     expected = np.full((4, 13), -np.inf)
     for path in product(range(13), repeat=4):
         value = sum(scores[0, beat, state] for beat, state in enumerate(path))
-        for beat, (one, other) in enumerate(zip(path, path[1:], strict=False), start=1):
+        for beat, (one, other) in enumerate(pairwise(path), start=1):
             if one != other:
                 steps = (one - other) % 12
                 move = model.to_silence if 12 in (one, other) else model.root_move[min(steps, 12 - steps)]

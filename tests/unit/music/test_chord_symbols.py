@@ -73,7 +73,8 @@ def test_words_are_no_chords(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbol", "harte"), [("D7/f+", "D:7/3"), ("Gm/bb", "G:min/b3"), ("G#d", "Ab:dim"), ("Fa7", "F:aug(b7)"), ("Am", "A:min")]
+    ("symbol", "harte"),
+    [("D7/f+", "D:7/3"), ("Gm/bb", "G:min/b3"), ("G#d", "Ab:dim"), ("Fa7", "F:aug(b7)"), ("Am", "A:min")],
 )
 def test_tune_books_write_small_basses_and_short_qualities(symbol: str, harte: str) -> None:
     assert parse_abc_symbol(symbol).harte() == harte
@@ -85,7 +86,12 @@ def test_remarks_of_abc_are_no_chords() -> None:
 
 
 def test_a_bass_is_spelled_by_its_chord() -> None:
-    assert [lead_sheet(Chord(root, "maj", (root + 4) % 12)) for root in (4, 10, 6, 8)] == ["E/G#", "Bb/D", "F#/A#", "Ab/C"]
+    assert [lead_sheet(Chord(root, "maj", (root + 4) % 12)) for root in (4, 10, 6, 8)] == [
+        "E/G#",
+        "Bb/D",
+        "F#/A#",
+        "Ab/C",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from aurl.music.chords import (
     parse_pitch_class,
 )
 
+
 @given(chords)
 def test_every_chord_is_read_back_from_hartes_notation(chord: Chord) -> None:
     assert parse_harte(chord.harte()) == chord
