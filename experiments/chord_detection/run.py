@@ -29,11 +29,18 @@ METRICS: dict[str, Callable[[list[str], list[str]], NDArray[np.float64]]] = {
 }
 Estimate = tuple[NDArray[np.float64], list[str]]
 BOOTSTRAPS = 2000
+NEARLY_LINEAR = 0.01
+_SCALE = float(np.log1p(DEFAULT_MODEL.compression) / np.log1p(NEARLY_LINEAR))
+LINEAR: dict[str, object] = {
+    "compression": NEARLY_LINEAR,
+    **{name: _SCALE * getattr(DEFAULT_MODEL, name) for name in ("body", "top", "attacks", "bass", "bass_attacks")},
+}
+"""A count of one weighs as before, more than one in proportion."""
 ABLATIONS: dict[str, dict[str, object]] = {
     "bass ignored": {"bass": 0.0, "bass_attacks": 0.0},
     "highest voice counts as the others": {"top": DEFAULT_MODEL.body},
     "attacks ignored": {"attacks": 0.0},
-    "counts not compressed": {"compression": 0.01},
+    "counts not compressed": LINEAR,
     "tensions count as foreign notes": {"tension": DEFAULT_MODEL.foreign},
     "no key": {"key_bonus": 0.0},
     "one cost of change everywhere": {"change": (4.0, 4.0, 4.0)},
@@ -47,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the archive pop909")
     parser.add_argument("--split", default="valid", choices=("train", "valid", "test"))
-    parser.add_argument("--ablate", action="store_true", help="also without each part")
+    parser.add_argument("--ablate", nargs="*", metavar="PART", help="also without each part, or without the named ones")
     parser.add_argument("--music21", type=int, default=0, metavar="SONGS", help="also music21, on the first songs")
     parser.add_argument("--songs", type=int, help="the first songs of the split only")
     parser.add_argument("--picture", type=Path, help="draw 32 beats of the first song to this file")
@@ -77,8 +84,13 @@ def main() -> None:
     if options.music21:
         report("aurl, same songs as music21", lambda song: recognise(song, DEFAULT_MODEL), songs[: options.music21])
         report("music21, chord of each beat", music21_chords, songs[: options.music21])
-    if options.ablate:
+    if options.ablate is not None:
+        unknown = set(options.ablate) - set(ABLATIONS)
+        if unknown:
+            parser.error(f"--ablate {sorted(unknown)}: allowed {sorted(ABLATIONS)}")
         for name, changes in ABLATIONS.items():
+            if options.ablate and name not in options.ablate:
+                continue
             report(name, lambda song, changes=changes: recognise(song, replace(DEFAULT_MODEL, **changes)), songs)
     confusion(songs, estimates)
     if options.picture:

@@ -25,8 +25,12 @@ Note = tuple[float, float, int]
 
 
 def block(chord: Chord, onset: float) -> list[Note]:
-    """A bar of one chord, struck once: the bass and all tones two octaves above."""
-    return [(onset, 4.0, pitch) for pitch in (LOW + chord.bass, *(HIGH + tone for tone in chord.pitch_classes))]
+    """A bar of one chord, struck once: the bass, all tones two octaves above, and the root on top of them.
+
+    The root is doubled because a tone that only the highest voice has may as well be melody.
+    """
+    upper = [HIGH + tone for tone in chord.pitch_classes]
+    return [(onset, 4.0, pitch) for pitch in (LOW + chord.bass, *upper, HIGH + 12 + chord.root)]
 
 
 def arpeggio(chord: Chord, onset: float) -> list[Note]:
