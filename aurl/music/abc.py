@@ -21,6 +21,9 @@ from aurl.music.chord_symbols import parse_abc_symbol
 from aurl.music.chords import Chord
 from aurl.music.marks import MAX_METRE_NUMERATOR
 from aurl.utils.errors import UnreadableFile
+from aurl.utils.logging import get_logger
+
+log = get_logger(__name__)
 
 TICKS_PER_QUARTER = 480
 VELOCITY = 80
@@ -208,8 +211,8 @@ class AbcReader:
         """Keep a quoted chord symbol; other quoted texts are remarks."""
         try:
             self.chord_symbols.append((voice.time, parse_abc_symbol(text)))
-        except ValueError:
-            return
+        except ValueError as error:
+            log.debug("quoted text stepped over: %s", error)
 
     def _add(self, voice: _Voice, members: list[tuple[str, Fraction, bool]], length: Fraction) -> None:
         """Add the notes of a chord (or one note) and move on by the first one's length."""

@@ -57,7 +57,7 @@ STRENGTHS = 3
 MAX_CACHED_MODELS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChordModel:
     """Constants of the recogniser. Weights multiply compressed counts; biases and costs are in the same unit, half a
     beat's score.
@@ -141,9 +141,6 @@ class ChordModel:
             raise ValueError(
                 f"{len(self.change)} values of change and {len(self.root_move)} of root_move; allowed: 3 and 7"
             )
-
-    def __hash__(self) -> int:
-        return id(self)
 
     @property
     def qualities(self) -> tuple[str, ...]:

@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
+from aurl.music.marks import is_possible_metre
+
 FRAMES_PER_BEAT = 2
 SLICES_PER_FRAME = 6
 PITCH_CLASSES = 12
 NO_LOWEST, NO_HIGHEST = 128, -1
 COMPOUND_DENOMINATOR = 8
 """From this metre denominator on, 6, 9, 12 ... are groups of three: the beat is a dotted note."""
-MAX_BEATS = 1_000_000
-"""Longer grids are refused: a piece of three days at 240 beats a minute."""
+MAX_BEATS = 100_000
+"""Longer grids are refused: 7 hours at 240 beats a minute; a beat takes some kilobytes while chords are heard."""
 ON_BEAT_TOLERANCE = 1 / 16
 """Quarters within which a bar line meets a given beat."""
 MIN_BARS_ON_BEATS = 0.5
@@ -52,11 +54,15 @@ def metre_grid(score: ScoreTick) -> BeatGrid:
     """The beats that a score's metres ask for; 4/4 where it has none. The last beat ends at or after the last note.
 
     Raises:
-        ValueError: the score would have more than a million beats.
+        ValueError: the score would have more than 100,000 beats.
     """
     tpq = score.tpq
     end = max((int(track.end()) for track in score.tracks if len(track.notes)), default=0) / tpq
-    signs = sorted((sign.time / tpq, sign.numerator, sign.denominator) for sign in score.time_signatures)
+    signs = sorted(
+        (sign.time / tpq, sign.numerator, sign.denominator)
+        for sign in score.time_signatures
+        if is_possible_metre(sign.numerator, sign.denominator) and sign.time < end * tpq
+    )
     if not signs or signs[0][0] > 0:
         signs.insert(0, (0.0, 4, 4))
     edges: list[NDArray[np.float64]] = []
@@ -67,14 +73,18 @@ def metre_grid(score: ScoreTick) -> BeatGrid:
         beats_in_bar = numerator // 3 if is_compound else numerator
         length = 4 / denominator * (3 if is_compound else 1)
         count = int(np.ceil((stop - start) / length - 1e-6))
-        if count > MAX_BEATS:
-            raise ValueError(f"{count} beats in the score; allowed: up to {MAX_BEATS}")
+        _check_length(count + sum(map(len, edges)))
         place = np.arange(max(count, 0)) % beats_in_bar
         edges.append((start + np.arange(max(count, 0)) * length).astype(np.float64))
         levels.append(_levels(place, np.full(len(place), beats_in_bar)))
         if index + 1 == len(signs):
             edges.append(np.array([start + max(count, 0) * length]))
     return BeatGrid(np.concatenate(edges), np.concatenate(levels))
+
+
+def _check_length(beats: int) -> None:
+    if beats > MAX_BEATS:
+        raise ValueError(f"{beats} beats in the score; allowed: up to {MAX_BEATS}")
 
 
 def _levels(place: NDArray[np.int64], beats_in_bar: NDArray[np.int64]) -> NDArray[np.int8]:
@@ -175,6 +185,7 @@ def given_grid(score: ScoreTick, beats: NDArray[np.float64], downbeats: NDArray[
     beats = np.asarray(beats, np.float64)
     if beats.ndim != 1 or not len(beats) or not np.isfinite(beats).all() or (np.diff(beats) <= 0).any():
         raise ValueError(f"beats of shape {beats.shape}; allowed: one or more finite numbers, each above the last")
+    _check_length(len(beats))
     length = beats[-1] - beats[-2] if len(beats) > 1 else 1.0
     edges = np.append(beats, beats[-1] + length)
     if downbeats is None:

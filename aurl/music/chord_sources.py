@@ -7,6 +7,7 @@ texts counts as chord symbols only when nearly all of its texts are, for "A", "A
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -129,7 +130,8 @@ def _part_symbols(part: ElementTree.Element) -> list[tuple[int, float, Chord]]:
     for number, measure in enumerate(part.iter("measure")):
         time = 0.0
         for element in measure:
-            divisions = _number(element, "divisions", divisions) if element.tag == "attributes" else divisions
+            if element.tag == "attributes":
+                divisions = max(_number(element, "divisions", divisions), 1.0)
             duration = _number(element, "duration", 0.0) / divisions
             if element.tag == "backup":
                 time -= duration
@@ -138,7 +140,7 @@ def _part_symbols(part: ElementTree.Element) -> list[tuple[int, float, Chord]]:
             elif element.tag == "harmony":
                 try:
                     symbols.append((number, time + _number(element, "offset", 0.0) / divisions, _harmony(element)))
-                except ValueError as error:
+                except (ValueError, OverflowError) as error:
                     left_out += 1
                     log.debug("chord symbol left out: %s", error)
     if left_out:
@@ -149,9 +151,10 @@ def _part_symbols(part: ElementTree.Element) -> list[tuple[int, float, Chord]]:
 def _number(element: ElementTree.Element, name: str, default: float) -> float:
     """Number in a child element."""
     try:
-        return float(element.findtext(name, "").strip() or default)
+        number = float(element.findtext(name, "").strip() or default)
     except ValueError:
         return default
+    return number if math.isfinite(number) else default
 
 
 def _harmony(element: ElementTree.Element) -> Chord:

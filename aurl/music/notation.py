@@ -159,7 +159,9 @@ def _add_chord_symbols(score: ScoreTick, data: str, timemap: list[dict[str, Any]
     kept = [symbol for symbol in symbols if symbol[0] < len(starts)]
     if len(kept) < len(symbols):
         log.warning("%d chord symbols stand after the last measure and are left out", len(symbols) - len(kept))
-    add_symbols(score, ((max(round((starts[m] + after) * score.tpq), 0), chord) for m, after, chord in kept))
+    end = score.end()
+    ticks = [(min(max(round((starts[m] + after) * score.tpq), 0), end), chord) for m, after, chord in kept]
+    add_symbols(score, ticks)
 
 
 def _drop_repeated_signatures(score: ScoreTick) -> None:

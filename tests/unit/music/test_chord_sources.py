@@ -119,6 +119,25 @@ def test_harmony_that_cannot_be_understood_is_counted(caplog: pytest.LogCaptureF
     assert "1 chord symbols cannot be understood and are left out" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<divisions>2</divisions>", "<divisions>0</divisions>"),
+        ("<offset>2</offset>", "<offset>1e999</offset>"),
+        ("<offset>2</offset>", "<offset>99999999</offset>"),
+        ("<root-alter>1</root-alter>", "<root-alter>inf</root-alter>"),
+        ("<degree-value>9</degree-value>", "<degree-value>nine</degree-value>"),
+        ("<root-step>F</root-step>", "<root-step>H</root-step>"),
+    ],
+)
+def test_wild_numbers_in_musicxml_do_no_harm(old: str, new: str) -> None:
+    assert old in MUSICXML
+    symbols = musicxml_symbols(MUSICXML.replace(old, new))
+    assert len(symbols) in (4, 5)
+    if new != "<degree-value>nine</degree-value>":  # verovio itself ends the process on it
+        assert chord_symbols(notation_to_score(MUSICXML.replace(old, new))) is not None
+
+
 def test_notation_without_harmony_has_no_symbols() -> None:
     assert musicxml_symbols("<score-partwise><part id='P1'/></score-partwise>") == []
     assert chord_symbols(abc_to_score("X:1\nK:C\nCDEF|")) is None
