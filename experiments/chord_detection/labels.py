@@ -68,3 +68,18 @@ def read_song(data: Path, name: str) -> Song:
         labels.append(name_block([pitch for pitch, _ in blocks[start]]))
     del score.tracks[1]
     return Song(name, score, np.array(rows), labels)
+
+
+def read_performed(data: Path, name: str) -> tuple[Song, NDArray[np.float64], NDArray[np.float64]] | None:
+    """The performed file with the annotated beats and downbeats in quarters, and the labels of chord_midi.txt (another
+    labelling than POP909-CL's); None for songs of more than one tempo.
+    """
+    score = read_score(data / name / f"{name}.mid")
+    if len(score.tempos) != 1:
+        return None
+    quarters_a_second = score.tempos[0].qpm / 60
+    beats = np.loadtxt(data / name / "beat_midi.txt")
+    rows = [line.split() for line in (data / name / "chord_midi.txt").read_text().splitlines()]
+    intervals = np.array([row[:2] for row in rows], float) * quarters_a_second
+    times = beats[:, 0] * quarters_a_second
+    return Song(name, score, intervals, [row[2] for row in rows]), times, times[beats[:, 1] > 0]

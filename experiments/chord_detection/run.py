@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from aurl.music.chord_detection import DEFAULT_MODEL, ChordModel, detect_chords
 from aurl.music.chord_features import chord_features, metre_grid
 from aurl.music.chords import QUALITIES, Chord
-from experiments.chord_detection.labels import Song, list_songs, read_song
+from experiments.chord_detection.labels import Song, list_songs, read_performed, read_song
 
 METRICS: dict[str, Callable[[list[str], list[str]], NDArray[np.float64]]] = {
     "root": mir_eval.chord.root,
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--split", default="valid", choices=("train", "valid", "test"))
     parser.add_argument("--ablate", nargs="*", metavar="PART", help="also without each part, or without the named ones")
     parser.add_argument("--music21", type=int, default=0, metavar="SONGS", help="also music21, on the first songs")
+    parser.add_argument("--performed", action="store_true", help="also the performed files, against chord_midi.txt")
     parser.add_argument("--songs", type=int, help="the first songs of the split only")
     parser.add_argument("--picture", type=Path, help="draw 32 beats of the first song to this file")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
@@ -96,6 +97,15 @@ def main() -> None:
             if options.ablate and name not in options.ablate:
                 continue
             report(name, lambda song, changes=changes: recognise(song, replace(DEFAULT_MODEL, **changes)), songs)
+    if options.performed:
+        read = [read_performed(options.data, song.name) for song in songs]
+        beats = {found[0].name: found[1:] for found in read if found is not None}
+        performed = [found[0] for found in read if found is not None]
+        report(
+            "aurl, performed files, labels of chord_midi",
+            lambda song: recognise(song, beats=beats[song.name]),
+            performed,
+        )
     confusion(songs, estimates)
     if options.picture:
         from experiments.chord_detection.picture import draw
@@ -105,8 +115,8 @@ def main() -> None:
         options.json.write_text(json.dumps({"split": options.split, "results": results}, indent=1))
 
 
-def recognise(song: Song, model: ChordModel) -> Estimate:
-    segments = detect_chords(song.score, model=model).segments()
+def recognise(song: Song, model: ChordModel = DEFAULT_MODEL, beats: tuple[NDArray, ...] = ()) -> Estimate:
+    segments = detect_chords(song.score, *beats, model=model).segments()
     return np.array([segment[:2] for segment in segments]), [chord.harte() for _, _, chord in segments]
 
 
