@@ -66,8 +66,8 @@ def notes_of(score: Any, steps_per_quarter: int | None = None) -> NoteArrays:
 
     Args:
         score: the score.
-        steps_per_quarter: round onsets and ends to so many steps in a quarter note (halves to the even one, a note lasts
-            at least one); None leaves them where they are.
+        steps_per_quarter: round onsets and ends to so many steps in a quarter note (halves to the even one, a note
+            lasts at least one); None leaves them where they are.
     """
     notes = note_arrays(score)
     if steps_per_quarter is None:

@@ -19,8 +19,8 @@ Level = Literal["beat", "bar"]
 LEVELS: tuple[str, ...] = get_args(Level)
 MOST_FRAMES = 2**17
 """Most frames of a grid (18 hours of beats at 120 a minute): beyond it a dense roll costs more than 100 MB."""
-LATE_MARK = 1 / 8
-"""A metre less than so many quarter notes after a bar line counts from that line, as on the grid of the tokens."""
+STEPS_PER_BEAT = 8
+"""Metre changes are moved back to a grid of so many steps in the finest beat of the piece, as the tokens have it."""
 WHOLE_UNITS = 256
 """Units of a whole note in which every metre down to 64ths is exact."""
 QUARTER_UNITS = WHOLE_UNITS // 4
@@ -137,6 +137,7 @@ def bar_sections(score: Any) -> list[tuple[int, int, int]]:
     marks.sort(key=lambda mark: mark[0])
     if not marks or marks[0][0] > 0:
         marks.insert(0, (0.0, *COMMON_TIME))
+    steps = STEPS_PER_BEAT * max(mark[2] for mark in marks) / COMMON_TIME[1]  # in a quarter note
     settled: list[tuple[int, int, int]] = []
     for time, numerator, denominator in marks:
         if not settled:
@@ -146,8 +147,8 @@ def bar_sections(score: Any) -> list[tuple[int, int, int]]:
         if metre == [numerator, denominator]:
             continue
         bar = WHOLE_UNITS * metre[0] // metre[1]
-        passed = max((time - LATE_MARK) * QUARTER_UNITS - start, -1.0)
-        line = start + (int(passed // bar) + 1) * bar
+        passed = max(int(time * steps) / steps * QUARTER_UNITS - start, 0.0)
+        line = start + int(-(-passed // bar)) * bar
         if line == start:
             settled.pop()
             if settled and settled[-1][1:] == (numerator, denominator):

@@ -76,17 +76,16 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     options = parser.parse_args()
     corpora = options.corpora or sorted(file.parent.name for file in options.data.glob("*/splits"))
-    print(
-        "| corpus | files | notes | beats | read | all features, beats and bars | MB | one piano roll, pretty_midi | ours |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    heads = ("corpus", "files", "notes", "beats", "read", "all features, both levels", "MB", "pretty_midi roll", "ours")
+    print("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|")
     rows = {corpus: measure(options.data, corpus, options.every) for corpus in corpora}
     rows["**all**"] = {key: sum(row[key] for row in rows.values()) for key in next(iter(rows.values()))}
     for corpus, row in rows.items():
         ratio = row["peer"] / max(row["ours"], 1e-9)
         print(
             f"| {corpus} | {row['files']:.0f} | {row['notes']:,.0f} | {row['beats']:,.0f} | {row['read']:.1f} s | "
-            f"{row['features']:.1f} s | {row['bytes'] / 1e6:.0f} | {row['peer']:.2f} s | {row['ours']:.3f} s, {ratio:.0f}x |"
+            f"{row['features']:.1f} s | {row['bytes'] / 1e6:.0f} | {row['peer']:.2f} s | "
+            f"{row['ours']:.3f} s, {ratio:.0f}x |"
         )
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
