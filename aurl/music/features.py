@@ -209,6 +209,11 @@ def compute_features(
 # --- arithmetic -------------------------------------------------------------------------------------------------------
 
 
+def drums_apart(notes: NoteArrays) -> tuple[NoteArrays, NoteArrays]:
+    """Notes that have a pitch, and strokes of drum kits."""
+    return _part(notes, drums=False), _part(notes, drums=True)
+
+
 def _part(notes: NoteArrays, drums: bool) -> NoteArrays:
     """The notes of the drum kits, or all others."""
     if len(notes) == 0 or not any(notes.drums):

@@ -7,6 +7,7 @@ is features.py.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -109,20 +110,28 @@ def bar_grid(score: Any, end: float) -> Grid:
 
 def bar_edges(sections: list[tuple[int, int, int]], end: float) -> NDArray[np.float64]:
     """Bar lines of stretches of one metre, the last line at or after ``end`` (quarter notes)."""
-    stop = max(end * QUARTER_UNITS, 1.0)
-    lines: list[NDArray[np.int64]] = []
-    total = 0
-    for index, (start, numerator, denominator) in enumerate(sections):
-        if start >= stop:
-            break
-        bar = WHOLE_UNITS * numerator // denominator
-        following = sections[index + 1][0] if index + 1 < len(sections) else np.inf
-        count = int(-(-(min(following, stop) - start) // bar))
-        total += count
-        _refuse_beyond(total, "bars")
-        lines.append(start + bar * np.arange(count, dtype=np.int64))
-        closing = start + bar * count
+    counts = bar_counts(sections, end)
+    _refuse_beyond(sum(counts), "bars")
+    lines = [start + _bar_units(n, d) * np.arange(count) for (start, n, d), count in zip(sections, counts, strict=True)]
+    used = max(index for index, count in enumerate(counts) if count)
+    start, numerator, denominator = sections[used]
+    closing = start + _bar_units(numerator, denominator) * counts[used]
     return np.append(np.concatenate(lines), closing) / QUARTER_UNITS
+
+
+def bar_counts(sections: list[tuple[int, int, int]], end: float) -> list[int]:
+    """Bars of each stretch of one metre that begin before ``end`` (quarter notes); at least one in all."""
+    stop = max(end * QUARTER_UNITS, 1.0)
+    following = [*(start for start, _, _ in sections[1:]), np.inf]
+    return [
+        max(math.ceil((min(after, stop) - start) / _bar_units(numerator, denominator)), 0)
+        for (start, numerator, denominator), after in zip(sections, following, strict=True)
+    ]
+
+
+def _bar_units(numerator: int, denominator: int) -> int:
+    """Length of a bar in 256ths of a whole note."""
+    return WHOLE_UNITS * numerator // denominator
 
 
 def bar_sections(score: Any) -> list[tuple[int, int, int]]:
@@ -146,7 +155,7 @@ def bar_sections(score: Any) -> list[tuple[int, int, int]]:
         start, *metre = settled[-1]
         if metre == [numerator, denominator]:
             continue
-        bar = WHOLE_UNITS * metre[0] // metre[1]
+        bar = _bar_units(*metre)
         passed = max(int(time * steps) / steps * QUARTER_UNITS - start, 0.0)
         line = start + int(-(-passed // bar)) * bar
         if line == start:
