@@ -66,7 +66,8 @@ def _left_out(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
     for row in report["changes"]:
         if row["kind"] == "notes_dropped":
             yield _worry(
-                f"{row['count']:,} notes have no token and are lost; widen tokenizer.pitch_range to keep them.",
+                f"{row['count']:,} notes have no token and are lost: drum keys that the tokenizer does not know, or "
+                "pitches outside tokenizer.pitch_range.",
                 "changes",
             )
 

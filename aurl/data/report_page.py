@@ -19,6 +19,8 @@ from aurl.data.report_svg import chart_svg
 
 FILES_SHOWN = 12
 """Names listed behind a bar; the JSON file has all of them."""
+FILES_OPEN, FILES_FOLDED = 3, 30
+"""Names listed in a row of a table, and beneath it until one asks for them."""
 ROWS_SHOWN = 40
 """Rows of the tables of reasons, groups and pairs."""
 OUTLIERS_SHOWN = 10
@@ -72,11 +74,15 @@ def report_page(report: Report) -> str:
 
 
 def text(value: object) -> str:
-    """Anything as text of an HTML page: printable, escaped, of bounded length."""
+    """Anything as text of an HTML page: printable and escaped."""
     plain = "".join(letter if letter.isprintable() else "?" for letter in printable(str(value)))
-    if len(plain) > LONGEST_NAME:
-        plain = f"{plain[: LONGEST_NAME // 2]}…{plain[-LONGEST_NAME // 2 :]}"
     return html.escape(plain, quote=True)
+
+
+def name_text(name: str) -> str:
+    """The name of a file as text of an HTML page, its middle left out where it is very long."""
+    half = LONGEST_NAME // 2
+    return text(name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}")
 
 
 # --- sections ---------------------------------------------------------------------------------------------------------
@@ -118,7 +124,7 @@ def _quarantine(report: Report) -> str:
     if not groups:
         return _card("<p>Every file could be read.</p>")
     rows = [
-        [text(group["reason"]), f"{group['count']:,}", _listed([file["id"] for file in group["files"]], text)]
+        [text(group["reason"]), f"{group['count']:,}", _folded([file["id"] for file in group["files"]], name_text)]
         for group in groups[:ROWS_SHOWN]
     ]
     lead = (
@@ -152,7 +158,7 @@ def _kinds(report: Report, key: str, lead: str, nothing: str) -> str:
             text(row["kind"].replace("_", " ")),
             f"{row['count']:,}",
             f"{len(row['pieces']):,}",
-            _pieces(report, row["pieces"]),
+            _folded_pieces(report, row["pieces"]),
         ]
         for row in report[key]
     ]
@@ -173,8 +179,8 @@ def _duplicates(report: Report) -> str:
         [
             f"{len(group['pieces']):,}",
             ", ".join(group["splits"]),
-            f"{group['lowest']:.2f} to {group['highest']:.2f}",
-            _pieces(report, group["pieces"]),
+            _span(group["lowest"], group["highest"]),
+            _folded_pieces(report, group["pieces"]),
         ]
         for group in found["groups"][:ROWS_SHOWN]
     ]
@@ -208,7 +214,7 @@ def _chart(report: Report, chart: Mapping[str, Any]) -> str:
         return _card(body + "<p>Nothing to show.</p>", chart["name"])
     body += chart_svg(chart, text) + f"<p class=worry>{text(chart['worry'])}</p>"
     if chart.get("missing"):
-        body += f"<p class=missing>{chart['missing']:,} pieces have no such value.</p>"
+        body += f"<p class=missing>{chart['missing']:,} pieces have no such value, such as drums alone.</p>"
     rows = [
         [text(bin_["label"]), short(bin_["value"]), _pieces(report, bin_["pieces"])]
         for bin_ in chart["bins"]
@@ -223,18 +229,19 @@ def _outliers(report: Report) -> str:
         f"<p>Pieces more than {OUTLIER_SCORE:g} robust standard deviations from the median. Unusual is not wrong: "
         f"listen before you remove one. Corpora of fewer than {LEAST_FOR_OUTLIERS} pieces have no usual value.</p>"
     )
-    rows = []
-    for measure in report["outliers"]:
-        for found in measure["pieces"][:OUTLIERS_SHOWN]:
-            unit = text(measure["unit"])
-            value = f"{short(found['value'])} {unit}"
-            usual = _number(measure["median"])
-            rows.append([text(measure["title"]), value, usual, f"{found['z']:+.1f}", _one(report, found["piece"])])
-        if (rest := len(measure["pieces"]) - OUTLIERS_SHOWN) > 0:
-            rows.append([text(measure["title"]), f"{rest:,} more", "", "", "in the JSON file"])
-    if not rows:
-        return _card(f"{lead}<p>None.</p>")
-    return _card(lead + _table(["measure", "value", "median", "deviations", "piece"], rows, [2, 3], "outliers"))
+    tables = [_outliers_of(report, measure) for measure in report["outliers"] if measure["pieces"]]
+    return _card(lead + ("".join(tables) or "<p>None.</p>"))
+
+
+def _outliers_of(report: Report, measure: Mapping[str, Any]) -> str:
+    """The oddest pieces by one measure."""
+    found = measure["pieces"]
+    head = (
+        f"<h3>{text(measure['title'])} <span class=soft>({text(measure['unit'])}, median {_number(measure['median'])})"
+    )
+    rows = [[short(one["value"]), f"{one['z']:+.1f}", _one(report, one["piece"])] for one in found[:OUTLIERS_SHOWN]]
+    table = _table(["value", "deviations", "piece"], rows, [0, 1], f"outliers-{measure['name']}")
+    return f"{head}</span></h3>{table}{_rest(found, OUTLIERS_SHOWN)}"
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -266,21 +273,38 @@ def _pieces(report: Report, numbers: Sequence[int]) -> str:
     return _listed(numbers, lambda number: _one(report, number))
 
 
+def _folded_pieces(report: Report, numbers: Sequence[int]) -> str:
+    return _folded(numbers, lambda number: _one(report, number))
+
+
 def _one(report: Report, number: int) -> str:
     piece = report["pieces"][number]
-    return f"{text(piece['id'])} <span class=soft>{piece['split']}</span>"
+    return f"{name_text(piece['id'])} <span class=soft>{piece['split']}</span>"
 
 
-def _listed(items: Sequence[Any], show: Callable[[Any], str]) -> str:
+def _listed(items: Sequence[Any], show: Callable[[Any], str], most: int = FILES_SHOWN) -> str:
     """The first of a list, and how many more there are."""
-    shown = "<br>".join(show(item) for item in items[:FILES_SHOWN])
-    rest = len(items) - FILES_SHOWN
-    return shown + (f"<br><span class=soft>and {rest:,} more</span>" if rest > 0 else "")
+    shown = "<br>".join(show(item) for item in items[:most])
+    rest = len(items) - most
+    return shown + (f"<br><span class=soft>and {rest:,} more in the JSON file</span>" if rest > 0 else "")
+
+
+def _folded(items: Sequence[Any], show: Callable[[Any], str]) -> str:
+    """The first few of a list, and the next ones beneath a line that opens."""
+    if len(items) <= FILES_OPEN + 1:
+        return _listed(items, show)
+    rest = _listed(items[FILES_OPEN:], show, FILES_FOLDED)
+    more = f"{len(items) - FILES_OPEN:,} more"
+    return f"{_listed(items[:FILES_OPEN], show)}<details><summary>{more}</summary>{rest}</details>"
 
 
 def _rest(items: Sequence[Any], shown: int) -> str:
     rest = len(items) - shown
     return f"<p class=soft>{rest:,} more in the JSON file.</p>" if rest > 0 else ""
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
 
 
 def _number(value: float | None) -> str:

@@ -14,14 +14,15 @@ from aurl.data.report_measures import short
 
 WIDTH = 440.0
 HEIGHT = 170.0
-TOP, BOTTOM, LEFT, RIGHT = 10.0, 22.0, 44.0, 8.0
+TOP, BOTTOM, LEFT, RIGHT = 10.0, 22.0, 50.0, 20.0
 GAP = 2.0
 """Between bars."""
 ROW, ROW_GAP = 20.0, 5.0
 NAME_WIDTH, VALUE_WIDTH = 150.0, 56.0
 LEAST_HEIGHT = 1.5
 """A bar that is not 0 is seen."""
-MOST_LABELS = 8
+MOST_LABELS, MOST_NAMES = 8, 12
+"""Labels below the bars of a histogram, and below those of kinds."""
 LONGEST_NAME = 24
 GRID_LINES = 3
 STEPS = (1.0, 2.0, 5.0, 10.0)
@@ -40,8 +41,8 @@ def chart_svg(chart: Chart, text: Text) -> str:
     return _upright(chart, text) if chart["kind"] == "histogram" or chart["name"] in UPRIGHT else _lying(chart, text)
 
 
-UPRIGHT = frozenset({"pitch_classes"})
-"""Bars of kinds with names so short that they can stand."""
+UPRIGHT = frozenset({"pitch_classes", "pitches"})
+"""Bars of kinds that stand side by side because they are steps of a scale."""
 
 
 def _upright(chart: Chart, text: Text) -> str:
@@ -69,7 +70,9 @@ def _edge_labels(chart: Chart, width: float, text: Text) -> list[str]:
     """Labels below: the edges between bars of a histogram, else one below each bar."""
     bins = chart["bins"]
     if chart["kind"] != "histogram":
-        places = [(LEFT + (index + 0.5) * width, bin_["label"]) for index, bin_ in enumerate(bins)]
+        every = math.ceil(len(bins) / MOST_NAMES)
+        firsts = [bin_["label"].split(" to ")[0] for bin_ in bins]
+        places = [(LEFT + (i + 0.5) * width, name) for i, name in enumerate(firsts) if i % every == 0]
     else:
         edges = [bin_["low"] for bin_ in bins] + [bins[-1]["high"]]
         every = math.ceil(len(edges) / MOST_LABELS)
