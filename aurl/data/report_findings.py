@@ -81,9 +81,10 @@ def _copies(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
             "duplicates",
         )
     if extra := duplicates["extra"]:
+        groups = len(duplicates["groups"])
         yield _note(
-            f"{_pieces(extra)} {_is(extra)} near-duplicates of others ({len(duplicates['groups'])} groups): they count "
-            "several times in training.",
+            f"{groups:,} {'group' if groups == 1 else 'groups'} of near-duplicates hold{'s' if groups == 1 else ''} "
+            f"{_pieces(extra)} too many: such music counts several times in training.",
             "duplicates",
         )
 

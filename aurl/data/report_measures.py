@@ -31,6 +31,8 @@ DECADES: tuple[tuple[float, ...], ...] = (
 CORE = (0.01, 0.99)
 STEP_OF_SHARES = 0.1
 ROUNDING = 1e-9
+SMALLEST = 1e-6
+"""Values and differences smaller than this are drawn as none."""
 OUTLIER_SCORE = 3.5
 """Robust z-scores beyond this are outliers (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)."""
 HIGHEST_SCORE = 99.0
@@ -209,7 +211,7 @@ def bin_edges(values: NDArray[np.float64], measure: Measure) -> list[float]:
         return []
     lowest, highest = float(values.min()), float(values.max())
     low, high = (float(edge) for edge in np.quantile(values, CORE, method="nearest"))
-    low = max(low, measure.low)
+    low = max(low, measure.low, SMALLEST if measure.log else low)
     if measure.log and high > low > 0:
         edges = _log_edges(low, high)
         edges = [float(edge) for edge in sorted({math.ceil(edge) for edge in edges})] if measure.whole else edges
@@ -224,8 +226,8 @@ def bin_edges(values: NDArray[np.float64], measure: Measure) -> list[float]:
 
 def _rounded(value: float, way: Callable[[float], int]) -> float:
     """A number down or up to one digit."""
-    if value == 0:
-        return 0.0
+    if abs(value) < SMALLEST:
+        return 0.0 if way is math.floor else SMALLEST
     power = 10.0 ** math.floor(math.log10(abs(value)))
     return round(way(value / power) * power, 12)
 
@@ -233,7 +235,7 @@ def _rounded(value: float, way: Callable[[float], int]) -> float:
 def _linear_edges(low: float, high: float, whole: bool) -> list[float]:
     """Multiples of a round step; the last bin of a measure that is no count holds its high edge too."""
     step = 1.0 if whole or abs(high) >= 1 else STEP_OF_SHARES
-    if high > low:
+    if high - low > SMALLEST * max(high / 1000, 1.0):
         power = 10.0 ** math.floor(math.log10((high - low) / MOST_BINS))
         step = next(factor * power for factor in STEPS if factor * power * MOST_BINS >= high - low)
         step = max(math.ceil(step), 1) if whole else step
