@@ -44,7 +44,7 @@ occurs (Temperley 2001, The Cognition of Basic Musical Structures; table in Musi
 percent of the tones of the Essen folk songs (Aarden 2003, Dynamic Melodic Expectancy, thesis, Ohio State University).
 """
 DEFAULT_PROFILE = "aarden-essen"
-"""Right most often on four corpora, see experiments/key_estimate."""
+"""Names the key most often, see experiments/key_estimate."""
 
 
 @dataclass(frozen=True)
