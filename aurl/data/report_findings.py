@@ -77,7 +77,7 @@ def _copies(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
     if across := len(duplicates["across"]):
         yield _worry(
             f"{across:,} {'pair' if across == 1 else 'pairs'} of near-duplicates {'lies' if across == 1 else 'lie'} in "
-            "different splits: figures of the held-out splits are too good.",
+            "different splits: figures of held-out music may be too good.",
             "duplicates",
         )
     if extra := duplicates["extra"]:
@@ -91,13 +91,21 @@ def _copies(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
 
 def _timing(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
     performed = sum(row["performed"] for row in rows)
-    nominal = sum(row["nominal"] for row in rows)
+    clock = sum(row["clock"] for row in rows)
     if performed:
         text = f"{_pieces(performed)} of {len(rows):,} {_look(performed)} performed: notes stand off any grid"
-        text += f"; {nominal:,} of them at an unset 120 a minute, where bars are a mere clock" if nominal else ""
+        text += (
+            f"; {clock:,} of them without regard to the file's beats, so that bars mean nothing there" if clock else ""
+        )
         yield _note(f"{text}. Tokens round such rhythm to their grid.", "off_grid")
         if MIXED_SHARE < performed / len(rows) < 1 - MIXED_SHARE:
             yield _note("Performed and notated music are mixed; a model will mix them too.", "off_grid")
+    if shifted := sum(row["shifted"] for row in rows):
+        yield _note(
+            f"{_pieces(shifted)} {_is(shifted)} on a grid, but all notes lie beside the file's beats by one amount: bars "
+            "and beats are wrong there.",
+            "off_grid",
+        )
     silent = sum(not row["metre_declared"] for row in rows)
     if rows and silent / len(rows) > SPOILED_SHARE:
         yield _note(f"{_pieces(silent)} {_has(silent)} no metre and count as 4/4.", "metres")

@@ -126,7 +126,7 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         "off_grid", "Off the grid", "share of notes", "The share of notes that begin on no 32nd or triplet 16th.",
-        "Above 0.3 a piece was played freely: its bar lines may be a mere clock, and tokens round its rhythm.",
+        "Above 0.3 a piece was played freely, or lies beside its beats as a whole; tokens round its rhythm.",
         least=0.1,
     ),
     Measure(

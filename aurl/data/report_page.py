@@ -169,7 +169,7 @@ def _duplicates(report: Report) -> str:
     found = report["duplicates"]
     lead = (
         "<p>Pieces that share at least a quarter of their melody, in any key. Copies in one split make training repeat "
-        "itself; across splits they make the figures of held-out music too good.</p>"
+        "itself; across splits they can make the figures of held-out music too good.</p>"
     )
     across = [
         [f"{pair['similarity']:.2f}", _one(report, pair["a"]), _one(report, pair["b"])]

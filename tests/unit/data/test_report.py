@@ -22,6 +22,7 @@ from aurl.data.prepare import prepare
 from aurl.data.report import assemble, count_piece, make_report
 from aurl.data.report_charts import SECTIONS
 from aurl.data.report_duplicates import MOST_COMPARED, near_duplicates
+from aurl.data.report_findings import findings
 from aurl.data.report_measures import MEASURES, Measure, bin_edges, histogram, outliers, robust_scores, short
 from aurl.data.report_page import FILES_SHOWN, name_text, report_page, text
 from aurl.data.report_svg import chart_svg
@@ -183,10 +184,10 @@ def test_metres_keys_instruments_and_pitches_are_those_that_were_written(mixed: 
 
 
 def test_what_to_worry_about_comes_first_and_points_to_its_place(mixed: Corpus):
-    findings = mixed.report["findings"]
-    levels = [finding["level"] for finding in findings]
+    found = mixed.report["findings"]
+    levels = [finding["level"] for finding in found]
     assert levels == sorted(levels, key=lambda level: level != "worry")
-    sentences = " ".join(finding["text"] for finding in findings)
+    sentences = " ".join(finding["text"] for finding in found)
     for expected in (
         "3 files (15.8%) could not be read and are left out.",
         "1 group of near-duplicates holds 1 piece too many",
@@ -194,8 +195,37 @@ def test_what_to_worry_about_comes_first_and_points_to_its_place(mixed: Corpus):
         "16 pieces: too few",
     ):
         assert expected in sentences
-    for finding in findings:
+    for finding in found:
         assert re.search(rf"id=[\"']?{finding['place']}[\"' >]", mixed.page), finding["place"]
+
+
+def test_each_rule_has_its_sentence_and_is_silent_where_nothing_is_wrong(mixed: Corpus):
+    plain = {
+        "performed": False, "clock": False, "shifted": False, "metre_declared": True, "beats": 100.0, "notes": 10,
+        "velocity_values": 9, "doubled": 0.0, "keys": ["G major"], "key": "G major", "split": "train",
+    }  # fmt: skip
+    amount = {"pieces": 30, "notes": 1, "tokens": 1, "hours": 1.0}
+    empty = {"groups": [], "across": [], "extra": 0, "not_compared": 0}
+    report = {
+        "counts": {"all": amount | {"skipped": 0, "repaired": 0}, "train": amount, "valid": amount, "test": amount},
+        "changes": [], "duplicates": empty, "outliers": [],
+    }  # fmt: skip
+
+    def said(**changed: Any) -> str:
+        return " ".join(finding["text"] for finding in findings(report, [plain | changed] * 30))
+
+    assert said() == ""
+    assert "30 pieces are on a grid, but all notes lie beside the file's beats by one amount" in said(shifted=True)
+    assert "30 pieces of 30 look performed" in said(performed=True) and "regard" not in said(performed=True)
+    assert "30 of them without regard to the file's beats" in said(performed=True, clock=True)
+    assert "mixed" not in said(performed=True)
+    assert "30 pieces have no metre and count as 4/4." in said(metre_declared=False)
+    assert "30 pieces are shorter than 8 beats." in said(beats=7.0)
+    assert "30 pieces have one velocity throughout" in said(velocity_values=1)
+    assert "In 30 pieces more than 20% of the notes are doubled." in said(doubled=0.5)
+    assert "Key signatures say C major nearly everywhere" in said(keys=["C major"])
+    lost = {**report, "changes": [{"kind": "notes_dropped", "count": 1306, "pieces": []}]}
+    assert findings(lost, [plain] * 30)[0]["text"].startswith("1,306 notes have no token and are lost")
 
 
 def test_a_near_duplicate_across_splits_is_listed_as_a_worry(tmp_path: Path):

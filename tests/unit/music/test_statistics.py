@@ -16,7 +16,7 @@ from symusic.core import KeySignatureTick, NoteTickList, TempoTick, TimeSignatur
 
 from aurl.music.keys import KEY_NAMES, PROFILES, estimate_key, signature_name
 from aurl.music.score import read_score
-from aurl.music.statistics import off_grid_share, piece_statistics
+from aurl.music.statistics import beat_agreement, grid_shift, off_grid_share, piece_statistics
 
 TPQ = 480
 CADENCE = (60, 64, 67, 72, 65, 69, 72, 67, 71, 74, 60, 64, 67, 72)
@@ -107,17 +107,34 @@ def test_notes_on_a_notated_grid_are_on_it_at_any_resolution(division: int):
         assert off_grid_share(onsets) == 0
 
 
-def test_notes_at_any_time_are_a_performance_and_an_unset_tempo_makes_its_beats_a_clock():
+def test_notes_at_any_time_are_a_performance_whose_beats_are_a_mere_clock():
     rng = np.random.default_rng(0)
     onsets = np.sort(rng.uniform(0, 100, 2000))
     assert off_grid_share(onsets) == pytest.approx(0.75, abs=0.03)
     rows = [(onset, 0.4, 60 + index % 12, 64) for index, onset in enumerate(onsets)]
     played = score_of((0, rows))
     found = piece_statistics(played)
-    assert found["performed"] and found["nominal"]
-    played.tempos.append(TempoTick(0, 97.0))
-    assert piece_statistics(played)["performed"] and not piece_statistics(played)["nominal"]
+    assert found["performed"] and found["clock"] and not found["shifted"]
     assert not piece_statistics(score_of((0, rows[:8])))["performed"]  # too few notes to tell
+
+
+def test_playing_to_a_click_is_a_performance_that_follows_its_beats():
+    rng = np.random.default_rng(0)
+    onsets = np.arange(400) / 4 + rng.normal(0.05, 0.03, 400)
+    found = piece_statistics(score_of((128, [(float(max(onset, 0)), 0.1, 38, 64) for onset in onsets])))
+    assert found["performed"] and not found["clock"] and not found["shifted"]
+    assert beat_agreement(onsets) > 0.5 and beat_agreement(rng.uniform(0, 100, 4000)) < 0.1
+    assert beat_agreement(np.zeros(0)) == 0
+
+
+@given(st.floats(0, 3), st.sampled_from([1, 2, 3, 4, 8]))
+def test_notated_music_beside_the_beats_of_its_file_is_shifted_and_not_performed(shift: float, division: int):
+    onsets = np.arange(48) / division + shift
+    found = piece_statistics(score_of((0, [(float(onset), 0.1, 60, 64) for onset in onsets])))
+    assert not found["performed"]
+    assert found["shifted"] == (found["off_grid"] > 0.3)
+    assert off_grid_share(onsets - grid_shift(onsets)) == 0
+    assert grid_shift(np.zeros(0)) == 0
 
 
 @pytest.mark.parametrize("profile", PROFILES)
