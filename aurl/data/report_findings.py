@@ -102,8 +102,8 @@ def _timing(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
             yield _note("Performed and notated music are mixed; a model will mix them too.", "off_grid")
     if shifted := sum(row["shifted"] for row in rows):
         yield _note(
-            f"{_pieces(shifted)} {_is(shifted)} on a grid, but all notes lie beside the file's beats by one amount: bars "
-            "and beats are wrong there.",
+            f"{_pieces(shifted)} {_is(shifted)} on a grid, but all notes lie beside the file's beats by one amount: "
+            "bars and beats are wrong there.",
             "off_grid",
         )
     silent = sum(not row["metre_declared"] for row in rows)
