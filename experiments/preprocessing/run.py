@@ -166,7 +166,7 @@ def run_corpora(args: argparse.Namespace) -> None:
     cache = Path(args.work) / "cache-corpora"
     shutil.rmtree(cache, ignore_errors=True)
     features = args.features.split(",") if args.features else []
-    sums = {"pieces": 0, "skipped": 0, "cold": 0.0, "tokenizer": 0.0, "warm": 0.0}
+    sums = {"pieces": 0, "skipped": 0, "cold": 0.0, "warm": 0.0}
     peaks: dict[str, float] = {}
     for name, pattern in ARCHIVES.items():
         settings = {"name": name, "source": "archive", "path": str(Path(args.folder) / name), "workers": args.workers}
