@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from aurl.data.config import DataConfig, TokenizerConfig
+    from aurl.data.preprocessing import PreprocessConfig
     from aurl.data.store import TokenStore
     from aurl.models.checkpoint import Bundle
 
-GROUPS = ("data",)
+GROUPS = ("data", "preprocess")
 WHOLE = "all"
 HELP = """
 aurl-evaluate: how well does a model predict music it has not seen?
@@ -32,6 +33,7 @@ Examples:
 
 Main keys (default):
   ckpt (last)        last, best, a run's folder or a file
+  preprocess (none)  what is done to that music first; without it, what was done to the music of the checkpoint
   data (none)        music to measure; without it, the corpus that the checkpoint was trained on
   split (test)       train, valid, test or all; for data=folder all is the default
   json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces,
@@ -79,6 +81,7 @@ def measure(cfg: DictConfig) -> Evaluation:
     Raises:
         AurlError: no such checkpoint, no music, or nothing in the split.
     """
+    from aurl.cli.build import cache_limit
     from aurl.cli.checkpoints import resolve
     from aurl.cli.generate import pick_device
     from aurl.data.prepare import prepare
@@ -87,9 +90,9 @@ def measure(cfg: DictConfig) -> Evaluation:
 
     device = pick_device(cfg.device)
     bundle = load_bundle(resolve(cfg.ckpt, Path(cfg.paths.runs)), device)
-    data, tokenizer = corpus_of(bundle, cfg.data)
+    data, tokenizer, preprocess = corpus_of(bundle, cfg.data, cfg.preprocess)
     split = cfg.split or (WHOLE if cfg.data is not None and data.source.value == "folder" else "test")
-    store = prepare(data, tokenizer, Path(cfg.paths.cache))
+    store = prepare(data, tokenizer, Path(cfg.paths.cache), preprocess=preprocess, cache_limit=cache_limit(cfg))
     if store.tokenizer != bundle.tokenizer:
         raise AurlError(f"ckpt={bundle.path} was trained with another version of the tokenizer; train it again")
     with scoring_progress() as on_progress:
@@ -105,14 +108,19 @@ def measure(cfg: DictConfig) -> Evaluation:
     return Evaluation(checkpoint=bundle.path, corpus=data.name, split=split, figures=figures)
 
 
-def corpus_of(bundle: Bundle, asked: DictConfig | None) -> tuple[DataConfig, TokenizerConfig]:
-    """The corpus to measure (that of the checkpoint unless another is asked for) and the checkpoint's tokenizer.
+def corpus_of(
+    bundle: Bundle, asked: DictConfig | None, preprocess: DictConfig | None = None
+) -> tuple[DataConfig, TokenizerConfig, PreprocessConfig]:
+    """The corpus to measure (that of the checkpoint unless another is asked for), and how it becomes tokens.
+
+    The tokenizer is the checkpoint's; so is the preprocessing unless another is asked for.
 
     Raises:
         AurlError: the checkpoint does not say what it was trained on.
     """
     from aurl.cli.conf import from_values, to_config
     from aurl.data.config import DataConfig, TokenizerConfig
+    from aurl.data.preprocessing import PreprocessConfig
 
     config = bundle.config
     if "tokenizer" not in config or ("data" not in config and asked is None):
@@ -120,7 +128,10 @@ def corpus_of(bundle: Bundle, asked: DictConfig | None) -> tuple[DataConfig, Tok
             f"ckpt={bundle.path} does not hold the settings of its run; choose a checkpoint made by aurl-train"
         )
     data = to_config(asked) if asked is not None else from_values(DataConfig, config["data"])
-    return data, from_values(TokenizerConfig, config["tokenizer"])
+    done = (
+        to_config(preprocess) if preprocess is not None else from_values(PreprocessConfig, config.get("preprocess", {}))
+    )
+    return data, from_values(TokenizerConfig, config["tokenizer"]), done
 
 
 def count_skipped(store: TokenStore) -> int:

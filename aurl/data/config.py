@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from aurl.music.limits import ReadLimits
+
 
 class Source(str, Enum):
     """Where pieces come from."""
@@ -49,6 +51,14 @@ class DataConfig:
     """Lowest and highest transposition in semitones drawn for a training piece; [0, 0] switches it off."""
     batch_tokens: int = 8192
     """Tokens in one training batch (packed, no padding)."""
+    where: str | None = None
+    """Train on and measure only the pieces for which this holds, for instance "composer == 'Bach' and meter == '3/4'";
+    see docs/data_format.md. Nothing is prepared again for it.
+    """
+    features: list[str] = field(default_factory=list)
+    """Arrays that are computed and stored beside the tokens, for instance [onset_density]."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """What is refused for its size."""
     workers: int | None = None
     """Processes used for reading and tokenising on first use; unset means one for each core."""
 

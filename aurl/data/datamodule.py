@@ -13,6 +13,7 @@ from aurl.data.batching import EvaluationBatches, TrainingBatches, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.prepare import prepare
+from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.store import TokenStore
 from aurl.data.vocabulary import Kind
 from aurl.utils.errors import AurlError
@@ -28,6 +29,8 @@ class MusicDataModule(L.LightningDataModule):
         context: longest segment in tokens.
         seed: order and transpositions of the training pieces.
         progress: show a progress bar while preparing.
+        preprocess: what is done to scores before they are tokenised; None changes nothing.
+        cache_limit: most bytes that the cache keeps after preparing a corpus; None keeps all.
     """
 
     def __init__(
@@ -38,20 +41,33 @@ class MusicDataModule(L.LightningDataModule):
         context: int,
         seed: int = 0,
         progress: bool = True,
+        preprocess: PreprocessConfig | None = None,
+        cache_limit: int | None = None,
     ) -> None:
         super().__init__()
         self.data_config, self.tokenizer_config = data, tokenizer
         self.cache, self.context, self.seed, self.progress = Path(cache), context, seed, progress
+        self.preprocess_config, self.cache_limit = preprocess, cache_limit
         self._store: TokenStore | None = None
+
+    def _prepare(self) -> TokenStore:
+        return prepare(
+            self.data_config,
+            self.tokenizer_config,
+            self.cache,
+            progress=self.progress,
+            preprocess=self.preprocess_config,
+            cache_limit=self.cache_limit,
+        )
 
     def prepare_data(self) -> None:
         """Read and tokenise the corpus on first use (one process of each machine)."""
-        prepare(self.data_config, self.tokenizer_config, self.cache, progress=self.progress)
+        self._prepare()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared corpus."""
         if self._store is None:
-            self._store = prepare(self.data_config, self.tokenizer_config, self.cache, progress=self.progress)
+            self._store = self._prepare()
             self.codec = Codec.from_dict(self._store.tokenizer)
 
     @property
@@ -85,6 +101,8 @@ class MusicDataModule(L.LightningDataModule):
 
     def _pieces(self, split: str) -> list[int]:
         pieces = self.store.split(split)
+        if not pieces and self.store.where:
+            raise AurlError(f'data.where="{self.store.where}" leaves no piece in the {split} split')
         if not pieces:
             raise AurlError(
                 f"data={self.data_config.name} has no piece in its {split} split; add music or raise data.{split}_share"

@@ -1,9 +1,11 @@
 """The ear of one decoding step on a CPU: the same numbers as counterpoint.py from the same weights, fewer operations.
 
-A sample hears a handful of notes, so arithmetic costs less than calling for it. NumPy's calls are cheaper than
-PyTorch's, and since tables are looked up by intervals, the entries for all 128 pitches lie side by side: a slice each.
+A sample hears a handful of notes, so arithmetic costs less than calling for it, and NumPy's calls are cheaper than
+PyTorch's. What the head says is looked up: one small product makes the tables of each sample that writes a pitch, and
+which entries its 128 pitches need is known beforehand for every pitch that it may hear.
 
-Axes: B samples, E pairs of a sample and a heard note, D width, F forms of the tables, V vocabulary.
+Axes: B samples, W samples that write a pitch, E pairs of a sample and a heard note, D width, F forms of the tables, J
+entries of all tables, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aurl.models.counterpoint import (
@@ -23,14 +26,16 @@ from aurl.models.counterpoint import (
     RELATIONS,
     STATUSES,
 )
-from aurl.models.hearing import NONE, WIDEST, Status
+from aurl.models.hearing import NONE, STILL_UNKNOWN, WIDEST, Status
 
 if TYPE_CHECKING:
     from aurl.models.counterpoint import Ear
-    from aurl.models.listener import Heard, Standing
+    from aurl.models.listener import Integers, Moment
 
-STILL = MOTIONS // 2
-"""Motion of two voices that both stay."""
+CLASSES = OCTAVE * OCTAVE
+"""Entries of one motion: interval before, interval after."""
+UNKNOWNS = STILL_UNKNOWN + 1
+"""Entries for remaining times."""
 
 
 def suits(ear: Ear) -> bool:
@@ -48,82 +53,87 @@ class LeanEar:
 
     def __init__(self, ear: Ear) -> None:
         embedding, head = ear.embedding, ear.head
-        self._sound, self._interval, self._reference, self._place = (
+        sound, self._interval, self._reference, self._place = (
             layer.weight.detach().numpy()
             for layer in (embedding.sound, embedding.interval, embedding.reference, embedding.place)
         )
+        self._sound = sound[:PITCHES]
+        status, remaining = np.split(sound[PITCHES:], [len(Status)])
+        self._state = (status[:, None] + remaining).reshape(-1, sound.shape[1])  # of status and remaining time together
         self._track = 1 + embedding.track.weight.detach().numpy()
-        self._to_gate, self._gate = head.gate.weight.detach().numpy(), 1 + head.gate.bias.detach().numpy()
-        tables = head.tables.detach().numpy()
-        every = np.clip(np.arange(1 - PITCHES, PITCHES), -WIDEST, WIDEST) + WIDEST  # entry of each interval
-        harmony = tables[: head.succession_at].reshape(RELATIONS * STATUSES, INTERVALS, -1)
-        self._harmony = harmony[:, every]  # (blocks, 255, F)
-        turns = np.arange(OCTAVE + PITCHES) % OCTAVE
-        succession = tables[head.succession_at : head.own_at].reshape(MOTIONS, OCTAVE, OCTAVE, -1)
-        self._succession = np.ascontiguousarray(succession[:, :, turns])  # (9, 12, 140, F)
-        self._own = tables[head.own_at :][every]  # (255, F)
+        self._to_gate = head.gate.weight.detach().numpy().T.copy()
+        self._gate = 1 + head.gate.bias.detach().numpy()
+        self._tables = head.tables.detach().numpy().T.copy()  # (F, J)
+        self._succession_at, self._own_at = head.succession_at, head.own_at
+        pitches = np.arange(PITCHES)
+        apart = pitches - pitches[:, None]  # (128 heard pitches, 128 pitches)
+        self._intervals = np.clip(apart, -WIDEST, WIDEST) + WIDEST
+        self._motions = np.sign(apart) * CLASSES
+        self._turns = apart % OCTAVE
         pitch = ear.meaning.pitch.numpy()
-        self._ids = np.flatnonzero(pitch >= 0)
+        self._ids = (pitch >= 0).nonzero()[0]
         self._pitches = pitch[self._ids]
 
-    def embed(self, heard: list[Heard], standing: list[Standing]) -> Tensor:
+    def embed(self, moment: Moment) -> Tensor:
         """What samples hear as vectors ``(B, D)``."""
-        farthest = len(self._place) - 1
-        references = [PITCHES if at.reference == NONE else at.reference for at in standing]
-        base = self._reference[references] + self._place[[min(at.place, farthest) for at in standing]]
-        if heard:
-            row, pitch, program, status, _, remaining, interval = np.array(heard).T
-            note = self._sound[pitch] + self._sound[status + PITCHES]
-            note += self._sound[remaining + (PITCHES + len(Status))]
-            note *= self._track[program]
-            note += self._interval[interval * len(Status) + status]
-            if len(base) == 1:
-                base += note.sum(0)
-            else:
-                starts = np.flatnonzero(np.diff(row, prepend=NONE))  # pairs come sample by sample
-                base[row[starts]] += np.add.reduceat(note, starts, axis=0)
+        references = np.where(moment.reference == NONE, PITCHES, moment.reference)
+        base = self._reference[references] + self._place[np.minimum(moment.place, len(self._place) - 1)]
+        row, pitch, program, status, _, remaining, interval = moment.heard
+        if len(row):
+            note = self._sound.take(pitch, axis=0)
+            note += self._state.take(status * UNKNOWNS + remaining, axis=0)
+            note *= self._track.take(program, axis=0)
+            note += self._interval.take(interval * len(Status) + status, axis=0)
+            _add_by_row(base, row, note)
         return torch.from_numpy(base)
 
-    def judge(self, logits: Tensor, hidden: Tensor, heard: list[Heard], standing: list[Standing]) -> None:
+    def judge(self, logits: Tensor, hidden: Tensor, moment: Moment) -> None:
         """Add the counterpoint head's share to logits ``(B, V)`` of samples that write a pitch next, in place."""
-        writing = {row: at for row, at in enumerate(standing) if at.is_program}
-        if not writing:
+        writing = moment.is_program.nonzero()[0]
+        if not len(writing):
             return
-        scores, states = logits.numpy(), hidden.numpy()
-        shares = {}
-        for row, at in writing.items():
-            gate = self._to_gate @ states[row] + self._gate
-            shares[row] = gate, np.zeros(PITCHES, np.float32)
-            if at.reference != NONE:
-                shares[row][1][:] = self._own[_window(at.reference)] @ gate
-        for note in heard:
-            if note.row in shares:
-                self._hear(note, writing[note.row], *shares[note.row])
-        for row, (_, share) in shares.items():
-            scores[row, self._ids] += share[self._pitches]
+        tables = ((hidden.numpy()[writing] @ self._to_gate + self._gate) @ self._tables).ravel()  # (W J)
+        begin = np.zeros(len(moment.track), np.int64)
+        begin[writing] = np.arange(len(writing)) * self._tables.shape[1]
+        share = np.zeros((len(writing), PITCHES), np.float32)
+        reference = moment.reference[writing]
+        known = (reference != NONE).nonzero()[0]
+        own = (begin[writing[known]] + self._own_at)[:, None] + self._intervals[reference[known]]
+        share[known] = tables[own]
+        place = np.cumsum(moment.is_program) - 1  # (B,)
+        for pairs, entries in (self._harmony(moment), self._succession(moment)):
+            if len(pairs):
+                row = moment.heard.row[pairs]
+                entries += begin[row, None]
+                _add_by_row(share, place[row], tables[entries])
+        logits.numpy()[writing[:, None], self._ids] += share[:, self._pitches]
 
-    def _hear(self, note: Heard, at: Standing, gate: np.ndarray, share: np.ndarray) -> None:
-        """Add what one heard note says to a sample's share ``(128,)``."""
-        status = note.status
-        struck = status == Status.STRUCK
-        if struck and note.previous == NONE:
-            status = FIRST_STRUCK
-        whose = RELATIONS - 1 if note.program == at.track else int(note.program > at.track)
-        share += self._harmony[whose * STATUSES + status, _window(note.pitch)] @ gate
-        moved = struck and note.previous != NONE and note.program != at.track
-        if not moved or at.reference == NONE or at.repeats:
-            return
-        interval = (at.reference - note.previous) % OCTAVE
-        turn = -note.pitch % OCTAVE
-        motion = STILL + 3 * ((note.pitch > note.previous) - (note.pitch < note.previous))
-        for begin, stop, own in (
-            (0, at.reference, -1),
-            (at.reference, at.reference + 1, 0),
-            (at.reference + 1, PITCHES, 1),
-        ):
-            share[begin:stop] += self._succession[motion + own, interval, turn + begin : turn + stop] @ gate
+    def _harmony(self, moment: Moment) -> tuple[Integers, Integers]:
+        """Which pairs, and their entries ``(pairs, 128)``: the interval of each pitch to the note."""
+        heard = moment.heard
+        pairs = moment.is_program[heard.row].nonzero()[0]
+        track, program, status = moment.track[heard.row[pairs]], heard.program[pairs], heard.status[pairs]
+        whose = np.where(program == track, RELATIONS - 1, program > track)
+        alone = (status == Status.STRUCK) & (heard.previous[pairs] == NONE)
+        table = (whose * STATUSES + np.where(alone, FIRST_STRUCK, status)) * INTERVALS
+        return pairs, table[:, None] + self._intervals[heard.pitch[pairs]]
+
+    def _succession(self, moment: Moment) -> tuple[Integers, Integers]:
+        """The same for voices that have moved just now: interval before, motions, interval after."""
+        heard = moment.heard
+        row = heard.row
+        moved = (heard.status == Status.STRUCK) & (heard.previous != NONE) & (heard.program != moment.track[row])
+        asked = moment.is_program & (moment.reference != NONE) & ~moment.repeats
+        pairs = (moved & asked[row]).nonzero()[0]
+        pitch, before, reference = heard.pitch[pairs], heard.previous[pairs], moment.reference[row[pairs]]
+        motion = np.sign(pitch - before) * 3 + MOTIONS // 2
+        first = self._succession_at + motion * CLASSES + (reference - before) % OCTAVE * OCTAVE
+        return pairs, first[:, None] + self._motions[reference] + self._turns[pitch]
 
 
-def _window(pitch: int) -> slice:
-    """Where the intervals of pitches 0 to 127 to ``pitch`` lie in a table of intervals from -127 to 127."""
-    return slice(PITCHES - 1 - pitch, 2 * PITCHES - 1 - pitch)
+def _add_by_row(sums: NDArray[np.float32], row: Integers, values: NDArray[np.float32]) -> None:
+    """Add ``values`` ``(E, ...)`` to the rows of ``sums`` that rising ``row`` ``(E,)`` names."""
+    begins = np.ones(len(row), bool)
+    np.not_equal(row[1:], row[:-1], out=begins[1:])
+    starts = begins.nonzero()[0]
+    sums[row[starts]] += np.add.reduceat(values, starts, axis=0)

@@ -1,14 +1,18 @@
 """What the samples of a batch hear while they are decoded: the facts of hearing.py, token by token.
 
-A sample has a handful of notes in its ear, so it keeps them as plain numbers; tensors are made once a step.
+A sample remembers a handful of notes in slots, the oldest of which is written over; all samples are read at once. The
+arrays are NumPy's: they are so small that calling costs more than counting, and NumPy's calls are the cheaper ones.
+
+Axes: B samples, M slots for notes, E pairs of a sample and a note that it hears, P tracks, V vocabulary.
 """
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aurl.models import hearing
@@ -23,129 +27,74 @@ from aurl.models.hearing import (
     NOTE_TOKENS,
     REMAINING_STEP,
     STILL_UNKNOWN,
+    TICKS,
     WIDEST,
     Hearing,
     Status,
     TokenMeaning,
-    note_ends,
-    to_ticks,
 )
 
-
-class Heard(NamedTuple):
-    """A pair of a sample and a note that it hears: one entry of :class:`aurl.models.hearing.Heard`."""
-
-    row: int
-    pitch: int
-    program: int
-    status: int
-    previous: int
-    remaining: int
-    interval: int
+Integers = NDArray[np.int64]
+Truths = NDArray[np.bool_]
+GONE = NONE
+"""End of a note that is not heard any more: no moment is before it."""
+NEVER = NONE - 1
+"""Onset of a voice that has written nothing."""
 
 
-class Standing(NamedTuple):
-    """Where a sample stands: one entry of the other fields of :class:`aurl.models.hearing.Hearing`."""
+class Pairs(NamedTuple):
+    """The fields of :class:`aurl.models.hearing.Heard` as arrays ``(E,)``, sample by sample."""
 
-    track: int
-    is_program: bool
-    reference: int
-    repeats: bool
-    place: int
-
-
-class _Note(NamedTuple):
-    """A note that a sample may still hear; times in ticks."""
-
-    number: int
-    pitch: int
-    program: int
-    onset: int
-    end: int
-    previous: int
+    row: Integers
+    pitch: Integers
+    program: Integers
+    status: Integers
+    previous: Integers
+    remaining: Integers
+    interval: Integers
 
 
-class _Voice(NamedTuple):
-    """What one track of a sample wrote last."""
+class Moment(NamedTuple):
+    """The fields of :class:`aurl.models.hearing.Hearing` as arrays ``(B,)`` beside the pairs."""
 
-    pitch: int
-    onset: int
-    before: int
+    heard: Pairs
+    track: Integers
+    is_program: Truths
+    reference: Integers
+    repeats: Truths
+    place: Integers
+
+
+class _Notes(NamedTuple):
+    """Notes that samples may still hear ``(B, M)``; times in ticks."""
+
+    pitch: Integers
+    program: Integers
+    onset: Integers
+    end: Integers
+    previous: Integers
+
+
+class _Voices(NamedTuple):
+    """What each track of each sample wrote last ``(B, P)``."""
+
+    pitch: Integers
+    onset: Integers
+    before: Integers
     """Its pitch at the moment before."""
 
 
-class _Sample:
-    """What one sample has heard. Plain numbers: for a handful of notes they are faster than tensors."""
+class _Places(NamedTuple):
+    """Where each sample stands ``(B,)``; times in ticks."""
 
-    def __init__(self, metre: float) -> None:
-        self.tick = self.before = NONE
-        self.program = NO_TRACK
-        self.since_program = NOTE_TOKENS + 1
-        self.since_pitch = DURATION_AFTER + 1
-        self.place = 0
-        self.metre = metre
-        self.count = 0
-        self.notes: list[_Note] = []
-        self.voices: dict[int, _Voice] = {}
-
-    def copy(self) -> _Sample:
-        """An independent sample with the same past."""
-        other = copy.copy(self)
-        other.notes, other.voices = list(self.notes), dict(self.voices)
-        return other
-
-    def at(self, tick: int) -> None:
-        """Time goes on to a tick."""
-        if tick != self.tick:
-            self.before, self.tick = self.tick, tick
-            self.notes = [note for note in self.notes if note.end > self.before]
-
-    def strike(self, pitch: int) -> None:
-        """A Pitch token."""
-        program = self.program if self.since_program == 1 else NO_TRACK
-        voice = self.voices.get(program)
-        before = NONE
-        if voice is not None:
-            before = voice.pitch if voice.onset < self.tick else voice.before
-        self.voices[program] = _Voice(pitch, self.tick, before)
-        self.notes = [
-            note
-            for note in self.notes
-            if note.number > self.count - MEMORY and not (note.program == program and note.end <= self.tick)
-        ]
-        self.notes.append(_Note(self.count, pitch, program, self.tick, ENDLESS, before))
-        self.count += 1
-
-    def last(self, ticks: int) -> None:
-        """The Duration token of the note struck last."""
-        note = self.notes.pop()
-        if note.onset + ticks > self.before:  # always so where time stands still inside a note
-            self.notes.append(note._replace(end=note.onset + ticks))
-
-    def heard(self, row: int, reference: int) -> list[Heard]:
-        """What it hears, as sample ``row`` of a batch."""
-        found = []
-        for note in self.notes:
-            if note.onset == self.tick:
-                status = Status.STRUCK
-            else:
-                status = Status.ENDED if note.end <= self.tick else Status.HELD
-            remaining = STILL_UNKNOWN
-            if note.end < ENDLESS:
-                remaining = min(max(note.end - self.tick, 0) // REMAINING_STEP, LONGEST_REMAINING)
-            interval = NO_INTERVAL
-            if reference != NONE:
-                interval = min(max(note.pitch - reference, -WIDEST), WIDEST) + WIDEST
-            found.append(Heard(row, note.pitch, note.program, status.value, note.previous, remaining, interval))
-        return found
-
-    def standing(self) -> Standing:
-        """Where it stands."""
-        if self.since_program > NOTE_TOKENS:
-            return Standing(NO_TRACK, False, NONE, False, self.place)
-        voice = self.voices.get(self.program)
-        pitch, onset = (voice.pitch, voice.onset) if voice is not None else (NONE, NONE - 1)
-        return Standing(self.program, self.since_program == 0, pitch, onset == self.tick, self.place)
+    tick: Integers
+    before: Integers
+    program: Integers
+    since_program: Integers
+    since_pitch: Integers
+    place: Integers
+    struck: Integers
+    """Notes so far."""
 
 
 class Listener:
@@ -158,60 +107,113 @@ class Listener:
 
     def __init__(self, batch_size: int, meaning: TokenMeaning) -> None:
         self.device = meaning.pitch.device
-        self._pitch, self._program, self._duration, self._place, self._metre = (each.tolist() for each in meaning[:-1])
-        self._first_metre = float(meaning.first_metre)
-        self._samples = [_Sample(self._first_metre) for _ in range(batch_size)]
-        self._ticks: dict[tuple[int, float], int] = {}
+        arrays = (each.cpu().numpy() for each in meaning)
+        self._pitch, self._program, self._duration, self._place, self._metre_of, first = arrays
+        self._first_metre = np.float32(first)
+        self._voice = np.where(self._program, self._program.cumsum(), 0)  # (V,) number of each track; 0 is no track
+        notes, voices = (batch_size, MEMORY), (batch_size, int(self._voice.max()) + 1)
+        self._notes = _Notes(*(np.full(notes, GONE) for _ in _Notes._fields))
+        self._voices = _Voices(np.full(voices, NONE), np.full(voices, NEVER), np.full(voices, NONE))
+        self._beginning = (NONE, NONE, NO_TRACK, NOTE_TOKENS + 1, DURATION_AFTER + 1, 0, 0)
+        self._at = _Places(*(np.full(batch_size, value) for value in self._beginning))
+        self._metre = np.full(batch_size, self._first_metre)
 
     def select(self, rows: Tensor) -> None:
         """Keep (or repeat) the given samples, in that order."""
-        self._samples = [self._samples[row].copy() for row in rows.tolist()]
+        chosen = rows.cpu().numpy()
+        self._notes = _Notes(*(values[chosen] for values in self._notes))
+        self._voices = _Voices(*(values[chosen] for values in self._voices))
+        self._at = _Places(*(values[chosen] for values in self._at))
+        self._metre = self._metre[chosen]
 
     def forget(self, rows: Tensor) -> None:
         """Start afresh where ``rows`` ``(B,)`` is True."""
-        for row in rows.nonzero().squeeze(1).tolist():
-            self._samples[row] = _Sample(self._first_metre)
+        chosen = rows.cpu().numpy()
+        self._notes.end[chosen] = GONE
+        for values, first in zip(self._voices, (NONE, NEVER, NONE), strict=True):
+            values[chosen] = first
+        for places, start in zip(self._at, self._beginning, strict=True):
+            places[chosen] = start
+        self._metre[chosen] = self._first_metre
 
-    def read(self, token: Tensor, beat: Tensor) -> tuple[list[Heard], list[Standing]]:
-        """Read one token of each sample and its onset in quarter notes, ``(B,)`` each: what the samples hear, sample by
-        sample, and where each stands.
-        """
-        heard: list[Heard] = []
-        standing = []
-        tokens = token.tolist()
-        for row, (sample, id_, tick) in enumerate(zip(self._samples, tokens, to_ticks(beat).tolist(), strict=True)):
-            sample.at(tick)
-            self._read(sample, id_)
-            at = sample.standing()
-            heard += sample.heard(row, at.reference)
-            standing.append(at)
-        return heard, standing
+    def read(self, token: Tensor, beat: Tensor) -> Moment:
+        """Read one token of each sample and its onset in quarter notes, ``(B,)`` each."""
+        ids = token.cpu().numpy()
+        at = self._go_on(ids, _to_ticks(beat.cpu().numpy()))
+        pitch = self._pitch[ids]
+        struck = (pitch >= 0).nonzero()[0]
+        at.since_pitch[:] += 1
+        at.since_pitch[struck] = 0
+        if len(struck):
+            self._strike(struck, pitch[struck])
+        durations = self._duration[ids]
+        lasting = ((durations > 0) & (at.since_pitch == DURATION_AFTER)).nonzero()[0]
+        if len(lasting):
+            length = _to_ticks(durations[lasting].astype(np.float32) * self._metre[lasting])
+            slot = lasting, (at.struck[lasting] - 1) % MEMORY
+            self._notes.end[slot] = self._notes.onset[slot] + length
+        return self._tell()
 
     def __call__(self, token: Tensor, beat: Tensor) -> Hearing:
         """The same as tensors."""
-        heard, standing = self.read(token, beat)
-        track, is_program, reference, repeats, place = torch.tensor(standing, device=self.device).unbind(1)
-        pairs = torch.tensor(heard, dtype=torch.int64, device=self.device).view(-1, len(Heard._fields)).unbind(1)
-        return Hearing(hearing.Heard(*pairs), track, is_program.bool(), reference, repeats.bool(), place)
+        moment = self.read(token, beat)
+        pairs = torch.from_numpy(np.stack(moment.heard)).to(self.device).unbind(0)
+        places = (torch.from_numpy(values).to(self.device) for values in moment[1:])
+        return Hearing(hearing.Heard(*pairs), *places)
 
-    def _read(self, sample: _Sample, token: int) -> None:
-        is_program = self._program[token]
-        sample.since_program = 0 if is_program else sample.since_program + 1
-        if is_program:
-            sample.program = token
-        if self._place[token] >= 0:
-            sample.place = self._place[token]
-        sample.metre = self._metre[token] or sample.metre
-        pitch, duration = self._pitch[token], self._duration[token]
-        sample.since_pitch = 0 if pitch >= 0 else sample.since_pitch + 1
-        if pitch >= 0:
-            sample.strike(pitch)
-        elif duration and sample.since_pitch == DURATION_AFTER:
-            sample.last(self._length(duration, sample.metre))
+    def _go_on(self, ids: Integers, tick: Integers) -> _Places:
+        """Time goes on, and everything but notes is read."""
+        at = self._at
+        at.before[:] = np.where(tick != at.tick, at.tick, at.before)
+        at.tick[:] = tick
+        is_program = self._program[ids]
+        at.since_program[:] += 1
+        at.since_program[is_program] = 0
+        at.program[is_program] = ids[is_program]
+        place, metre = self._place[ids], self._metre_of[ids]
+        at.place[:] = np.where(place >= 0, place, at.place)
+        self._metre = np.where(metre > 0, metre, self._metre)
+        return at
 
-    def _length(self, duration: int, metre: float) -> int:
-        """Ticks of a duration, rounded as :func:`note_ends` rounds."""
-        if (duration, metre) not in self._ticks:
-            length = note_ends(torch.tensor(0), torch.tensor(duration), torch.tensor(metre))
-            self._ticks[duration, metre] = int(length)
-        return self._ticks[duration, metre]
+    def _strike(self, rows: Integers, pitch: Integers) -> None:
+        """Pitch tokens of some samples."""
+        at, notes, voices = self._at, self._notes, self._voices
+        tick = at.tick[rows]
+        program = np.where(at.since_program[rows] == 1, at.program[rows], NO_TRACK)
+        voice = rows, self._voice[program]
+        before = np.where(voices.onset[voice] < tick, voices.pitch[voice], voices.before[voice])
+        voices.pitch[voice], voices.onset[voice], voices.before[voice] = pitch, tick, before
+        ends = notes.end[rows]
+        gone = (notes.program[rows] == program[:, None]) & (ends <= tick[:, None])  # the voice has gone on
+        notes.end[rows] = np.where(gone, GONE, ends)
+        slot = rows, at.struck[rows] % MEMORY
+        notes.pitch[slot], notes.program[slot], notes.onset[slot] = pitch, program, tick
+        notes.end[slot], notes.previous[slot] = ENDLESS, before
+        at.struck[rows] += 1
+
+    def _tell(self) -> Moment:
+        """What is heard, and where everyone stands."""
+        at, voices = self._at, self._voices
+        writing = at.since_program <= NOTE_TOKENS
+        track = np.where(writing, at.program, NO_TRACK)
+        voice = np.arange(len(track)), self._voice[track]
+        reference = np.where(writing, voices.pitch[voice], NONE)
+        repeats = writing & (voices.onset[voice] == at.tick)
+        alive = (self._notes.end > at.before[:, None]).ravel().nonzero()[0]
+        row = alive // MEMORY
+        pitch, program, onset, end, previous = (values.ravel()[alive] for values in self._notes)
+        now = at.tick[row]
+        status = np.where(end <= now, int(Status.ENDED), int(Status.HELD))
+        status[onset == now] = int(Status.STRUCK)
+        remaining = np.minimum(np.maximum(end - now, 0) // REMAINING_STEP, LONGEST_REMAINING)
+        remaining[end == ENDLESS] = STILL_UNKNOWN
+        compared = reference[row]
+        interval = np.minimum(np.maximum(pitch - compared, -WIDEST), WIDEST) + WIDEST
+        interval[compared == NONE] = NO_INTERVAL
+        heard = Pairs(row, pitch, program, status, previous, remaining, interval)
+        return Moment(heard, track, at.since_program == 0, reference, repeats, at.place.copy())
+
+
+def _to_ticks(quarters: NDArray[np.float32]) -> Integers:
+    """Quarter notes in ticks, rounded as ``hearing.to_ticks`` rounds."""
+    return np.rint(quarters * np.float32(TICKS)).astype(np.int64)

@@ -63,7 +63,7 @@ class _BagLinear:
         self._starts = [torch.arange(count, dtype=torch.int32) * width for count in counts]
 
     def __call__(self, x: Tensor) -> Tensor:
-        count = len(x) - 1
+        count = x.shape[0] - 1
         return _sum_rows(self._table, self._indices[count], self._starts[count], x)
 
 
@@ -116,6 +116,7 @@ class Stepper:
     def __init__(self, decoder: Decoder, rows: int) -> None:
         self._decoder, self._is_many = decoder, rows >= PACKED_ROWS
         self._layers = [_Layer(cast("Block", block), rows) for block in decoder.blocks]
+        self._norm = _Norm(decoder.norm)
         self._to_logits, _ = fast_linear(decoder.to_logits.weight, rows)
         weight, config = decoder.to_logits.weight, decoder.config
         self._ear = LeanEar(decoder.ear) if decoder.ear is not None and suits(decoder.ear) else None
@@ -139,10 +140,10 @@ class Stepper:
             x += decoder.place.weight.index_select(0, time.index.view(-1))
         turns = None if self._turns is None else self._turns(time)
         visible = cache.visible(1)
-        bags = self._value_bags(len(x), cache) if self._uses_bags else None
+        bags = self._value_bags(x.shape[0], cache) if self._uses_bags else None
         for layer, slots in zip(self._layers, cache.layers, strict=True):
             x = layer.step(x, turns, slots, cache.length, visible, bags)
-        hidden = _normalise(x, decoder.norm)
+        hidden = self._norm(x)
         logits = self._to_logits(hidden)
         return logits if decoder.ear is None else listened.judge(logits, hidden)
 
@@ -156,13 +157,13 @@ class Stepper:
                 ear.embedding(hearing), lambda logits, hidden: ear.head(logits, hidden, hearing, ear.meaning)
             )
         lean = self._ear
-        heard, standing = cache.listener.read(ids[:, 0], beat[:, 0])
+        moment = cache.listener.read(ids[:, 0], beat[:, 0])
 
         def judge(logits: Tensor, hidden: Tensor) -> Tensor:
-            lean.judge(logits, hidden, heard, standing)
+            lean.judge(logits, hidden, moment)
             return logits
 
-        return _Listened(lean.embed(heard, standing), judge)
+        return _Listened(lean.embed(moment), judge)
 
     def _value_bags(self, batch: int, cache: Cache) -> tuple[Tensor, Tensor]:
         """Which values each head sums up: indices of all filled slots, and where those of each head begin."""
@@ -190,8 +191,14 @@ class _Turns:
         return angle.cos().view(self._shape), angle.sin().view(self._shape)
 
 
-def _normalise(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    return torch.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+class _Norm:
+    """A layer norm without a module's look-up of its weights, which costs as much as a row's arithmetic."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        self._settings = norm.normalized_shape, norm.weight, norm.bias, norm.eps
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.layer_norm(x, *self._settings)
 
 
 class _Layer:
@@ -200,7 +207,8 @@ class _Layer:
     def __init__(self, block: Block, rows: int) -> None:
         attention, forward = block.attention, block.feed_forward
         self.heads, self.kv_heads, self.head_dim = attention.heads, attention.kv_heads, attention.head_dim
-        self._attention_norm, self._forward_norm = block.attention_norm, block.feed_forward_norm
+        self._attention_norm, self._forward_norm = _Norm(block.attention_norm), _Norm(block.feed_forward_norm)
+        self._sizes = [self.heads, self.kv_heads, self.kv_heads]
         to_qkv = attention.to_qkv.weight.detach().clone()
         to_qkv[: self.heads * self.head_dim] *= self.head_dim**-0.5  # scores are scaled here, not at every step
         self._to_qkv, _ = fast_linear(to_qkv, rows)
@@ -218,23 +226,23 @@ class _Layer:
         bags: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """``(B, D)`` to ``(B, D)``."""
-        qkv = self._to_qkv(_normalise(x, self._attention_norm))
+        qkv = self._to_qkv(self._attention_norm(x))
         if turns is not None:
-            halves = qkv.view(len(x), -1, 2, self.head_dim // 2)
+            halves = qkv.view(x.shape[0], -1, 2, self.head_dim // 2)
             qkv = torch.mul(halves, turns[0]).addcmul_(halves.flip(2), turns[1])
-        qkv = qkv.view(len(x), -1, self.head_dim)  # (B, H + 2G, K)
-        query, key, value = qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        qkv = qkv.view(x.shape[0], -1, self.head_dim)  # (B, H + 2G, K)
+        query, key, value = torch.split_with_sizes(qkv, self._sizes, 1)
         slots.keys[:, :, start] = key
         slots.values[:, :, start] = value
         x = self._add_attention(x, self._attend(query, slots, start + 1, visible, bags))
-        gate, up = self._to_hidden(_normalise(x, self._forward_norm)).chunk(2, dim=-1)
+        gate, up = self._to_hidden(self._forward_norm(x)).chunk(2, dim=-1)
         return self._add_forward(x, F.silu(gate).mul_(up))
 
     def _attend(
         self, query: Tensor, slots: LayerCache, stop: int, visible: Tensor | None, bags: tuple[Tensor, Tensor] | None
     ) -> Tensor:
         """Attention output ``(B, H K)`` of one scaled query ``(B, H, K)`` over the first ``stop`` slots."""
-        batch = len(query)
+        batch = query.shape[0]
         rows, group = batch * self.kv_heads, self.heads // self.kv_heads
         if query.device.type != "cpu":
             q = query.reshape(batch, self.kv_heads, group, self.head_dim)
