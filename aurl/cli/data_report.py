@@ -28,6 +28,8 @@ EPILOG = """examples:
 
 settings are those of aurl-train: data=..., data.KEY=..., tokenizer.KEY=..., paths.cache=...
 """
+FOLDER = "folder"
+"""Name of a corpus that was given no other."""
 PAGE, FIGURES = "report.html", "report.json"
 SETTING = re.compile(r"(data|tokenizer|paths)(\.\w+)?=", re.ASCII)
 
@@ -65,7 +67,7 @@ def write_report(options: argparse.Namespace) -> int:
     setup_logging(None)
     store = prepare(data, tokenizer, cache)
     with _progress() as on_progress:
-        report = make_report(store, list_pieces(data), data.name, options.workers or None, on_progress)
+        report = make_report(store, list_pieces(data), title_of(data), options.workers or None, on_progress)
     atomic_write_text(options.output / FIGURES, json.dumps(report, separators=(",", ":"), allow_nan=False) + "\n")
     atomic_write_text(options.output / PAGE, report_page(report))
     for finding in report["findings"]:
@@ -73,6 +75,11 @@ def write_report(options: argparse.Namespace) -> int:
     print(f"Look:    {options.output / PAGE}")
     print(f"Figures: {options.output / FIGURES}")
     return 0
+
+
+def title_of(data: DataConfig) -> str:
+    """What the report calls the corpus: a folder's own name, where the corpus has none."""
+    return Path(data.path).name if data.path and data.name == FOLDER else data.name
 
 
 def corpus_of(arguments: Sequence[str], workers: int = 0) -> tuple[DataConfig, TokenizerConfig, Path]:
@@ -96,8 +103,7 @@ def corpus_of(arguments: Sequence[str], workers: int = 0) -> tuple[DataConfig, T
         root = Path(paths[0]).expanduser()
         if not root.exists():
             raise AurlError(f"{paths[0]}: no such folder or file, and no setting (data=..., data.path=...)")
-        name = root.resolve().name or "music"
-        settings = ["data=folder", *settings, f"data.name={name}", f"data.path={root.resolve()}"]
+        settings = [f"data={FOLDER}", *settings, f"data.path={root}"]
     if workers:
         settings.append(f"data.workers={workers}")
     return _composed(settings)
@@ -105,12 +111,16 @@ def corpus_of(arguments: Sequence[str], workers: int = 0) -> tuple[DataConfig, T
 
 def _composed(settings: Sequence[str]) -> tuple[DataConfig, TokenizerConfig, Path]:
     """What ``aurl-train`` would make of these settings."""
+    from omegaconf import OmegaConf
+
     from aurl.cli.app import prepare_arguments
     from aurl.cli.conf import compose, to_config
     from aurl.cli.errors import explain
 
     try:
         cfg = compose("train", prepare_arguments("train", settings))
+        if cfg.data.path:  # as aurl-train has it, so that one prepared corpus serves both
+            OmegaConf.update(cfg, "data.path", os.path.abspath(Path(cfg.data.path).expanduser()))
         data, tokenizer, cache = to_config(cfg.data), to_config(cfg.tokenizer), Path(cfg.paths.cache).expanduser()
     except Exception as error:  # Hydra's errors have no common class; each becomes one line
         raise AurlError(explain(error, "train")) from error

@@ -65,12 +65,22 @@ def test_a_folder_can_be_combined_with_settings_and_one_named_like_a_setting_is_
     corpus, tokenizer, prepared = data_report.corpus_of(
         [str(music), "tokenizer.velocities=4", f"paths.cache={tmp_path / 'other'}"]
     )
-    assert (corpus.path, corpus.name, tokenizer.velocities) == (str(music), music.name, 4)
+    assert (corpus.path, data_report.title_of(corpus), tokenizer.velocities) == (str(music), music.name, 4)
     assert prepared == tmp_path / "other"
     music.rename(tmp_path / "data=pop")
     monkeypatch.chdir(tmp_path)
     corpus, _, _ = data_report.corpus_of(["data=pop"])
     assert corpus.path == str(tmp_path / "data=pop")
+
+
+def test_the_corpus_is_prepared_once_for_the_report_and_for_training(music: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(music.parent)
+    told = data_report.corpus_of([music.name])
+    for typed in ([str(music)], ["data=folder", f"data.path={music.name}"], ["data=folder", f"data.path={music}"]):
+        assert data_report.corpus_of(typed) == told
+    assert told[0].name == "folder"  # as aurl-train data=folder has it
+    named, _, _ = data_report.corpus_of([str(music), "data.name=mine"])
+    assert data_report.title_of(named) == "mine"
 
 
 @pytest.mark.parametrize(
