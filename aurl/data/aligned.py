@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
+from aurl.music.features import FEATURES
+
 
 class Level(str, Enum):
     """What a row of an aligned array belongs to."""
@@ -80,7 +82,8 @@ class Provider:
     """Modules that decide the values (with what they import): when one changes, the array is computed again."""
 
 
-PROVIDERS = {"onset_density": f"{__name__}:onset_density"}
+ROLLS = [f"{level}_{feature}" for level in ("beat", "bar") for feature in FEATURES]
+PROVIDERS = {"onset_density": f"{__name__}:onset_density"} | {name: f"aurl.data.rolls:{name}" for name in ROLLS}
 """Name -> ``module:attribute`` of the provider."""
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from aurl.data.codec import Codec
 from aurl.data.crew import JOB_SECONDS, Failure, available_cores, in_order, work_through
+from aurl.data.manifest import StoredPiece
 from aurl.data.report_charts import charts
 from aurl.data.report_duplicates import near_duplicates
 from aurl.data.report_findings import findings
@@ -72,10 +73,11 @@ def make_report(
         AurlError: the pieces are not those of the store, or worker processes cannot start.
     """
     by_id = {piece.id: piece for piece in pieces}
-    missing = [record.id for record in store.pieces if record.id not in by_id]
+    records = chosen(store)
+    missing = [record.id for record in records if record.id not in by_id]
     if missing:
         raise AurlError(f"{missing[0]} is in the prepared corpus {store.folder} but not in the list of pieces")
-    jobs = [by_id[record.id] for record in store.pieces]
+    jobs = [by_id[record.id] for record in records]
     with_changes = any(store.meta.get("changes", {}).values())
     start = partial(_start_counting, store.tokenizer if with_changes else None)
     results: list[Counted | Failure] = []
@@ -90,19 +92,20 @@ def assemble(store: TokenStore, results: Sequence[Counted | Failure], name: str)
     """The report of a store from what was counted in each of its pieces; see :func:`make_report`."""
     failed = [
         {"id": record.id, "path": record.path, "reason": result.reason}
-        for record, result in zip(store.pieces, results, strict=True)
+        for record, result in zip(chosen(store), results, strict=True)
         if isinstance(result, Failure)
     ]
-    kept = [(record, r) for record, r in zip(store.pieces, results, strict=True) if isinstance(r, Counted)]
+    kept = [(record, r) for record, r in zip(chosen(store), results, strict=True) if isinstance(r, Counted)]
     rows = [{**counted.statistics, "split": record.split, "tokens": record.tokens} for record, counted in kept]
     numbers = {record.id: number for number, (record, _) in enumerate(kept)}
+    repairs = [(identity, kinds) for identity, kinds in _repairs(store) if identity in numbers]
     report: dict[str, Any] = {
         "version": REPORT_VERSION,
         "name": name,
         "pieces": [{"id": record.id, "split": record.split, "path": record.path} for record, _ in kept],
-        "counts": _counts(rows, store, len(failed)),
+        "counts": _counts(rows, len(store.skipped) + len(failed), len(repairs)),
         "quarantine": _by_reason([*store.skipped, *failed]),
-        "repairs": _by_kind(_repairs(store), numbers),
+        "repairs": _by_kind(repairs, numbers),
         "changes": _by_kind([(record.id, counted.changes) for record, counted in kept], numbers),
         "duplicates": near_duplicates([counted.signature for _, counted in kept], [row["split"] for row in rows]),
         "charts": charts(rows),
@@ -110,6 +113,11 @@ def assemble(store: TokenStore, results: Sequence[Counted | Failure], name: str)
     }
     report["findings"] = findings(report, rows)
     return report
+
+
+def chosen(store: TokenStore) -> list[StoredPiece]:
+    """The pieces that ``data.where`` leaves, in order."""
+    return [store.pieces[number] for number in store.split(None)]
 
 
 def _start_counting(tokenizer: dict[str, Any] | None) -> Callable[[Piece], Counted]:
@@ -133,10 +141,9 @@ def count_piece(piece: Piece, codec: Codec | None = None) -> Counted:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _counts(rows: Sequence[Mapping[str, Any]], store: TokenStore, failed: int) -> dict[str, Any]:
+def _counts(rows: Sequence[Mapping[str, Any]], skipped: int, repaired: int) -> dict[str, Any]:
     """How much there is, in all and in each split."""
-    repaired = len(_repairs(store))
-    total = {"skipped": len(store.skipped) + failed, "repaired": repaired}
+    total = {"skipped": skipped, "repaired": repaired}
     return {"all": _amount(rows) | total} | {
         split: _amount([row for row in rows if row["split"] == split]) for split in SPLITS
     }
@@ -182,8 +189,7 @@ def _by_kind(rows: Sequence[tuple[str, Mapping[str, int]]], numbers: Mapping[str
     for identity, counts in rows:
         for kind, count in counts.items():
             totals[kind] += count
-            if identity in numbers:
-                pieces[kind].append((count, numbers[identity]))
+            pieces[kind].append((count, numbers[identity]))
     return [
         {"kind": kind, "count": count, "pieces": [n for _, n in sorted(pieces[kind], key=lambda p: (-p[0], p[1]))]}
         for kind, count in sorted(totals.items(), key=lambda item: (-item[1], item[0]))

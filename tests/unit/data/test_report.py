@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -453,3 +453,16 @@ def test_files_beyond_those_shown_are_counted(tmp_path: Path):
     assert "47 more" in module._changes(report) and "and 17 more in the JSON file" in module._changes(report)
     assert "3 pieces of very large groups" in module._duplicates(report)
     assert "Nothing stands out." in module._findings(report)
+
+
+def test_only_the_pieces_that_where_leaves_are_counted(tmp_path: Path):
+    for seed in range(4):
+        melody(seed, program=40 * (seed == 2)).dump_midi(tmp_path / f"{seed}.mid")
+    data = DataConfig(name="some", source=Source.folder, path=str(tmp_path), workers=1, where="notes > 0")
+    everything = prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
+    longest = max(record.notes for record in everything.pieces)
+    some = replace(data, where=f"notes == {longest}")
+    store = prepare(some, TOKENIZER, tmp_path / "cache", progress=False)
+    report = make_report(store, list_pieces(some), "some", 1)
+    assert report["counts"]["all"]["pieces"] == len(report["pieces"]) == len(store.split(None)) < 4
+    assert report["counts"]["all"]["notes"] == longest * len(report["pieces"])
