@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from aurl.evaluation.metrics.pitch import entropy, histogram
-from aurl.evaluation.metrics.table import Floats, Ints, Music, NoteTable, as_table
+from aurl.evaluation.metrics.table import STEPS_PER_QUARTER, Floats, Ints, Music, NoteTable, as_table
 
 GRID_PER_QUARTER = 12
 """Steps a quarter of onset patterns: holds sixteenths and triplets (MMT's resolution)."""
@@ -21,6 +21,8 @@ POSITIONS_PER_BAR = 16
 LENGTH_EDGES = (0.1875, 0.3125, 0.4375, 0.625, 0.875, 1.25, 1.75, 2.5, 3.5, 6.0)
 """Edges in quarters between the classes of note lengths and inter-onset intervals."""
 LENGTH_CLASSES = len(LENGTH_EDGES) + 1
+TERNARY_STEPS = frozenset({12})
+"""Lengths in sixteenths that fall into three first."""
 DRUM_PATTERNS = {"duple": (2, 4), "triple": (3,)}
 MUSPY_POLYPHONY_THRESHOLD = 2
 MOST_PATTERN_BARS = 512
@@ -162,26 +164,27 @@ def rhythm_entropy(music: Music) -> float:
 def syncopation(music: Music) -> float:
     """Mean syncopation a bar, after Longuet-Higgins and Lee (1984), over bars with notes.
 
-    Every position of a bar has a weight: 0 for the bar line, one less for each level of the metre below. A rest or
-    held note heavier than the note before it adds the difference. Sixteenths are the finest level; notes between
-    them count at the nearest. Metres are divided into their beats (3/4 in three, 6/8 in two times three).
+    Every sixteenth of a bar has a weight: 0 on the bar line, one less for each level of the metre below. A note
+    followed by a rest or held over a position heavier than its own adds the difference of the weights. Bars follow
+    each other without a break, so that a note held over the bar line counts. Finer onsets count at the nearest
+    sixteenth.
     """
     table = as_table(music)
-    total, heard = 0.0, 0
-    per_step = 4
-    for length in np.unique(table.bar_lengths):
-        steps = max(int(round(length * per_step)), 1)
-        bars = np.flatnonzero(table.bar_lengths == length)
-        index = np.full(table.bars, -1)
-        index[bars] = np.arange(len(bars))
-        mine = index[table.bar] >= 0
-        onset = np.zeros((len(bars), steps), dtype=bool)
-        step = np.minimum(np.rint(table.position[mine] * per_step).astype(np.int64), steps - 1)
-        onset[index[table.bar[mine]], step] = True
-        onset = onset[onset.any(axis=1)]
-        total += _longuet_higgins_lee(onset, metrical_weights(float(length))).sum()
-        heard += len(onset)
-    return _ratio(total, heard)
+    if not len(table.start):
+        return math.nan
+    steps = np.maximum(np.rint(table.bar_lengths * STEPS_PER_QUARTER).astype(np.int64), 1)
+    first = np.concatenate([[0], np.cumsum(steps)])
+    shapes = {int(count): metrical_weights(int(count)) for count in np.unique(steps)}
+    weights = np.concatenate([shapes[int(count)] for count in steps])
+    step = np.minimum(np.rint(table.position * STEPS_PER_QUARTER).astype(np.int64), steps[table.bar] - 1)
+    onset = np.unique(first[table.bar] + step)
+    follows = onset + 1
+    # The last note has nothing after it in the piece; a note right before the next one skips nothing.
+    skipped = np.append(np.diff(onset) > 1, False)
+    edges = np.stack([follows, np.append(onset[1:], onset[-1] + 1)], axis=1)[skipped]
+    heaviest = np.maximum.reduceat(weights, edges.ravel())[::2] if len(edges) else np.zeros(0, np.int64)
+    gain = np.maximum(heaviest - weights[onset[skipped]], 0)
+    return float(gain.sum() / len(np.unique(table.bar)))
 
 
 def weighted_note_to_beat(music: Music) -> float:
@@ -252,44 +255,22 @@ def onset_patterns(table: NoteTable) -> tuple[np.ndarray, Ints]:
     return patterns, lengths
 
 
-def metrical_weights(quarters: float) -> Ints:
-    """Weights of the sixteenths of a bar: 0 for the first, one less for each level of the metre below.
+def metrical_weights(steps: int) -> Ints:
+    """Weights of the equal steps of a bar: 0 for the first, one less for each level of the metre below.
+
+    Halves come first, then thirds; 12 sixteenths are read as 3/4, and so three quarters (6/8 has the same length).
 
     Example:
-        >>> metrical_weights(2.0).tolist()
+        >>> metrical_weights(8).tolist()
         [0, -3, -2, -3, -1, -3, -2, -3]
     """
-    steps = max(int(round(quarters * 4)), 1)
-    weights = np.full(steps, 0, dtype=np.int64)
-    span, level = steps, 0
+    weights = np.zeros(steps, dtype=np.int64)
+    span, level, index = steps, 0, np.arange(steps)
     while span > 1:
-        # Bars of three, six and twelve eighths first fall into dotted halves and quarters, others into halves.
-        parts = next(part for part in (2, 3, 5, 7, span) if span % part == 0)
-        span //= parts
-        level += 1
-        inner = np.arange(steps) % span == 0
-        outer = np.arange(steps) % (span * parts) == 0
-        weights[inner & ~outer] = -level
+        parts = 3 if span in TERNARY_STEPS else next(part for part in (2, 3, 5, 7, span) if span % part == 0)
+        outer, span, level = index % span == 0, span // parts, level + 1
+        weights[(index % span == 0) & ~outer] = -level
     return weights
-
-
-def _longuet_higgins_lee(onset: np.ndarray, weights: Ints) -> Floats:
-    """(bars,) syncopation of onset patterns (bars, steps): each rest against the last note before it in its bar."""
-    total = np.zeros(len(onset))
-    last = np.full(len(onset), -1)
-    heaviest = np.full(len(onset), np.iinfo(np.int64).min)
-    lowest = np.iinfo(np.int64).min
-    for step in range(onset.shape[1] + 1):
-        # The next bar line ends the last note: it is the rest of weight 0 only if the next bar does not start a note,
-        # which is the next bar's own affair; so the stretch after each note is closed inside the bar.
-        new = onset[:, step] if step < onset.shape[1] else np.ones(len(onset), dtype=bool)
-        gain = heaviest - weights[np.maximum(last, 0)]
-        closed = new & (last >= 0) & (heaviest > lowest)
-        total += np.where(closed & (gain > 0), gain, 0)
-        if step < onset.shape[1]:
-            last = np.where(new, step, last)
-            heaviest = np.where(new, lowest, np.maximum(heaviest, weights[step]))
-    return total
 
 
 def _ticks_groove(table: NoteTable, bar_ticks: int) -> float:

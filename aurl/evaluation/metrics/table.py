@@ -8,8 +8,10 @@ Axes: N notes, B bars, S steps of the grid, P 128 pitches.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from aurl.evaluation.voices import UNITS_PER_QUARTER, bar_lines
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Result = TypeVar("Result")
 
 PITCHES, OCTAVE = 128, 12
 STEPS_PER_QUARTER = 4
@@ -78,6 +81,17 @@ class NoteTable:
     def pitched(self) -> Bools:
         """(N,) notes that are not drums."""
         return ~self.drum
+
+    @cached_property
+    def _memory(self) -> dict[str, Any]:
+        return {}
+
+    def once(self, name: str, compute: Callable[[NoteTable], Result]) -> Result:
+        """What ``compute`` gives for this table, computed on first use: several metrics read one matrix."""
+        if name not in self._memory:
+            self._memory[name] = compute(self)
+        result: Result = self._memory[name]
+        return result
 
     @property
     def bars(self) -> int:
