@@ -7,12 +7,14 @@ of them is a fault of the notes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from aurl.evaluation.metrics.pitch import entropy, histogram
 from aurl.evaluation.metrics.rhythm import merge_overlaps
-from aurl.evaluation.metrics.table import Floats, Music, NoteTable, as_table
+from aurl.evaluation.metrics.table import Floats, Ints, Music, NoteTable, as_table
 
 VELOCITY_CLASSES, VELOCITY_WIDTH = 16, 8
 GRID = np.array([0, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1])
@@ -114,5 +116,5 @@ def grid_distance(table: NoteTable) -> Floats:
     return result
 
 
-def _statistic(table: NoteTable, statistic: object) -> float:
-    return float(statistic(table.velocity)) if len(table.velocity) and callable(statistic) else math.nan
+def _statistic(table: NoteTable, statistic: Callable[[Ints], Any]) -> float:
+    return float(statistic(table.velocity)) if len(table.velocity) else math.nan

@@ -327,5 +327,3 @@ def merge_overlaps(start: Ints, end: Ints, key: Ints) -> tuple[Ints, Ints, Ints]
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
-
-

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from aurl.evaluation.metrics.pitch import shares
+from aurl.evaluation.metrics.rhythm import LENGTH_CLASSES, LENGTH_EDGES
 from aurl.evaluation.metrics.table import OCTAVE, PITCHES, STEPS_PER_QUARTER, Floats, Ints, Music, NoteTable, as_table
 
 LAGS = 32
@@ -33,6 +34,8 @@ BESIDE = (3, 5, 7, 9, 15, 17)
 NOVELTY_BARS = 4
 """Half width of Foote's kernel."""
 CURVE_POINTS = 32
+BRIDGE_BARS, EDGE_PARTS = 4, 5
+"""Length of the blocks that come back over a bar line, and the part of the piece at either end without such lines."""
 
 
 def lag_profile(music: Music) -> Floats:
@@ -145,6 +148,27 @@ def novelty_distribution(music: Music) -> Floats:
     return shares(points)
 
 
+def bridge_similarity(music: Music) -> float:
+    """The weakest link between before and after: how well the best four-bar block comes back over any bar line.
+
+    For every bar line between the first and last fifth, the highest similarity of a four-bar block before it and one
+    after it; the lowest of these. Songs bring material back over every line; two songs joined at one share nothing over
+    the joint, wherever it is. Similarity is the mean of the Jaccard indices of notes and of rhythms with lengths, by
+    track, so that a phrase with another harmony still counts. Through-composed music is low as well.
+    """
+    matrix = (bar_similarity(as_table(music)) + as_table(music).once("length_similarity", _length_similarity)) / 2
+    size = len(matrix)
+    first = max(size // EDGE_PARTS, BRIDGE_BARS)
+    if size - first < first:
+        return math.nan
+    blocks = block_similarity(matrix, BRIDGE_BARS)
+    # reach[i, j]: highest similarity of a block that begins at bar i or before to one that begins at bar j or later
+    reach = np.maximum.accumulate(np.maximum.accumulate(blocks, axis=0)[:, ::-1], axis=1)[:, ::-1]
+    lines = np.arange(first, size - first + 1)
+    lines = lines[lines < len(blocks)]
+    return float(reach[lines - BRIDGE_BARS, lines].min()) if len(lines) else math.nan
+
+
 def bar_similarity(table: NoteTable) -> Floats:
     """(B, B) Jaccard index of the notes (sixteenth in the bar, pitch) of bars; the diagonal is 1, 0 for empty bars."""
     return table.once("bar_similarity", _bar_similarity)
@@ -159,6 +183,14 @@ def _bar_similarity(table: NoteTable) -> Floats:
     bar, step = _bars_and_steps(table)
     pitch = np.where(table.drum, table.pitch + PITCHES, table.pitch)[: len(bar)]
     return jaccard(bar, step * 2 * PITCHES + pitch, min(table.bars, MOST_BARS))
+
+
+def _length_similarity(table: NoteTable) -> Floats:
+    """(B, B) Jaccard index of (position, class of length, track) of notes."""
+    bar, step = _bars_and_steps(table)
+    length = np.digitize(table.length[: len(bar)], LENGTH_EDGES)
+    key = (step * LENGTH_CLASSES + length) * len(table.programs) + table.track[: len(bar)]
+    return jaccard(bar, key, min(table.bars, MOST_BARS))
 
 
 def _mixed_similarity(table: NoteTable) -> Floats:

@@ -237,9 +237,7 @@ def read_table(score: ScoreTick) -> NoteTable:
         bar_starts=_bars(score, int(end.max(initial=0))),
         tempo_starts=tempo_starts,
         tempo_lengths=tempo_lengths,
-        pedals=tuple(
-            sorted((int(p.time), int(p.time + p.duration)) for track in score.tracks for p in track.pedals)
-        ),
+        pedals=tuple(sorted((int(p.time), int(p.time + p.duration)) for track in score.tracks for p in track.pedals)),
     )
 
 
