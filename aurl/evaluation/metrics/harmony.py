@@ -17,8 +17,8 @@ from aurl.evaluation.metrics.table import OCTAVE, STEPS_PER_QUARTER, Bools, Floa
 from aurl.evaluation.voices import UNITS_PER_QUARTER, VOICES, Notes, Voices
 
 CONSONANCE = (-1.428, -0.582, 0.594, 0.386, 1.240, -0.453)
-"""Perceived consonance of interval classes 1 to 6: Huron (1994), "Interval-class content in equally tempered pitch-class
-sets", table 2 (mean of three listening studies, standardised)."""
+"""Perceived consonance of interval classes 1 to 6: Huron (1994), "Interval-class content in equally tempered
+pitch-class sets" (mean of three listening studies, standardised)."""
 MOST_OVERLAP = 0.02
 """Share of a part's notes that may overlap the next before it no longer is one voice."""
 CENTROID_RADII = (1.0, 1.0, 0.5)

@@ -8,6 +8,7 @@ or by edit distance of interval directions: shape only, so transposition and reg
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -156,7 +157,7 @@ def _unit_contours(table: NoteTable) -> Floats:
     edges = table.bar_starts[::CONTOUR_BARS]
     if table.bars % CONTOUR_BARS == 1:
         edges = edges[: table.bars // CONTOUR_BARS + 1]
-    shapes = [sample_contour(table, begin, end) for begin, end in zip(edges[:-1], edges[1:], strict=True)]
+    shapes = [sample_contour(table, begin, end) for begin, end in pairwise(edges)]
     rows = np.array([shape - shape.mean() for shape in shapes if shape is not None and shape.std() > 0])
     if not len(rows):
         return np.zeros((0, CONTOUR_SAMPLES))

@@ -86,7 +86,7 @@ def random_orders(table: NoteTable, bars: int) -> Ints:
 
 
 def line_costs(table: NoteTable) -> Floats:
-    """(B, B) mean leap in semitones from the last note of each track's line in bar i to its first in bar j, at most 12."""
+    """(B, B) mean leap in semitones from the last note of each track's line in bar i to its first in bar j."""
     total, count = np.zeros((table.bars, table.bars)), np.zeros((table.bars, table.bars))
     for line in table.lines:
         first, last = np.full(table.bars, np.nan), np.full(table.bars, np.nan)

@@ -158,7 +158,8 @@ def pitch_class_counts(music: Music) -> Floats:
 def sounding_classes(table: NoteTable) -> Floats:
     """(12,) quarters that each pitch class sounds."""
     mine = table.pitched
-    return np.bincount(table.pitch[mine] % OCTAVE, weights=table.length[mine], minlength=OCTAVE)
+    # without a note NumPy counts in whole numbers, weights or not
+    return np.bincount(table.pitch[mine] % OCTAVE, weights=table.length[mine], minlength=OCTAVE).astype(np.float64)
 
 
 def window_classes(table: NoteTable, bars: int) -> Floats:

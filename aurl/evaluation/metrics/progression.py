@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from aurl.evaluation.metrics.harmony import quarter_classes
-from aurl.evaluation.metrics.table import OCTAVE, STEPS_PER_QUARTER, Floats, Ints, Music, NoteTable, as_table
+from aurl.evaluation.metrics.table import OCTAVE, PITCHES, STEPS_PER_QUARTER, Floats, Ints, Music, NoteTable, as_table
 
 QUALITIES = {"major": (0, 4, 7), "minor": (0, 3, 7), "diminished": (0, 3, 6)}
 NO_CHORD = -1
@@ -150,6 +150,6 @@ def _lowest_class(table: NoteTable, quarters: int) -> Ints:
     sounds = table.roll > 0
     rest = quarters * STEPS_PER_QUARTER - len(sounds)
     sounds = np.concatenate([sounds, np.zeros((rest, sounds.shape[1]), dtype=bool)])
-    heard = sounds.reshape(quarters, STEPS_PER_QUARTER, -1).any(axis=1)
+    heard = sounds.reshape(quarters, STEPS_PER_QUARTER, PITCHES).any(axis=1)
     lowest: Ints = heard.argmax(axis=1) % OCTAVE
     return lowest

@@ -91,6 +91,21 @@ def choose_metrics(names: Sequence[str] | None = None, scalars_only: bool = Fals
     return list(chosen.values())
 
 
+def measurable(names: Sequence[str] | None, reference: ChordModel | None) -> list[MetricSpec]:
+    """The metrics of these names that can be measured: without a reference those that need one are left out.
+
+    Raises:
+        AurlError: an unknown name, or a metric asked for by its own name needs a reference that is missing.
+    """
+    chosen = []
+    for spec in choose_metrics(names):
+        if not spec.needs_reference or reference is not None:
+            chosen.append(spec)
+        elif names is not None and spec.name in names:
+            raise AurlError(f"metrics={spec.name} is measured against a corpus: give reference=FOLDER")
+    return chosen
+
+
 def score_metrics(
     music: Music, names: Sequence[str] | None = None, reference: ChordModel | None = None
 ) -> dict[str, float | Floats]:
@@ -114,11 +129,9 @@ def score_metrics(
     """
     table = as_table(music)
     values: dict[str, float | Floats] = {}
-    for spec in choose_metrics(names):
-        if not spec.needs_reference:
-            values[spec.name] = spec.compute(table)
-        elif reference is not None:
+    for spec in measurable(names, reference):
+        if spec.needs_reference and reference is not None:
             values[spec.name] = reference.nats_per_quarter(table)
-        elif names is not None and spec.name in names:
-            raise AurlError(f"metrics={spec.name} is measured against a corpus: give reference=FOLDER")
+        else:
+            values[spec.name] = spec.compute(table)
     return values

@@ -75,7 +75,7 @@ def polyphony(music: Music) -> float:
 
 
 def polyphony_rate(music: Music, threshold: int = MUSPY_POLYPHONY_THRESHOLD) -> float:
-    """Share of all ticks with more than ``threshold`` different pitches (MusPy: more than two, that is, from three on)."""
+    """Share of all ticks with more than ``threshold`` different pitches (MusPy: more than two, so three or more)."""
     table = as_table(music)
     length, sounding = _pitch_stretches(table)
     return _ratio(float(length[sounding > threshold].sum()), table.ticks)
@@ -190,8 +190,8 @@ def syncopation(music: Music) -> float:
 def weighted_note_to_beat(music: Music) -> float:
     """Mean weighted note-to-beat distance of onsets (WNBD; Gómez, Melvin, Rappaport and Toussaint 2005).
 
-    With T the distance to the nearest quarter as a share of a quarter: 1/T for a note that ends before or on the next
-    beat, 2/T for one that is held past the next beat but not past the one after it, 1/T for a longer one, 0 on the beat.
+    With T the distance to the nearest quarter as a share of a quarter: 0 on the beat; else 2/T for a note held past the
+    next beat but not past the one after it, 1/T for a shorter or longer one.
     """
     table = as_table(music)
     onset = np.rint(table.onset * GRID_PER_QUARTER).astype(np.int64)
@@ -281,7 +281,7 @@ def _ticks_groove(table: NoteTable, bar_ticks: int) -> float:
     if bars < 2:
         return math.nan
     marks = np.unique(table.start)
-    bar, position = np.divmod(marks, bar_ticks)
+    bar = marks // bar_ticks
     # Two neighbouring bars differ where exactly one has an onset: onsets of both, less twice the shared ones.
     shared = np.isin(marks + bar_ticks, marks, assume_unique=True).sum()
     differing = (bar < bars - 1).sum() + (bar > 0).sum() - 2 * shared
@@ -302,7 +302,7 @@ def _pitch_stretches(table: NoteTable) -> tuple[Ints, Ints]:
     mine = table.pitched & (table.end > table.start)
     if not mine.any():
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    start, end, pitch = merge_overlaps(table.start[mine], table.end[mine], table.pitch[mine])
+    start, end, _ = merge_overlaps(table.start[mine], table.end[mine], table.pitch[mine])
     _, length, sounding = _stretches(start, end)
     return length, sounding
 

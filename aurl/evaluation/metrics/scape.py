@@ -2,8 +2,8 @@
 
 Source: fitness of Müller, Jiang and Grosche (2013), "A robust fitness measure for capturing repetitions in music
 recordings"; the structure indicators are its maxima over ranges of length, as in MusDr (Wu and Yang 2020). MusDr reads
-rendered audio; bars of a score need no rendering and no warping, so paths here are plain diagonals of the bar similarity
-matrix, and the best set of repetitions that do not overlap is found exactly by dynamic programming.
+rendered audio; bars of a score need no rendering and no warping, so paths here are plain diagonals of the similarity
+matrix of bars, and the best set of repetitions that do not overlap is found exactly by dynamic programming.
 
 Axes: B bars, L lengths in bars.
 """

@@ -48,7 +48,7 @@ def lag_profile(music: Music) -> Floats:
 
 
 def lag_peak(music: Music) -> float:
-    """Highest mean similarity at any lag from 1 to 32: music that comes back in order; 1 for a loop, near 0 shuffled."""
+    """Highest mean similarity at any lag from 1 to 32: music that comes back in order; 1 for a loop."""
     matrix = bar_similarity(as_table(music))
     longest = min(LAGS, len(matrix) - FEWEST_PAIRS)
     if longest < 1:
@@ -115,10 +115,10 @@ def loop_share(music: Music) -> float:
 
 
 def novelty_curve(music: Music) -> Floats:
-    """(B + 1,) Foote's novelty at every bar line: how unlike the bars before and after it are, and alike among themselves.
+    """(B + 1,) Foote's novelty at every bar line: bars before and after it unlike, but alike among themselves.
 
-    Source: Foote (2000), "Automatic audio segmentation using a measure of audio novelty", with a Gaussian taper; the
-    similarity is the mean of notes' and rhythms' Jaccard indices and the cosine of pitch classes. -1 to 1; 0 at the ends.
+    Source: Foote (2000), "Automatic audio segmentation using a measure of audio novelty", with a Gaussian taper, on
+    the mean of notes' and rhythms' Jaccard indices and the cosine of pitch classes. -1 to 1; 0 at the ends.
     """
     matrix = mixed_similarity(as_table(music))
     half = NOVELTY_BARS
