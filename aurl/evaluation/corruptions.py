@@ -51,7 +51,7 @@ def wrong_notes(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
         moved = columns["pitch"] + np.where(rng.random(len(wrong)) < 0.5, 1, -1)
         columns["pitch"] = np.where(wrong, np.clip(moved, 0, PITCHES - 1), columns["pitch"])
 
-    return _edited(score, change, pitched_only=True)
+    return edit_notes(score, change, pitched_only=True)
 
 
 def four_bar_loop(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
@@ -70,7 +70,7 @@ def timing_jitter(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
         moved = columns["time"] + np.rint(rng.normal(0, scale, len(columns["time"]))).astype(np.int64)
         columns["time"] = np.maximum(moved, 0)
 
-    return _edited(score, change)
+    return edit_notes(score, change)
 
 
 def pitch_permutation(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
@@ -79,7 +79,7 @@ def pitch_permutation(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
     def change(columns: dict[str, Ints]) -> None:
         columns["pitch"] = rng.permutation(columns["pitch"])
 
-    return _edited(score, change, pitched_only=True)
+    return edit_notes(score, change, pitched_only=True)
 
 
 def velocity_flattening(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
@@ -89,7 +89,7 @@ def velocity_flattening(score: ScoreTick, rng: np.random.Generator) -> ScoreTick
         if len(columns["velocity"]):
             columns["velocity"] = np.full(len(columns["velocity"]), round(float(columns["velocity"].mean())))
 
-    return _edited(score, change)
+    return edit_notes(score, change)
 
 
 def splice(score: ScoreTick, other: ScoreTick, rng: np.random.Generator) -> ScoreTick:
@@ -166,7 +166,7 @@ def arrange_bars(score: ScoreTick, order: Ints, bar_starts: Floats) -> ScoreTick
     return result
 
 
-def _edited(score: ScoreTick, change: Callable[[dict[str, Ints]], None], pitched_only: bool = False) -> ScoreTick:
+def edit_notes(score: ScoreTick, change: Callable[[dict[str, Ints]], None], pitched_only: bool = False) -> ScoreTick:
     """A copy whose tracks' note columns went through ``change``."""
     result = score.copy()
     for track in result.tracks:
