@@ -57,6 +57,7 @@ def test_a_piece_without_a_figure_does_not_count_in_its_mean() -> None:
     assert metric.compute().item() == pytest.approx(score_metrics(piece(0), ["bar_order"])["bar_order"])
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_before_any_piece_everything_is_nan_and_reset_brings_that_back() -> None:
     metrics = MusicalMetrics(NAMES)
     assert all(torch.isnan(value).all() for value in metrics.compute().values())
@@ -98,7 +99,8 @@ def _rank(rank: int, store: str, output: str) -> None:
 
 
 def test_two_processes_together_give_what_one_gives(tmp_path: Path) -> None:
-    mp.spawn(_rank, (str(tmp_path / "store"), str(tmp_path / "result.pt")), nprocs=2)
+    # forked, because importing torch twice more takes longer than everything else here
+    mp.start_processes(_rank, (str(tmp_path / "store"), str(tmp_path / "result.pt")), nprocs=2, start_method="fork")
     alone = MusicalMetrics(NAMES)
     alone.update([piece(seed) for seed in range(5)])
     together = torch.load(tmp_path / "result.pt")

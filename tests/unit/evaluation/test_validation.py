@@ -1,4 +1,4 @@
-"""Faults that are caught with a reason, music that passes, style against a reference, long pieces that hold together."""
+"""Faults that are caught with a reason, music that passes, style against a reference, coherence of long pieces."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ def test_a_long_song_holds_together_and_two_joined_ones_do_not() -> None:
     medley = make([(onset + 32 * k, length, p) for k, notes in enumerate(strangers) for onset, length, p in notes])
     one, other = long_term_coherence(song), long_term_coherence(medley)
     assert set(one) == set(COHERENCE)
-    assert one["late_recurrence"] == pytest.approx(1) > other["late_recurrence"]
-    assert one["bridge_similarity"] == pytest.approx(1) > other["bridge_similarity"]
+    assert one["late_recurrence"] == pytest.approx(1) and other["late_recurrence"] < 0.9
+    assert one["bridge_similarity"] == pytest.approx(1) and other["bridge_similarity"] < 0.8
     assert one["density_drift"] < 0.1 < other["density_drift"]
 
 
@@ -183,7 +183,7 @@ def test_each_corruption_keeps_what_it_says() -> None:
     moved = np.abs(spoilt["wrong_notes"].pitch - table.pitch)
     assert moved.max() == 1 and 0.05 < moved.mean() < 0.15
     shift = (np.sort(spoilt["timing_jitter"].start) - table.start) / QUARTER
-    assert 0.08 < shift.std() < 0.15
+    assert 0.1 < shift.std() < 0.2
     loop = spoilt["four_bar_loop"].pitch.reshape(-1, 8)
     assert (loop[4:] == loop[:-4]).all()
 
