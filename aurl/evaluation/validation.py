@@ -65,6 +65,8 @@ LONG_QUARTERS = 16.0
 """A note longer than four bars of 4/4 hangs."""
 LOOP_BARS = 4
 """Longest loop that counts as stuck."""
+FEWEST_LOOPED = 8
+"""Bars of the shortest piece that can be one loop."""
 BEAT_KNOWN = 0.03
 """Mean distance from the grid (quarters) up to which the notated beat is taken for the real one."""
 LONG_PIECE_SECONDS = 120.0
@@ -89,6 +91,8 @@ class ValidationLimits:
     """Seconds without a note."""
     stuck_bars: float = 16.0
     """Bars in a row that equal the bar one to four bars before."""
+    looped_share: float = 0.75
+    """Share of the piece (of eight bars or more) that one loop of up to four bars fills."""
     weak_metre: float = 0.45
     """Share of onsets on weak sixteenths (the second and fourth of a quarter) minus the share on quarters."""
     tiny_share: float = 0.2
@@ -161,6 +165,7 @@ CHECKS: dict[str, tuple[str, bool, str]] = {
     "overlap": ("overlap_share", True, "of the notes begin while the same pitch still sounds in their track"),
     "silence": ("longest_silence", True, "seconds of silence in one stretch"),
     "loop": ("stuck_bars", True, "bars in a row repeat a loop of up to four bars"),
+    "looped": ("looped_share", True, "of the piece is one loop of up to four bars"),
     "metre": ("weak_metre", True, "more onsets on weak sixteenths than on beats, as a share of all"),
     "tiny": ("tiny_share", True, "of the notes are shorter than a sixty-fourth"),
     "sparse": ("lowest_density", False, "notes a second"),
@@ -168,7 +173,7 @@ CHECKS: dict[str, tuple[str, bool, str]] = {
     "at_once": ("most_at_once", True, "notes sound together"),
 }
 """Check -> (field of the limits, whether it is an upper limit, words for the reason)."""
-SHARES = frozenset({"range", "hanging", "overlap", "metre", "tiny"})
+SHARES = frozenset({"range", "hanging", "overlap", "looped", "metre", "tiny"})
 
 
 def measure(music: Music) -> dict[str, float]:
@@ -182,6 +187,7 @@ def measure(music: Music) -> dict[str, float]:
         "overlap": overlap_share,
         "silence": longest_silence,
         "loop": stuck_bars,
+        "looped": looped_share,
         "metre": weak_metre,
         "tiny": lambda piece: _share(piece.length[piece.pitched] < TINY),
         "sparse": _density,
@@ -230,14 +236,27 @@ def longest_silence(table: NoteTable) -> float:
 
 def stuck_bars(table: NoteTable) -> float:
     """Bars in the longest run in which every bar equals the one one to four bars before (same distance)."""
+    return float(_longest_loop(table)[0])
+
+
+def looped_share(table: NoteTable) -> float:
+    """Share of the piece that its longest loop of up to four bars fills, first time included; NaN below eight bars."""
+    run, lag = _longest_loop(table)
+    if table.bars < FEWEST_LOOPED:
+        return math.nan
+    return (run + lag) / table.bars if run else 0.0
+
+
+def _longest_loop(table: NoteTable) -> tuple[int, int]:
+    """Bars that repeat in the longest loop, and its length in bars."""
     matrix = structure.bar_similarity(table)
-    longest = 0
+    longest = (0, 0)
     for lag in range(1, min(LOOP_BARS, len(matrix) - 1) + 1):
         same = np.diagonal(matrix, lag) == 1
         edges = np.flatnonzero(np.diff(np.concatenate([[0], same.astype(np.int64), [0]])))
         runs = edges[1::2] - edges[::2]
-        longest = max(longest, int(runs.max(initial=0)))
-    return float(longest)
+        longest = max(longest, (int(runs.max(initial=0)), lag))
+    return longest
 
 
 def weak_metre(table: NoteTable) -> float:
