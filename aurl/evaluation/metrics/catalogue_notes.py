@@ -130,6 +130,7 @@ NOTE_METRICS: tuple[MetricSpec, ...] = (
         source="MIR toolbox; Albrecht and Shanahan 2013",
         low=-1,
         high=1,
+        comparability_only=True,
     ),
     MetricSpec(
         name="key_consistency",

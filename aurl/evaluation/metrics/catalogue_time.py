@@ -19,6 +19,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         blind_to="all planted damage",
         source="mgeval, aurl",
         low=0,
+        comparability_only=True,
     ),
     MetricSpec(
         name="notes_per_second",
@@ -29,6 +30,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         blind_to="all planted damage",
         source="aurl",
         low=0,
+        comparability_only=True,
     ),
     MetricSpec(
         name="empty_beat_rate",
@@ -107,6 +109,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="MusPy",
         low=0,
         high=1,
+        comparability_only=True,
     ),
     MetricSpec(
         name="onset_entropy",
@@ -172,6 +175,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         blind_to="all planted damage",
         source="aurl",
         low=0,
+        comparability_only=True,
     ),
     MetricSpec(
         name="onset_position_distribution",
@@ -223,6 +227,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="aurl",
         low=1,
         high=127,
+        comparability_only=True,
     ),
     MetricSpec(
         name="velocity_std",
@@ -270,6 +275,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="aurl",
         low=-1,
         high=1,
+        comparability_only=True,
     ),
     MetricSpec(
         name="accent_gain",
@@ -281,6 +287,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="aurl",
         low=-126,
         high=126,
+        comparability_only=True,
     ),
     MetricSpec(
         name="timing_deviation",
@@ -326,6 +333,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="aurl",
         low=0,
         high=1,
+        comparability_only=True,
     ),
     MetricSpec(
         name="velocity_distribution",
