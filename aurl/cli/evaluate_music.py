@@ -95,7 +95,8 @@ def print_validation(report: FolderReport) -> None:
     if styles:
         print(
             f"style: {100 * statistics.median(styles):.0f} % of the metrics of the median piece lie inside the "
-            f"reference's band; of all but a twentieth of the reference's own at least {100 * report.usual_style:.0f} % do"
+            f"reference's band; of all but a twentieth of the reference's own pieces "
+            f"at least {100 * report.usual_style:.0f} % do"
         )
     failing = [file for file in report.files if not file.verdict.passed]
     print(f"validation: {len(report.files) - len(failing)} of {len(report.files)} pass")
