@@ -141,6 +141,12 @@ class EvaluateCommand:
     """train, valid, test or all; unset means test, and all for data=folder."""
     json: str | None = None
     """File that the figures are written to."""
+    music: str | None = None
+    """Folder or file whose musical metrics are measured, without a model."""
+    reference: str | None = None
+    """Folder or file that the music is compared with."""
+    metrics: list[str] | None = None
+    """Names or groups of metrics; unset means all."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     debug: bool = False
@@ -187,7 +193,7 @@ COMMANDS: dict[str, type] = {
 PATH_KEYS: dict[str, tuple[str, ...]] = {
     "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
     "generate": ("prompt", "output", "paths.runs", "paths.cache"),
-    "evaluate": ("data.path", "json", "paths.runs", "paths.cache"),
+    "evaluate": ("data.path", "json", "music", "reference", "paths.runs", "paths.cache"),
     "prepare": ("data.path", "paths.cache"),
 }
 """Keys that hold one path; made absolute before work starts."""

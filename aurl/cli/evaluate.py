@@ -1,4 +1,7 @@
-"""``aurl-evaluate``: nats per note and per beat of any music under a checkpoint, as a table and as JSON."""
+"""``aurl-evaluate``: nats per note and per beat of any music under a checkpoint, as a table and as JSON.
+
+With music=FOLDER it measures the music itself (evaluate_music.py).
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ Examples:
   aurl-evaluate ckpt=best split=valid
   aurl-evaluate ckpt=last data=folder data.path=some/folder     every piece of a folder (or one file)
   aurl-evaluate ckpt=last data=jsb data.path=~/jsb-chorales json=jsb.json
+  aurl-evaluate music=generated reference=some/folder json=music.json    musical metrics, no model
 
 Main keys (default):
   ckpt (last)        last, best, a run's folder or a file
@@ -38,6 +42,9 @@ Main keys (default):
   split (test)       train, valid, test or all; for data=folder all is the default
   json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces,
                      token_perplexity, skipped
+  music (none)       folder or file whose musical metrics are measured and which is validated; needs no model
+  reference (none)   folder or file that the music is compared with
+  metrics (none)     names or groups, metrics=[pitch,bar_order]; none means all
   device (auto)      auto, cpu, cuda or mps
 
 nats_per_note is the negative log-likelihood of all tokens (end of piece included) divided by the number of notes;
@@ -63,10 +70,15 @@ def main() -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Measure, print the table, write the JSON file."""
+    from aurl.cli.evaluate_music import check_keys, evaluate_music
     from aurl.utils.files import atomic_write_json
     from aurl.utils.logging import setup_logging
 
     setup_logging(None)
+    check_keys(cfg)
+    if cfg.music is not None:
+        evaluate_music(cfg)
+        return
     evaluation = measure(cfg)
     if cfg.json:
         atomic_write_json(Path(cfg.json), dict(evaluation.figures))
