@@ -130,6 +130,7 @@ class MusicDataModule(L.LightningDataModule):
             self.augment_config,
             self.seed,
             self.data_config.segment_overlap,
+            self.data_config.features,
         )
         return TrainingBatches(plan, **self._place())
 
@@ -143,5 +144,10 @@ class MusicDataModule(L.LightningDataModule):
 
     def _evaluation(self, split: str) -> EvaluationBatches:
         return EvaluationBatches(
-            self.store, self._pieces(split), self.context, self.data_config.batch_tokens, **self._place()
+            self.store,
+            self._pieces(split),
+            self.context,
+            self.data_config.batch_tokens,
+            features=self.data_config.features,
+            **self._place(),
         )
