@@ -65,18 +65,24 @@ class FeatureReader:
         """
         if not self.providers:
             return {}
-        parts: dict[str, list[NDArray[np.generic]]] = {each.name: [] for each in self.providers}
+        near: dict[str, list[NDArray[np.generic]]] = {each.name: [] for each in self.providers}
+        index: dict[str, list[NDArray[np.int64]]] = {each.name: [] for each in self.providers}
+        read = dict.fromkeys(near, 0)
         places = np.split(source, np.cumsum(lengths)[:-1])
         for tokens, piece, shift in zip(places, pieces, shifts, strict=True):
             at = self._rows(tokens, piece)
             for each in self.providers:
                 rows = self.store.aligned(each.name, piece)
                 wanted = np.minimum(at[each.level], len(rows) - 1)  # the end of a piece begins no beat of its own
-                first, last = int(wanted.min()), int(wanted.max())
-                near = rows[first : last + 1]
-                moved = each.transpose(near, shift) if shift else near
-                parts[each.name].append(moved[wanted - first])
-        return {name: _tensor(np.concatenate(rows)) for name, rows in parts.items()}
+                first = int(wanted.min())
+                own = rows[first : int(wanted.max()) + 1]
+                near[each.name].append(each.transpose(own, shift) if shift else own)
+                index[each.name].append(wanted + (read[each.name] - first))
+                read[each.name] += len(own)
+        # Rows are many tokens wide and few, so they are joined first and spread over the tokens once.
+        return {
+            name: _tensor(np.concatenate(rows).take(np.concatenate(index[name]), axis=0)) for name, rows in near.items()
+        }
 
     def _rows(self, tokens: NDArray[np.int64], piece: int) -> dict[Level, NDArray[np.int64]]:
         """Row of each token at every level that is asked for."""
