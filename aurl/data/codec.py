@@ -16,15 +16,26 @@ import numpy.typing as npt
 from symusic.core import ScoreTick
 
 from aurl.data.config import TokenizerConfig
+from aurl.data.compound import ORDERS, Compound
 from aurl.data.decoder import Decoder
 from aurl.data.encoder import Encoder
+from aurl.data.encoder_shifts import NoteEndEncoder, ShiftEncoder
+from aurl.data.encoder_words import OctupleEncoder, WordEncoder
 from aurl.data.fitting import Limits, prepare_score
-from aurl.data.tokenizer import TrackREMI, build_tokenizer
+from aurl.data.kinds import Form
+from aurl.data.tokenizer import AnyTokenizer, TrackCPWord, build_tokenizer, tokenizer_from_params
 from aurl.data.vocabulary import Vocabulary
 from aurl.utils.errors import AurlError
 
 PARAMS_KEY = "params"
 FINGERPRINT_KEY = "vocabulary_sha256"
+ENCODERS: dict[Form, type[Encoder]] = {
+    Form.bars: Encoder,
+    Form.words: WordEncoder,
+    Form.shifts: ShiftEncoder,
+    Form.note_ends: NoteEndEncoder,
+    Form.numbered: OctupleEncoder,
+}
 
 
 class Codec:
@@ -40,11 +51,19 @@ class Codec:
         0
     """
 
-    def __init__(self, tokenizer: TrackREMI) -> None:
+    def __init__(self, tokenizer: AnyTokenizer) -> None:
         self.tokenizer = tokenizer
-        names = sorted(tokenizer.vocab, key=tokenizer.vocab.__getitem__)
-        self.vocabulary = Vocabulary(names, tokenizer.config.max_num_pos_per_beat)
-        self._encoder = Encoder(tokenizer, self.vocabulary)
+        self.compound: Compound | None = None
+        """Between flat ids and miditok's compound ones, where the tokenizer has such."""
+        if tokenizer.is_multi_voc:
+            order = ORDERS[type(tokenizer).__name__]
+            self.compound = Compound(tokenizer.vocab, tokenizer.vocab_types_idx, order)
+            names = self.compound.names
+        else:
+            names = sorted(tokenizer.vocab, key=tokenizer.vocab.__getitem__)
+        form = Form.words if isinstance(tokenizer, TrackCPWord) else None
+        self.vocabulary = Vocabulary(names, tokenizer.config.max_num_pos_per_beat, form)
+        self._encoder = ENCODERS[self.vocabulary.form](tokenizer, self.vocabulary)
         self._decoder = Decoder(self.vocabulary)
         low, high = tokenizer.config.pitch_range
         drum_low, drum_high = tokenizer.config.drums_pitch_range
@@ -92,7 +111,7 @@ class Codec:
         """
         if PARAMS_KEY not in saved or FINGERPRINT_KEY not in saved:
             raise AurlError(f"tokenizer settings lack '{PARAMS_KEY}' or '{FINGERPRINT_KEY}'; they hold {sorted(saved)}")
-        codec = cls(TrackREMI.from_params(saved[PARAMS_KEY]))
+        codec = cls(tokenizer_from_params(saved[PARAMS_KEY]))
         if codec._fingerprint() != saved[FINGERPRINT_KEY]:
             raise AurlError(
                 "the installed miditok builds another vocabulary than the one these tokens were made with; "

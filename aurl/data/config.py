@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 
+TOKENIZERS = ("remi", "tsd", "midi_like", "cpword", "octuple")
+"""Values of ``TokenizerConfig.kind``."""
+
+
 class Source(str, Enum):
     """Where pieces come from."""
 
@@ -86,7 +90,7 @@ class TokenizerConfig:
     """
 
     kind: str = "remi"
-    """Token grammar; remi is miditok's REMI with track identity."""
+    """Token grammar: remi, tsd, midi_like, cpword or octuple, each miditok's with track identity."""
     positions_per_beat: int = 8
     """Finest grid: positions in a beat for durations up to four beats; half of it beyond that."""
     max_duration_beats: int = 12
@@ -99,16 +103,19 @@ class TokenizerConfig:
     """Most tracks of one program that keep their identity; further ones share the last."""
     pitch_range: list[int] = field(default_factory=lambda: [21, 109])
     """Lowest pitch and one above the highest pitch with a token."""
+    max_bars: int = 1024
+    """With octuple, which numbers its bars: most bars of a piece; notes beyond are left out and counted."""
 
     def __post_init__(self) -> None:
-        if self.kind != "remi":
-            raise ValueError(f"tokenizer.kind={self.kind} is unknown; allowed: remi")
+        if self.kind not in TOKENIZERS:
+            raise ValueError(f"tokenizer.kind={self.kind} is unknown; allowed: {', '.join(TOKENIZERS)}")
         for key, low, high in (
             ("positions_per_beat", 1, 96),
             ("max_duration_beats", 1, 64),
             ("velocities", 1, 127),
             ("tempos", 1, 128),
             ("tracks_per_program", 1, 16),
+            ("max_bars", 1, 4096),
         ):
             value = getattr(self, key)
             if not low <= value <= high:
