@@ -81,8 +81,12 @@ class Codec:
         return cls(build_tokenizer(config))
 
     def prepare_score(self, score: ScoreTick) -> tuple[ScoreTick, dict[str, int]]:
-        """Fit a score to the vocabulary and count what had to change; see ``fitting.prepare_score``."""
-        return prepare_score(score, self.limits)
+        """Fit a score to the vocabulary and count what had to change; see ``fitting.prepare_score``, and for what a
+        tokenizer cannot say ``Encoder.fit``.
+        """
+        score, counts = prepare_score(score, self.limits)
+        score, more = self._encoder.fit(score)
+        return score, counts | more
 
     def encode(self, score: ScoreTick) -> npt.NDArray[np.uint16]:
         """Ids of a score, uint16 (N,), without BOS and EOS: those of the tokenizer itself, made much faster.

@@ -17,7 +17,8 @@ from miditok.constants import MIDI_INSTRUMENTS
 from symusic import Note
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from aurl.data.vocabulary import DRUM_PROGRAM, QUARTERS_PER_WHOLE, Kind, Vocabulary
+from aurl.data.kinds import Form, Kind
+from aurl.data.vocabulary import DRUM_PROGRAM, QUARTERS_PER_WHOLE, Vocabulary
 
 MIN_TICKS_PER_QUARTER = 384
 """Decoded scores have the grid's ticks, doubled until there are at least this many, as notation programs expect."""
@@ -63,7 +64,8 @@ class Decoder:
     def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> ScoreTick:
         """A score in ticks from ids.
 
-        BOS, EOS and PAD are ignored. A note needs pitch, velocity and duration in a row, and belongs to the last
+        BOS, EOS and PAD are ignored. A note needs pitch, velocity and duration in a row (where notes have ends instead
+        of durations: pitch and velocity in a row and an end later), and belongs to the last
         Program token before it (piano without one); what is incomplete is dropped. Time is that of
         ``Vocabulary.musical_time``.
 
@@ -82,7 +84,7 @@ class Decoder:
         ticks = np.rint(beat * self.ticks_per_quarter).astype(np.int64)
         score = ScoreTick(self.ticks_per_quarter)
         notes = self._notes(tokens, ticks, metre)
-        order = track_order(notes.onset, notes.track)
+        order = track_order(*self._meetings(tokens, ticks, notes))
         if cut_overlaps:
             notes = _cut_overlaps(notes)
         self._add_tracks(score, notes, order)
@@ -93,20 +95,41 @@ class Decoder:
     def _notes(self, ids: IntArray, ticks: IntArray, metre: IntArray) -> _Notes:
         """Complete notes, by time."""
         vocabulary = self._vocabulary
-        starts = vocabulary.note_starts(ids)
-        is_program = vocabulary.kind[ids] == Kind.PROGRAM
-        programs = np.concatenate([[vocabulary.program_id(0) or 0], ids[is_program]])
-        program = programs[np.cumsum(is_program)[starts]]
-        beat_ticks = QUARTERS_PER_WHOLE * self.ticks_per_quarter // np.maximum(vocabulary.denominator[metre[starts]], 1)
-        beat_ticks[metre[starts] == vocabulary.pad] = self.ticks_per_quarter
+        if vocabulary.form is Form.note_ends:
+            starts, ends = vocabulary.note_spans(ids)
+            lasts = ticks[ends] > ticks[starts]  # what ends where it begins is no note
+            starts, ends = starts[lasts], ends[lasts]
+            duration = ticks[ends] - ticks[starts]
+        else:
+            starts = vocabulary.note_starts(ids)
+            denominator = np.maximum(vocabulary.denominator[metre[starts]], 1)
+            beat_ticks = QUARTERS_PER_WHOLE * self.ticks_per_quarter // denominator
+            beat_ticks[metre[starts] == vocabulary.pad] = self.ticks_per_quarter
+            duration = vocabulary.value[ids[starts + 2]] * beat_ticks // vocabulary.positions_per_beat
         notes = _Notes(
             onset=ticks[starts],
-            duration=vocabulary.value[ids[starts + 2]] * beat_ticks // vocabulary.positions_per_beat,
+            duration=duration,
             pitch=vocabulary.value[ids[starts]].astype(np.int64),
             velocity=vocabulary.value[ids[starts + 1]].astype(np.int64),
-            track=(vocabulary.value[program].astype(np.int64) + 1) * TRACKS_LIMIT + vocabulary.track[program],
+            track=self._tracks_of(ids, starts),
         )
         return notes.take(notes.onset.argsort(kind="stable"))
+
+    def _meetings(self, ids: IntArray, ticks: IntArray, notes: _Notes) -> tuple[IntArray, IntArray]:
+        """Times and tracks of what the encoder wrote in track order: notes, or what stands for their begins and ends."""
+        vocabulary = self._vocabulary
+        if vocabulary.form is not Form.note_ends:
+            return notes.onset, notes.track
+        at = np.sort(np.concatenate(vocabulary.note_spans(ids)))
+        return ticks[at], self._tracks_of(ids, at)
+
+    def _tracks_of(self, ids: IntArray, at: IntArray) -> IntArray:
+        """Code of the track of the tokens at some places: that of the last Program token, piano without one."""
+        vocabulary = self._vocabulary
+        is_program = vocabulary.kind[ids] == Kind.PROGRAM
+        programs = np.concatenate([[vocabulary.program_id(0) or 0], ids[is_program]])
+        program = programs[np.cumsum(is_program)[at]]
+        return (vocabulary.value[program].astype(np.int64) + 1) * TRACKS_LIMIT + vocabulary.track[program]
 
     def _add_tracks(self, score: ScoreTick, notes: _Notes, order: list[int]) -> None:
         programs = [code // TRACKS_LIMIT - 1 for code in order]
@@ -122,8 +145,14 @@ class Decoder:
             score.tracks.append(track)
 
     def _add_tempos(self, score: ScoreTick, ids: IntArray, ticks: IntArray) -> None:
-        """Tempo changes; of several at one tick the last holds."""
+        """Tempo changes; of several at one tick the last holds. Where every position or note says its tempo, only what
+        differs from the one before is a change, and the first holds from the start.
+        """
         at = np.flatnonzero(self._vocabulary.kind[ids] == Kind.TEMPO)
+        if self._vocabulary.form in (Form.words, Form.numbered) and len(at):
+            at = at[np.append(True, np.diff(ids[at]) != 0)]
+            ticks = ticks.copy()
+            ticks[at[0]] = 0
         tempos = dict(zip(ticks[at].tolist(), self._vocabulary.tempo[ids[at]].tolist(), strict=True))
         for tick, tempo in sorted(tempos.items()) or [(0, DEFAULT_TEMPO)]:
             score.tempos.append(TempoTick(tick, tempo))
@@ -131,6 +160,9 @@ class Decoder:
     def _add_metres(self, score: ScoreTick, ids: IntArray, ticks: IntArray, metre: IntArray) -> None:
         """Time signatures, at the bar lines where they change."""
         vocabulary = self._vocabulary
+        if vocabulary.form not in (Form.bars, Form.words):
+            self._add_written_metres(score, ids, ticks)
+            return
         opens = np.flatnonzero(vocabulary.kind[ids] == Kind.BAR)
         closes = np.append(opens[1:], len(ids))[: len(opens)]
         metre_of_bar = metre[closes - 1]  # the last one of a bar counts
@@ -142,6 +174,24 @@ class Decoder:
                 score.time_signatures.append(TimeSignatureTick(int(ticks[opens[index]]), numerator, denominator))
         if not len(score.time_signatures) or score.time_signatures[0].time != 0:
             score.time_signatures.insert(0, TimeSignatureTick(0, QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE))
+
+    def _add_written_metres(self, score: ScoreTick, ids: IntArray, ticks: IntArray) -> None:
+        """Time signatures where bars have no tokens of their own: where they are written, or, where every note says its
+        metre, at the bar line of the first note that says another.
+        """
+        vocabulary = self._vocabulary
+        at = np.flatnonzero(vocabulary.kind[ids] == Kind.TIMESIG)
+        if vocabulary.form is Form.numbered:
+            at = at[np.append(True, ids[at[1:]] != ids[at[:-1]])[: len(at)]]
+            moved = np.minimum(at + 1, len(ids) - 1)  # its Bar token
+            times = np.where(np.arange(len(at)) > 0, ticks[moved], 0)
+        else:
+            times = ticks[at]
+        metres = {0: (QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE)}
+        for tick, id_ in zip(times.tolist(), ids[at].tolist(), strict=True):
+            metres[tick] = (int(vocabulary.numerator[id_]), int(vocabulary.denominator[id_]))
+        for tick, (numerator, denominator) in sorted(metres.items()):
+            score.time_signatures.append(TimeSignatureTick(tick, numerator, denominator))
 
 
 def note_list(

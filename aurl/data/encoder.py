@@ -151,6 +151,18 @@ class Encoder:
         """
         return self._write(self._quantise(score))
 
+    def fit(self, score: ScoreTick) -> tuple[ScoreTick, dict[str, int]]:
+        """What this way of writing cannot say is left out of a score that fits the vocabulary, and counted.
+
+        Args:
+            score: all its pitches and metres have tokens.
+
+        Returns:
+            The score (the same object where nothing is left out of it) and counts by name, empty where bars, positions
+            and durations say everything.
+        """
+        return score, {}
+
     def _quantise(self, score: ScoreTick) -> Quantised:
         """The piece on the grid."""
         metres = settle_metres(score, self._metres, self._positions)

@@ -21,11 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from aurl.data.encoder import HIGH, ID, MIDI_VALUES, PAIR, Encoder, Quantised
+from aurl.data.fitting import NOTES_CUT
 from aurl.data.metre import Metres
 from aurl.data.overlaps import cut_durations
 from aurl.data.vocabulary import DRUM_PROGRAM, Kind, Vocabulary
 
 if TYPE_CHECKING:
+    from symusic.core import ScoreTick
+
     from aurl.data.tokenizer import AnyTokenizer
 
 IntArray = npt.NDArray[np.int64]
@@ -111,9 +114,15 @@ class NoteEndEncoder(ShiftEncoder):
         self._end_of = ends
         """Id of the token that ends what a token begins (V,)."""
 
+    def fit(self, score: ScoreTick) -> tuple[ScoreTick, dict[str, int]]:
+        """Count the notes that end earlier because the next of their track and pitch begins; see ``Encoder.fit``."""
+        piece = self._quantise(score)
+        durations, cut = self._durations_of(piece)
+        return score, {NOTES_CUT: int(np.count_nonzero(cut < durations))}
+
     def _note_rows(self, piece: Quantised) -> tuple[IntArray, Pairs]:
         heads, onsets = piece.notes.heads, piece.onsets
-        ends = self._ends(piece)
+        ends = onsets + self._durations_of(piece)[1]
         times = np.empty(2 * len(onsets), np.int64)
         times[0::2], times[1::2] = onsets, ends
         pairs = np.zeros((len(times), 2), PAIR)
@@ -122,17 +131,16 @@ class NoteEndEncoder(ShiftEncoder):
         pairs[1::2, 0] = (heads & ((1 << HIGH) - 1)) + (self._end_of[heads >> HIGH] << HIGH)
         return times, pairs
 
-    def _ends(self, piece: Quantised) -> IntArray:
-        """Tick at which each note ends: on the grid there, after its onset, before the next of its pitch."""
+    def _durations_of(self, piece: Quantised) -> tuple[IntArray, IntArray]:
+        """Ticks that each note lasts, to the grid where it ends, and after it was cut where the next of its pitch begins."""
         onsets, durations = piece.onsets, np.maximum(piece.durations, 1)
         if piece.metres.grids is not None:
-            grids = piece.metres.grids
             ends = piece.metres.to_grid(piece.raw_onsets + durations)
-            least = grids.steps[piece.metres.grid_of(onsets)]
+            least = piece.metres.grids.steps[piece.metres.grid_of(onsets)]
             durations = np.where(ends <= onsets, least, ends - onsets)
         track = np.repeat(np.arange(len(piece.notes.sizes)), piece.notes.sizes)
         voice = track * (MIDI_VALUES << HIGH) + (piece.notes.heads >> HIGH)
-        return onsets + cut_durations(onsets, durations, voice)
+        return durations, cut_durations(onsets, durations, voice)
 
 
 def _shift_table(bins: npt.NDArray[np.intc], ids: IntArray) -> npt.NDArray[np.uint16]:

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from aurl.data.decoder import note_list
 from aurl.data.encoder import HIGH, ID, PAIR, Encoder, Quantised
-from aurl.data.metre import Metres
+from aurl.data.fitting import METRES_UNWRITTEN, NOTE_FIELDS, NOTES_AFTER_LAST_BAR, TEMPOS_UNWRITTEN
 from aurl.data.vocabulary import Kind, Vocabulary
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
+    from symusic.core import ScoreTick
+
     from aurl.data.tokenizer import AnyTokenizer
 
 IntArray = npt.NDArray[np.int64]
@@ -63,15 +66,37 @@ class OctupleEncoder(Encoder):
         super().__init__(tokenizer, vocabulary)
         self._bar_ids = vocabulary.ids_of(Kind.BAR)
 
+    def fit(self, score: ScoreTick) -> tuple[ScoreTick, dict[str, int]]:
+        """Leave out the notes after the last bar that has a number, and count them, and the time signatures and tempi
+        that no note carries; see ``Encoder.fit``.
+        """
+        piece = self._quantise(score)
+        bars, _, _ = _places(piece)
+        inside = bars < len(self._bar_ids)
+        onsets = np.sort(piece.onsets[inside])
+        counts = {
+            NOTES_AFTER_LAST_BAR: int(np.count_nonzero(~inside)),
+            METRES_UNWRITTEN: _lost_metres(piece, onsets),
+            TEMPOS_UNWRITTEN: _without_notes(piece.tempo_times, onsets),
+        }
+        if inside.all():
+            return score, counts
+        score = score.copy()
+        first = 0
+        for track in score.tracks:
+            size = len(track.notes)
+            own = inside[first : first + size]
+            arrays = track.notes.numpy()
+            if size:
+                track.notes = note_list(*(arrays[key][own] for key in NOTE_FIELDS))
+            first += size
+        return score, counts
+
     def _write(self, piece: Quantised) -> npt.NDArray[np.uint16]:
         metres, notes, onsets, durations, _, _, _ = piece
         order = onsets.argsort(kind="stable")
         onsets = onsets.take(order)
-        sections = np.array(metres.sections)  # (sections, fields)
-        first_bars = first_bars_of(metres)
-        at = sections[:, 0].searchsorted(onsets, side="right") - 1
-        elapsed = onsets - sections[at, 0]
-        bars = first_bars[at] + elapsed // sections[at, 3]
+        bars, places, at = (column.take(order) for column in _places(piece))
         if len(bars) and bars[-1] >= len(self._bar_ids):
             raise AurlError(
                 f"the piece has {bars[-1] + 1} bars, tokenizer.max_bars={len(self._bar_ids)}; raise it, or call "
@@ -80,19 +105,36 @@ class OctupleEncoder(Encoder):
         signatures = np.array([self._timesig[section.numerator, section.denominator] for section in metres.sections])
         rows = np.empty((len(onsets), 4), PAIR)
         rows[:, 0] = signatures[at] + (self._bar_ids[bars] << HIGH)
-        positions = self._first_position + elapsed % sections[at, 3] // sections[at, 4]
-        rows[:, 1] = positions + (_tempos_at(piece, onsets).astype(np.int64) << HIGH)
+        rows[:, 1] = self._first_position + places + (_tempos_at(piece, onsets).astype(np.int64) << HIGH)
         rows[:, 2] = notes.heads.take(order)
         rows[:, 3] = self._velocities.take(notes.velocities.take(order))
         rows[:, 3] += self._duration_ids(metres, onsets, durations.take(order))
         return rows.view(ID).ravel()
 
 
-def first_bars_of(metres: Metres) -> IntArray:
-    """Number of the first bar of each section (S,)."""
-    starts = np.array([section.tick for section in metres.sections])
-    lengths = np.array([section.bar_ticks for section in metres.sections])
-    return np.append(0, np.cumsum(np.diff(starts) // lengths[:-1]))
+def _places(piece: Quantised) -> tuple[IntArray, IntArray, IntArray]:
+    """Bar, position in it and section of each note, (N,) each."""
+    sections = np.array(piece.metres.sections)  # (S, fields)
+    start, _, _, bar_ticks, position_ticks = sections.T
+    first_bars = np.append(0, np.cumsum(np.diff(start) // bar_ticks[:-1]))
+    at = start.searchsorted(piece.onsets, side="right") - 1
+    elapsed = piece.onsets - start[at]
+    return first_bars[at] + elapsed // bar_ticks[at], elapsed % bar_ticks[at] // position_ticks[at], at
+
+
+def _lost_metres(piece: Quantised, onsets: IntArray) -> int:
+    """How many time signatures are not where they were once decoded: the first without any note, later ones without a
+    note in their first bar (the bars up to their first note then count as bars of the metre before).
+    """
+    sections = np.array(piece.metres.sections)
+    first, last = sections[:, 0].copy(), sections[:, 0] + sections[:, 3]
+    last[0] = sections[1, 0] if len(sections) > 1 else np.iinfo(np.int64).max
+    return int(np.count_nonzero(onsets.searchsorted(first) == onsets.searchsorted(last)))
+
+
+def _without_notes(marks: IntArray, onsets: IntArray) -> int:
+    """How many marks no note follows before the next mark; both rising."""
+    return int(np.count_nonzero(np.diff(np.append(onsets.searchsorted(marks), len(onsets))) == 0))
 
 
 def _tempos_at(piece: Quantised, times: IntArray) -> npt.NDArray[np.uint32]:

@@ -25,6 +25,7 @@ def cut_durations(onset: IntArray, duration: IntArray, voice: IntArray) -> IntAr
         >>> cut_durations(np.array([0, 0, 2]), np.array([1, 4, 4]), np.array([60, 60, 60])).tolist()
         [1, 2, 4]
     """
+    onset, duration = onset.astype(np.int64), duration.astype(np.int64)
     if len(onset) < 2:
         return duration
     order = np.lexsort((onset, voice))

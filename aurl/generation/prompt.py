@@ -19,7 +19,16 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from aurl.data.codec import Codec
-from aurl.data.fitting import METRES_REPLACED, NOTES_DROPPED, PITCHES_MOVED, TRACKS_JOINED
+from aurl.data.fitting import (
+    METRES_REPLACED,
+    METRES_UNWRITTEN,
+    NOTES_AFTER_LAST_BAR,
+    NOTES_CUT,
+    NOTES_DROPPED,
+    PITCHES_MOVED,
+    TEMPOS_UNWRITTEN,
+    TRACKS_JOINED,
+)
 from aurl.data.vocabulary import DRUM_PROGRAM, Kind, Vocabulary
 from aurl.utils.errors import AurlError
 
@@ -130,5 +139,9 @@ def describe_counts(counts: dict[str, int]) -> list[str]:
         PITCHES_MOVED: "notes moved by octaves into range",
         NOTES_DROPPED: "notes outside the range left out",
         TRACKS_JOINED: "tracks joined with another of their program",
+        NOTES_CUT: "notes cut where the next of their pitch begins",
+        NOTES_AFTER_LAST_BAR: "notes after the last bar that has a token left out",
+        METRES_UNWRITTEN: "time signatures without notes left out",
+        TEMPOS_UNWRITTEN: "tempi without notes left out",
     }
     return [f"{counts[key]} {phrase}" for key, phrase in words.items() if counts.get(key)]
