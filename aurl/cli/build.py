@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -119,9 +119,14 @@ def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
     from aurl.training.module import MusicModule
 
     vocabulary = data.codec.vocabulary
-    model = MusicTransformerVAEGAN(to_config(cfg.model), vocabulary.size, TokenMeaning.of(vocabulary.meaning()))
     resolved = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     settings = cast("dict[str, Any]", resolved)
+    config = to_config(cfg.model)
+    if config.hearing and not vocabulary.tells_what_sounds:
+        log.info("model.hearing is off: tokenizer=%s does not write how long a note lasts", cfg.tokenizer.kind)
+        config = replace(config, hearing=False)
+        settings["model"]["hearing"] = False
+    model = MusicTransformerVAEGAN(config, vocabulary.size, TokenMeaning.of(vocabulary.meaning()))
     return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met())
 
 

@@ -223,7 +223,7 @@ class TrainingPlan:
         seed: int,
     ) -> None:
         self.store, self.pieces, self.context, self.seed = store, list(pieces), context, seed
-        self.kind_of = vocabulary.kind
+        self.bar_lines = vocabulary.bar_lines
         ranges = [(store.pieces[piece].pitch_low, store.pieces[piece].pitch_high) for piece in self.pieces]
         self.transposer = Transposer.of(vocabulary, *transpose, ranges)
         transitions = sum(store.pieces[piece].tokens - 1 for piece in self.pieces)
@@ -240,7 +240,7 @@ class TrainingPlan:
             shift = int(draw.integers(low, high + 1))
             ranges = [(0, record.tokens)]
             if record.tokens > self.context + 1:
-                kinds = self.kind_of[np.asarray(self.store.ids(piece))]
+                kinds = np.where(self.bar_lines(self.store.ids(piece)), Kind.BAR, Kind.OTHER)
                 ranges = bar_windows(kinds, self.context, int(draw.integers(self.context // 4, self.context + 1)))
             result += [Window(piece, start, stop, start + 1, shift) for start, stop in ranges]
         order = item_generator(self.seed, epoch, -1).permutation(len(result))

@@ -16,7 +16,7 @@ IGNORE, FAMILY_NOTE, FAMILY_METRIC = "Ignore_None", "Family_Note", "Family_Metri
 SPECIAL = ("PAD_None", "BOS_None", "EOS_None")
 ORDERS = {
     "TrackCPWord": ("Position", "TimeSig", "Tempo", "Program", "Pitch", "Velocity", "Duration"),
-    "TrackOctuple": ("TimeSig", "Bar", "Position", "Tempo", "Program", "Pitch", "Velocity", "Duration"),
+    "TrackOctuple": ("Bar", "TimeSig", "Position", "Tempo", "Program", "Pitch", "Velocity", "Duration"),
 }
 """Slots in the order in which their parts are written, by tokenizer."""
 

@@ -183,10 +183,9 @@ class Decoder:
         at = np.flatnonzero(vocabulary.kind[ids] == Kind.TIMESIG)
         if vocabulary.form is Form.numbered:
             at = at[np.append(True, ids[at[1:]] != ids[at[:-1]])[: len(at)]]
-            moved = np.minimum(at + 1, len(ids) - 1)  # its Bar token
-            times = np.where(np.arange(len(at)) > 0, ticks[moved], 0)
-        else:
-            times = ticks[at]
+        times = ticks[at].copy()
+        if vocabulary.form is Form.numbered:
+            times[:1] = 0  # bars before the first note have its metre
         metres = {0: (QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE)}
         for tick, id_ in zip(times.tolist(), ids[at].tolist(), strict=True):
             metres[tick] = (int(vocabulary.numerator[id_]), int(vocabulary.denominator[id_]))

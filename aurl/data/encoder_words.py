@@ -6,7 +6,7 @@ A compound token becomes the ids of those of its parts that say something, in th
     CPWord, bar        [ Bar       TimeSig                                              ]
     CPWord, position   [ Position  Tempo                                                ]
     CPWord, note       [                     Program  Pitch  Velocity  Duration         ]
-    Octuple            [ TimeSig  Bar  Position  Tempo  Program  Pitch  Velocity  Duration ]
+    Octuple            [ Bar  TimeSig  Position  Tempo  Program  Pitch  Velocity  Duration ]
 
 Axis legend: N notes, R rows.
 """
@@ -104,7 +104,7 @@ class OctupleEncoder(Encoder):
             )
         signatures = np.array([self._timesig[section.numerator, section.denominator] for section in metres.sections])
         rows = np.empty((len(onsets), 4), PAIR)
-        rows[:, 0] = signatures[at] + (self._bar_ids[bars] << HIGH)
+        rows[:, 0] = self._bar_ids[bars] + (signatures[at] << HIGH)
         rows[:, 1] = self._first_position + places + (_tempos_at(piece, onsets).astype(np.int64) << HIGH)
         rows[:, 2] = notes.heads.take(order)
         rows[:, 3] = self._velocities.take(notes.velocities.take(order))

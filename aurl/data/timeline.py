@@ -7,8 +7,9 @@ alone, so that a piece being written has the same times (aurl/generation keeps t
   TimeSig token sets the length of its bar; a Position token moves inside the bar.
 - Time shifts (TSD, MIDI-like): a TimeShift token moves by its positions of the metre in force; bars follow from the
   time signatures, each of which begins a bar.
-- Numbered bars (Octuple, TimeSig first): a Bar token of a higher number than all before moves to the start of that bar,
-  bars in between having the metre of the bar before (before the first bar: its own); a Position token moves inside it.
+- Numbered bars (Octuple): a Bar token of a higher number than all before moves to the start of that bar, bars in between
+  having the metre of the bar before; a Position token moves inside it. Bars before the first one have its own metre, so
+  there it is the TimeSig token behind the Bar token that moves.
 
 Axis legend: N tokens of one piece, S sections of one metre, K notes.
 """
@@ -67,22 +68,27 @@ def of_shifts(vocabulary: Vocabulary, ids: IntArray) -> Timeline:
 
 
 def of_numbered_bars(vocabulary: Vocabulary, ids: IntArray) -> Timeline:
-    """Time of tokens with numbered Bar tokens, each after the TimeSig token of its note; ids of a whole piece (N,)."""
+    """Time of tokens with numbered Bar tokens; ids of a whole piece (N,)."""
     kind = vocabulary.kind[ids]
     is_bar = kind == Kind.BAR
     metres, metre = _metres(vocabulary, ids)
     opens = np.flatnonzero(is_bar)
     number = np.maximum.accumulate(vocabulary.value[ids[opens]].astype(np.int64)) if len(opens) else opens
     rise = np.diff(number, prepend=0)
-    length = vocabulary.bar_ticks[metres[metre[opens]]]
-    before = np.append(length[:1], length[:-1])  # of the bar before; before the first bar its own
-    starts = np.append(0, np.cumsum(rise * before))
+    length = vocabulary.bar_ticks[metres[metre[opens]]]  # of the bar before
+    signed = np.flatnonzero((kind == Kind.TIMESIG) & (np.cumsum(is_bar) > 0))[:1]  # the first one behind a Bar token
+    if len(opens):
+        length[0] = vocabulary.bar_ticks[ids[signed[0]] if len(signed) else vocabulary.pad]
+    starts = np.append(0, np.cumsum(rise * length))
     at = np.cumsum(is_bar)  # (N,): how many Bar tokens so far, an index into starts
     moves = is_bar.copy()
     moves[opens] = rise > 0
+    moves[opens[:1]] = False
+    moves[signed] = True
     moves |= (kind == Kind.POSITION) & (at > 0)
     anchors = np.flatnonzero(moves)
-    inside = np.where(is_bar[anchors], 0, vocabulary.value[ids[anchors]]) * vocabulary.position_ticks[metres[metre[anchors]]]
+    positions = np.where(kind[anchors] == Kind.POSITION, vocabulary.value[ids[anchors]], 0)
+    inside = positions * vocabulary.position_ticks[metres[metre[anchors]]]
     bar = np.append(0, number)[at].astype(np.int32)
     return bar, _held(starts[at[anchors]] + inside, anchors, len(ids)) / vocabulary.ticks_per_quarter, metres[metre]
 

@@ -210,17 +210,14 @@ class Vocabulary:
         """Where a sequence may be cut at a bar line: the tokens (N,) that are the first of their bar.
 
         Where bars have tokens of their own these are the Bar tokens; where they have numbers or none, the tokens at
-        which the number of the bar rises (with numbers, the time signature before it).
+        which the number of the bar rises.
         """
         array = np.asarray(ids, np.int64)
         is_bar = self.kind[array] == Kind.BAR
         if self.form in (Form.bars, Form.words):
             return is_bar
         bar, _, _ = self.timeline(array)
-        rises = np.append(False, bar[1:] != bar[:-1])[: len(array)]
-        if self.form is Form.numbered:  # the note begins with its time signature, one token earlier
-            rises = np.append(rises[1:], False)[: len(array)]
-        return rises
+        return np.append(False, bar[1:] != bar[:-1])[: len(array)]
 
     def transposition_table(self, low: int, high: int) -> npt.NDArray[np.uint16]:
         """Ids after transposition: ``table[shift - low][ids]`` transposes ``ids`` by ``shift`` semitones.

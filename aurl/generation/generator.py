@@ -16,9 +16,11 @@ import numpy as np
 from symusic.core import ScoreTick, TempoTick, TempoTickList
 
 from aurl.data.codec import Codec
-from aurl.data.vocabulary import DRUM_PROGRAM, Kind
+from aurl.data.kinds import Form, Kind
+from aurl.data.vocabulary import DRUM_PROGRAM
 from aurl.generation.config import SamplerConfig
-from aurl.generation.grammar import Ending, Grammar, Rules
+from aurl.generation.grammar import Ending, Rules
+from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.loop import Decoding, Finished
 from aurl.models.checkpoint import Bundle, load_bundle
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -174,7 +176,7 @@ class Generator:
             )
         self.model, self.codec, self.device = model, codec, device
         self.programs_met = programs_met
-        self._last_grammar: Grammar | None = None
+        self._last_grammar: AnyGrammar | None = None
 
     @classmethod
     def from_checkpoint(cls, path: Path, device: str = "cpu") -> Generator:
@@ -222,12 +224,12 @@ class Generator:
         finally:
             self.model.train(was_training)
 
-    def _grammar(self, request: GenerationRequest) -> Grammar:
+    def _grammar(self, request: GenerationRequest) -> AnyGrammar:
         """The tables for a request, kept from one request to the next with the same rules."""
         try:
             rules = request.rules(self.programs_met)
             if self._last_grammar is None or self._last_grammar.rules != rules:
-                self._last_grammar = Grammar(self.codec.vocabulary, rules, self.device)
+                self._last_grammar = make_grammar(self.codec.vocabulary, rules, self.device)
             return self._last_grammar
         except ValueError as error:
             raise AurlError(str(error)) from error
@@ -237,12 +239,13 @@ class Generator:
         vocabulary = self.codec.vocabulary
         if request.prompt is None or not len(request.prompt):
             return np.zeros(0, dtype=np.int64)
-        from aurl.generation.prompt import first_bars
+        from aurl.generation.prompt import first_bars, to_next_bar
 
         ids = first_bars(np.asarray(request.prompt, dtype=np.int64), vocabulary, request.prompt_bars)
-        if vocabulary.kind[ids[0]] != Kind.BAR:
+        opening = Kind.TIMESIG if vocabulary.form in (Form.shifts, Form.note_ends) else Kind.BAR
+        if vocabulary.kind[ids[0]] != opening:
             raise AurlError("the prompt does not begin with a bar; make it with make_prompt or Codec.encode")
-        return np.append(ids, vocabulary.ids_of(Kind.BAR)[0])
+        return np.append(ids, to_next_bar(ids, vocabulary))
 
     def _sample(self, finished: Finished, first: int, request: GenerationRequest) -> Sample:
         score = self.codec.decode(finished.ids)

@@ -19,11 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aurl.data.vocabulary import Kind
 from aurl.generation.config import SamplerConfig
-from aurl.generation.grammar import CLOSING_TOKENS, Grammar
+from aurl.generation.grammars import AnyGrammar, make_walk
 from aurl.generation.sampling import RecentPitches, UniformStreams, choose, draw, filtered_weights, penalise_recent
-from aurl.generation.walk import Walk
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.utils.errors import AurlError
@@ -65,7 +63,7 @@ class Decoding:
     def __init__(
         self,
         model: MusicTransformerVAEGAN,
-        grammar: Grammar,
+        grammar: AnyGrammar,
         sampler: SamplerConfig,
         prompt: np.ndarray,
         seeds: Sequence[int],
@@ -81,7 +79,7 @@ class Decoding:
     def _start(self, ids: Tensor, batch_size: int) -> None:
         limit = min(self.model.config.context, len(ids) + self.grammar.rules.max_tokens)
         self._cache = self.model.new_cache(1, limit)
-        self._walk = Walk(self.grammar, 1)
+        self._walk = make_walk(self.grammar, 1)
         self._recent = None
         if self.sampler.repetition_penalty > 1.0:
             tracks, size = self.grammar.tracks, self.grammar.vocabulary.size
@@ -160,7 +158,9 @@ class Decoding:
     def _fill(self) -> Tensor:
         """Fill the cache with the tokens so far, or the last half of the context; logits ``(B, V)`` after the last."""
         tokens = self._record[: self._length]
-        first, starts = window_starts(tokens.cpu().numpy(), self.grammar.vocabulary.kind, self._cache.capacity)
+        rows = tokens.cpu().numpy()
+        lines = np.stack([self.grammar.vocabulary.bar_lines(row) for row in rows.T], axis=1)
+        first, starts = window_starts(lines, self._cache.capacity)
         pad = torch.from_numpy(starts - first).to(self.device)  # (B,) slots of padding
         tokens = tokens[first:].t()  # (B, T)
         bar, beat = self._times(first)
@@ -198,7 +198,7 @@ class Decoding:
     def _finish(self, number: int, tokens: np.ndarray) -> Finished:
         end = int(np.flatnonzero(tokens == self.grammar.vocabulary.eos)[0])
         written = end + 1 - (self._length - self._walk.tokens)
-        ended = written <= self.grammar.rules.max_tokens - CLOSING_TOKENS
+        ended = written <= self.grammar.rules.max_tokens - self.grammar.closing_tokens
         return Finished(number, tokens[1:end].copy(), ended)
 
     def _select(self, rows: Tensor) -> None:
@@ -212,23 +212,22 @@ class Decoding:
             self._recent.select(rows)
 
 
-def window_starts(tokens: np.ndarray, kind: np.ndarray, capacity: int) -> tuple[int, np.ndarray]:
+def window_starts(lines: np.ndarray, capacity: int) -> tuple[int, np.ndarray]:
     """What is put into a cache that is filled (again).
 
     Args:
-        tokens: ``(T, B)`` so far.
-        kind: kind of each token id ``(V,)``.
+        lines: ``(T, B)`` which of the tokens so far begin a bar.
         capacity: tokens that the cache holds.
 
     Returns:
         The first token that gets a slot, 0 when all fit with room to go on, else that of the last ``capacity // 2``;
-        and ``(B,)`` int64, from which token on each sample sees them: from its first Bar token, or from the first slot
+        and ``(B,)`` int64, from which token on each sample sees them: from its first bar line, or from the first slot
         where a single bar is longer than all slots. When the next filling is due does not depend on where the bars are,
         so it is the same in any batch.
     """
-    length, batch = tokens.shape
+    length, batch = lines.shape
     if length < capacity:
         return 0, np.zeros(batch, dtype=np.int64)
     first = length - capacity // 2
-    is_bar = np.asarray(kind)[tokens[first:]] == Kind.BAR
+    is_bar = lines[first:]
     return first, first + np.where(is_bar.any(0), is_bar.argmax(0), 0)

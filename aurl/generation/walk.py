@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aurl.generation.grammar import CLOSING, CLOSING_TOKENS, LAST, MODES, PITCHES, Ending, Grammar, State, Var
+from aurl.generation.grammar import CLOSING, LAST, MODES, PITCHES, Ending, Grammar, State, Var
 from aurl.generation.sampling import NOTHING
 
 
@@ -96,7 +96,7 @@ class Walk:
         grammar, rows = self.grammar, self._rows
         if grammar.rules.bars is not None:
             self._meet_the_end(logits)
-        if self.tokens >= grammar.rules.max_tokens - CLOSING_TOKENS:
+        if self.tokens >= grammar.rules.max_tokens - grammar.closing_tokens:
             row = rows[Var.ROW].div(MODES).add_(CLOSING)
         else:
             full = rows[Var.BAR_TOKENS] >= grammar.rules.max_bar_tokens
