@@ -122,11 +122,17 @@ def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
     resolved = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     settings = cast("dict[str, Any]", resolved)
     config = to_config(cfg.model)
-    if config.hearing and not vocabulary.tells_what_sounds:
-        log.info("model.hearing is off: tokenizer=%s does not write how long a note lasts", cfg.tokenizer.kind)
+    if config.hearing and not data.codec.tells_what_sounds:
+        log.info(
+            "model.hearing is off: %s",
+            "tokens learned by tokenizer.bpe hold several notes or parts of them"
+            if data.codec.merges is not None
+            else f"tokenizer={cfg.tokenizer.kind} does not write how long a note lasts",
+        )
         config = replace(config, hearing=False)
         settings["model"]["hearing"] = False
-    model = MusicTransformerVAEGAN(config, vocabulary.size, TokenMeaning.of(vocabulary.meaning()))
+    meaning = TokenMeaning.of(vocabulary.meaning()) if data.codec.merges is None else None
+    model = MusicTransformerVAEGAN(config, data.codec.size, meaning)
     return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
@@ -105,8 +105,17 @@ class TokenizerConfig:
     """Lowest pitch and one above the highest pitch with a token."""
     max_bars: int = 1024
     """With octuple, which numbers its bars: most bars of a piece; notes beyond are left out and counted."""
+    bpe: str | None = None
+    """Byte pair encoding: how many tokens in all, learned from the training pieces, or a file that aurl-data tokenizer
+    wrote; null reads the tokenizer's own tokens."""
+
+    def without_merges(self) -> TokenizerConfig:
+        """The settings that decide the ids in a store."""
+        return replace(self, bpe=None)
 
     def __post_init__(self) -> None:
+        if self.bpe is not None and not self.bpe.strip():
+            raise ValueError("tokenizer.bpe='' is empty; allowed: a number of tokens, a file, or null")
         if self.kind not in TOKENIZERS:
             raise ValueError(f"tokenizer.kind={self.kind} is unknown; allowed: {', '.join(TOKENIZERS)}")
         for key, low, high in (

@@ -12,6 +12,7 @@ import numpy as np
 from aurl.data.batching import EvaluationBatches, TrainingBatches, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.data.merging import MergedBatches, MergedStore, learned
 from aurl.data.prepare import prepare
 from aurl.data.store import TokenStore
 from aurl.data.vocabulary import Kind
@@ -46,13 +47,16 @@ class MusicDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Read and tokenise the corpus on first use (one process of each machine)."""
-        prepare(self.data_config, self.tokenizer_config, self.cache, progress=self.progress)
+        self.setup()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared corpus."""
         if self._store is None:
-            self._store = prepare(self.data_config, self.tokenizer_config, self.cache, progress=self.progress)
+            tokenizer = self.tokenizer_config.without_merges()
+            self._store = prepare(self.data_config, tokenizer, self.cache, progress=self.progress)
             self.codec = Codec.from_dict(self._store.tokenizer)
+            if self.tokenizer_config.bpe is not None:
+                self.codec = learned(self._store, self.codec, self.tokenizer_config.bpe, self.cache)
 
     @property
     def store(self) -> TokenStore:
@@ -93,7 +97,7 @@ class MusicDataModule(L.LightningDataModule):
             )
         return pieces
 
-    def train_dataloader(self) -> TrainingBatches:
+    def train_dataloader(self) -> TrainingBatches | MergedBatches:
         """Batches of about ``data.batch_tokens`` tokens."""
         low, high = self.data_config.transpose
         plan = TrainingPlan(
@@ -105,7 +109,8 @@ class MusicDataModule(L.LightningDataModule):
             (low, high),
             self.seed,
         )
-        return TrainingBatches(plan, **self._place())
+        batches = TrainingBatches(plan, **self._place())
+        return batches if self.codec.merges is None else MergedBatches(batches, self.codec.merges)
 
     def val_dataloader(self) -> EvaluationBatches:
         """The validation split, every token scored once."""
@@ -116,6 +121,9 @@ class MusicDataModule(L.LightningDataModule):
         return self._evaluation("test")
 
     def _evaluation(self, split: str) -> EvaluationBatches:
+        store: Any = self.store
+        if self.codec.merges is not None:
+            store = MergedStore(self.store, self.codec.merges, self._pieces(split))
         return EvaluationBatches(
-            self.store, self._pieces(split), self.context, self.data_config.batch_tokens, **self._place()
+            store, self._pieces(split), self.context, self.data_config.batch_tokens, **self._place()
         )

@@ -169,9 +169,9 @@ class Generator:
         device: str = "cpu",
         programs_met: Sequence[int] | None = None,
     ) -> None:
-        if model.vocab_size != codec.vocabulary.size:
+        if model.vocab_size != codec.size:
             raise AurlError(
-                f"the model knows {model.vocab_size} tokens, the tokenizer {codec.vocabulary.size}; "
+                f"the model knows {model.vocab_size} tokens, the tokenizer {codec.size}; "
                 "use the tokenizer that the model was trained with"
             )
         self.model, self.codec, self.device = model, codec, device
@@ -215,7 +215,7 @@ class Generator:
             for first in range(0, request.num_samples, request.batch_size):
                 numbers = range(first, min(first + request.batch_size, request.num_samples))
                 seeds = [request.seed + number for number in numbers]
-                decoding = Decoding(self.model, grammar, request.sampler, prompt, seeds)
+                decoding = Decoding(self.model, grammar, request.sampler, self.codec.merge(prompt), seeds)
                 while decoding.active:
                     finished = decoding.run(REPORT_STEPS)
                     samples = [self._sample(each, first, request) for each in finished]
@@ -229,7 +229,7 @@ class Generator:
         try:
             rules = request.rules(self.programs_met)
             if self._last_grammar is None or self._last_grammar.rules != rules:
-                self._last_grammar = make_grammar(self.codec.vocabulary, rules, self.device)
+                self._last_grammar = make_grammar(self.codec.vocabulary, rules, self.device, self.codec.merges)
             return self._last_grammar
         except ValueError as error:
             raise AurlError(str(error)) from error
@@ -262,7 +262,7 @@ class Generator:
             set_tempo(score, request.tempo)
         if request.programs is not None:
             set_programs(score, request.programs)
-        return Sample(number, finished.ids, score, request.seed + number, finished.ended, notes)
+        return Sample(number, self.codec.expand(finished.ids), score, request.seed + number, finished.ended, notes)
 
 
 class _Meter:

@@ -288,6 +288,11 @@ class NumberedWalk:
         return self._bar.float()
 
     @property
+    def sounding(self) -> Tensor:
+        """Notes of each sample whose end is still to be written, ``(B,)``: none, as notes have durations."""
+        return torch.zeros_like(self._notes)
+
+    @property
     def notes(self) -> Tensor:
         """Complete notes of each sample, ``(B,)``, the prompt's included."""
         return self._notes

@@ -218,7 +218,7 @@ class ShiftWalk:
         Every row keeps at least one token.
         """
         grammar, rules = self.grammar, self.grammar.rules
-        sounding = self._count[:, :-1].sum(1)  # (B,)
+        sounding = self.sounding
         if grammar.has_ends:
             closing = self.tokens >= rules.max_tokens - CLOSING_MARGIN - 2 * sounding
         else:
@@ -347,6 +347,11 @@ class ShiftWalk:
     def bar(self) -> Tensor:
         """Bar number of the last token, ``(B,)`` float32."""
         return self._bar_number().float()
+
+    @property
+    def sounding(self) -> Tensor:
+        """Notes of each sample whose end is still to be written, ``(B,)``."""
+        return self._count[:, :-1].sum(1)
 
     @property
     def notes(self) -> Tensor:

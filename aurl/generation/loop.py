@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from aurl.generation.config import SamplerConfig
+from aurl.generation.grammar_merged import MergedGrammar, MergedWalk
 from aurl.generation.grammars import AnyGrammar, make_walk
-from aurl.generation.sampling import RecentPitches, UniformStreams, choose, draw, filtered_weights, penalise_recent
+from aurl.generation.sampling import NOTHING, RecentPitches, UniformStreams, choose, draw, filtered_weights, penalise_recent
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.utils.errors import AurlError
@@ -30,6 +31,9 @@ LEAVE_SHARE = 8
 """Ended samples leave when they are at least one in so many: each leaving copies the cache of those who stay."""
 GROWTH = 2048
 """Steps by which the record of tokens grows."""
+FRESH_DIGITS = 4096
+"""A random number's later digits, multiplied up by this, serve when a drawn token is refused: one number a token keeps
+each sample's stream independent of the batch."""
 DEVICE_CHECK_STEPS = 16
 """Steps between two looks at who has ended, on devices where looking means waiting."""
 
@@ -81,7 +85,7 @@ class Decoding:
         self._cache = self.model.new_cache(1, limit)
         self._walk = make_walk(self.grammar, 1)
         self._recent = None
-        if self.sampler.repetition_penalty > 1.0:
+        if self.sampler.repetition_penalty > 1.0 and not isinstance(self.grammar, MergedGrammar):
             tracks, size = self.grammar.tracks, self.grammar.vocabulary.size
             self._recent = RecentPitches(1, tracks, size, self.sampler.repetition_window, self.device)
         self._record = torch.empty(len(ids) + GROWTH, 1, dtype=torch.long, device=self.device)
@@ -125,14 +129,28 @@ class Decoding:
     def _choose(self, logits: Tensor) -> Tensor:
         """The next token of each sample ``(B,)``."""
         logits = self._walk.restrict(logits)
+        if not isinstance(self._walk, MergedWalk):
+            return self._drawn(logits, None if self.sampler.is_greedy else self._streams.next())
+        uniform = None if self.sampler.is_greedy else self._streams.next()
+        token = self._drawn(logits, uniform)
+        while bool((refused := self._walk.refused(token)).any()):
+            rows = refused.nonzero().squeeze(1)
+            logits[rows, token[rows]] = NOTHING
+            if uniform is not None:  # digits that the first draw did not look at
+                uniform = torch.where(refused, (uniform * FRESH_DIGITS) % 1, uniform)
+            token = torch.where(refused, self._drawn(logits, uniform), token)
+        return token
+
+    def _drawn(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
+        """A token of each sample ``(B,)`` from restricted logits and a random number of each (None: the likeliest)."""
         if self._recent is not None:
             logits = penalise_recent(logits, self._recent.mask(self._walk.track), self.sampler.repetition_penalty)
-        if self.sampler.is_greedy:
+        if uniform is None:
             return choose(logits)
         if self.sampler.pitch_temperature is not None:
             ratio = self.sampler.temperature / self.sampler.pitch_temperature
             logits = torch.where(self._walk.writes_pitch[:, None], logits * ratio, logits)
-        return draw(filtered_weights(logits, self.sampler), self._streams.next())
+        return draw(filtered_weights(logits, self.sampler), uniform)
 
     def _read(self, token: Tensor) -> None:
         self._walk.advance(token)

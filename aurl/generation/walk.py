@@ -85,6 +85,10 @@ class Walk:
         """
         return set(self._rows[Var.ROW].tolist()) if self._state.device.type == "cpu" else None
 
+    def look_again(self) -> None:
+        """Note the states of all samples after they were changed from outside."""
+        self._states = self._look()
+
     def _is_any(self, states: frozenset[float]) -> bool:
         return self._states is None or not states.isdisjoint(self._states)
 
@@ -154,6 +158,11 @@ class Walk:
     def bar(self) -> Tensor:
         """Bar number of the last token, ``(B,)`` float32; 0 in the first bar and before it."""
         return (self._rows[Var.BARS] - 1).clamp_(min=0)
+
+    @property
+    def sounding(self) -> Tensor:
+        """Notes of each sample whose end is still to be written, ``(B,)``: none, as notes have durations."""
+        return torch.zeros_like(self._rows[Var.NOTES])
 
     @property
     def notes(self) -> Tensor:
