@@ -96,10 +96,13 @@ class MergedBatches:
         for batch in self.loader:
             yield merge_batch(batch, self.merges)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "loader":
-            raise AttributeError(name)
-        return getattr(self.loader, name)
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is."""
+        return dict(self.loader.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.loader.load_state_dict(state)
 
 
 def merge_batch(batch: PackedBatch, merges: Merges) -> PackedBatch:

@@ -16,6 +16,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from aurl.data.batching import IGNORED, PackedBatch, TrainingBatches
+from aurl.data.merging import MergedBatches
 from aurl.data.codec import Codec
 from aurl.models.checkpoint import MODEL_PREFIX, describe
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -194,9 +195,9 @@ class MusicModule(L.LightningModule):
             self._loader().load_state_dict(position)
             self._restored = None
 
-    def _loader(self) -> TrainingBatches:
+    def _loader(self) -> TrainingBatches | MergedBatches:
         loader = self.trainer.train_dataloader
-        assert isinstance(loader, TrainingBatches)
+        assert isinstance(loader, TrainingBatches | MergedBatches)
         return loader
 
     # -- evaluation ---------------------------------------------------------------------------------------------------
