@@ -26,7 +26,8 @@ DEFAULT_TEMPO = 120.0
 """Quarters a minute where no tempo is given, as in MIDI."""
 DRUM_CHANNEL_NAME = "Drums"
 TRACKS_LIMIT = 128
-"""Above any number of tracks of one program."""
+"""Above any number of tracks of one program, and above any pitch."""
+MOST_SMALL_TRACKS = 2**16 // TRACKS_LIMIT
 
 IntArray = npt.NDArray[np.int64]
 
@@ -83,20 +84,23 @@ class Decoder:
         _, beat, metre = self._vocabulary.timeline(tokens)
         ticks = np.rint(beat * self.ticks_per_quarter).astype(np.int64)
         score = ScoreTick(self.ticks_per_quarter)
-        notes = self._notes(tokens, ticks, metre)
-        order = track_order(*self._meetings(tokens, ticks, notes))
+        spans = self._vocabulary.note_spans(tokens) if self._vocabulary.form is Form.note_ends else None
+        notes = self._notes(tokens, ticks, metre, spans)
+        order = track_order(*self._meetings(tokens, ticks, notes, spans))
         if cut_overlaps:
-            notes = _cut_overlaps(notes)
+            notes = _cut_overlaps(notes, order)
         self._add_tracks(score, notes, order)
         self._add_tempos(score, tokens, ticks)
         self._add_metres(score, tokens, ticks, metre)
         return score
 
-    def _notes(self, ids: IntArray, ticks: IntArray, metre: IntArray) -> _Notes:
-        """Complete notes, by time."""
+    def _notes(
+        self, ids: IntArray, ticks: IntArray, metre: IntArray, spans: tuple[IntArray, IntArray] | None
+    ) -> _Notes:
+        """Complete notes, by time; ``spans`` says where they begin and end, None that they have durations."""
         vocabulary = self._vocabulary
-        if vocabulary.form is Form.note_ends:
-            starts, ends = vocabulary.note_spans(ids)
+        if spans is not None:
+            starts, ends = spans
             lasts = ticks[ends] > ticks[starts]  # what ends where it begins is no note
             starts, ends = starts[lasts], ends[lasts]
             duration = ticks[ends] - ticks[starts]
@@ -115,12 +119,13 @@ class Decoder:
         )
         return notes.take(notes.onset.argsort(kind="stable"))
 
-    def _meetings(self, ids: IntArray, ticks: IntArray, notes: _Notes) -> tuple[IntArray, IntArray]:
-        """Times and tracks of what the encoder wrote in track order: notes, or what stands for their begins and ends."""
-        vocabulary = self._vocabulary
-        if vocabulary.form is not Form.note_ends:
+    def _meetings(
+        self, ids: IntArray, ticks: IntArray, notes: _Notes, spans: tuple[IntArray, IntArray] | None
+    ) -> tuple[IntArray, IntArray]:
+        """Times and tracks of what the encoder wrote in track order: notes, or where they begin and end."""
+        if spans is None:
             return notes.onset, notes.track
-        at = np.sort(np.concatenate(vocabulary.note_spans(ids)))
+        at = np.sort(np.concatenate(spans))
         return ticks[at], self._tracks_of(ids, at)
 
     def _tracks_of(self, ids: IntArray, at: IntArray) -> IntArray:
@@ -235,16 +240,28 @@ def track_order(onset: IntArray, track: IntArray) -> list[int]:
     return order
 
 
-def _cut_overlaps(notes: _Notes) -> _Notes:
-    """At most one note of a track and pitch at a time; the order of the notes is kept."""
-    voice = notes.track * TRACKS_LIMIT + notes.pitch
-    order = np.lexsort((-notes.duration, notes.onset, voice))
-    same = voice[order][1:] == voice[order][:-1]
-    onset = notes.onset[order]
-    first = np.append(True, ~(same & (onset[1:] == onset[:-1])))[: len(order)]
-    order = order[first]
-    same = voice[order][1:] == voice[order][:-1]
-    room = np.where(same, np.diff(notes.onset[order]), np.iinfo(np.int64).max)
+def _cut_overlaps(notes: _Notes, tracks: list[int]) -> _Notes:
+    """At most one note of a track and pitch at a time; the order of the notes, by onset, is kept.
+
+    Args:
+        notes: all notes.
+        tracks: code of every track.
+    """
+    voice = np.searchsorted(np.sort(tracks), notes.track) * TRACKS_LIMIT + notes.pitch
+    if len(tracks) <= MOST_SMALL_TRACKS:
+        voice = voice.astype(np.uint16)  # numpy sorts sixteen bits by counting
+    order = voice.argsort(kind="stable")
+    voices, onset = voice[order], notes.onset[order]
+    same, gap = voices[1:] == voices[:-1], np.diff(onset)
+    doubled = same & (gap == 0)
+    if doubled.any():  # of notes that begin together the longest stays
+        places = np.flatnonzero(np.append(doubled, False) | np.append(False, doubled))
+        among = order[places]
+        order[places] = among[np.lexsort((-notes.duration[among], notes.onset[among], voice[among]))]
+        order = order[np.append(True, ~doubled)]
+        voices, onset = voice[order], notes.onset[order]
+        same, gap = voices[1:] == voices[:-1], np.diff(onset)
     duration = notes.duration.copy()
-    duration[order[:-1]] = np.minimum(duration[order[:-1]], room)
-    return notes._replace(duration=duration).take(np.sort(order))
+    duration[order[:-1]] = np.minimum(duration[order[:-1]], np.where(same, gap, np.iinfo(np.int64).max))
+    notes = notes._replace(duration=duration)
+    return notes if len(order) == len(duration) else notes.take(np.sort(order))
