@@ -50,7 +50,9 @@ def learn_tokens(options: argparse.Namespace) -> int:
     """
     data, tokenizer, cache = _composed(options.settings)
     if tokenizer.bpe is not None:
-        raise AurlError(f"tokenizer.bpe={tokenizer.bpe} has no meaning here; --vocab-size says how many tokens to learn")
+        raise AurlError(
+            f"tokenizer.bpe={tokenizer.bpe} has no meaning here; --vocab-size says how many tokens to learn"
+        )
     import numpy as np
 
     from aurl.data.codec import Codec
@@ -68,7 +70,9 @@ def learn_tokens(options: argparse.Namespace) -> int:
     base = sum(len(store.ids(piece)) for piece in held_out)
     merged = sum(len(codec.merge(np.asarray(store.ids(piece)))) for piece in held_out)
     print(f"Learned: {codec.size - codec.vocabulary.size} tokens beside {codec.vocabulary.size}")
-    print(f"Tokens a note, {'valid' if store.split('valid') else 'train'} split: {base / notes:.2f} -> {merged / notes:.2f}")
+    print(
+        f"Tokens a note, {'valid' if store.split('valid') else 'train'} split: {base / notes:.2f} -> {merged / notes:.2f}"
+    )
     print(f"Written: {options.output}")
     print(f"Next:    aurl-train {' '.join(options.settings)} tokenizer.bpe={options.output}")
     return 0

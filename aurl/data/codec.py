@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from symusic.core import ScoreTick
 
-from aurl.data.config import TokenizerConfig
 from aurl.data.compound import ORDERS, Compound
+from aurl.data.config import TokenizerConfig
 from aurl.data.decoder import Decoder
 from aurl.data.encoder import Encoder
 from aurl.data.encoder_shifts import NoteEndEncoder, ShiftEncoder

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-
 TOKENIZERS = ("remi", "tsd", "midi_like", "cpword", "octuple")
 """Values of ``TokenizerConfig.kind``."""
 

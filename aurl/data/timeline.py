@@ -104,9 +104,7 @@ def _held(values: npt.NDArray[np.generic], anchors: IntArray, count: int) -> npt
     return np.repeat(np.append(0.0, values), np.diff(anchors, prepend=0, append=count))
 
 
-def first_in_first_out(
-    voice: IntArray, at: IntArray, begins: npt.NDArray[np.bool_]
-) -> tuple[IntArray, IntArray]:
+def first_in_first_out(voice: IntArray, at: IntArray, begins: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
     """Pair beginnings and ends of notes: in each voice the note that began first ends first.
 
     An end is left out where nothing of its voice sounds, a beginning where no end is left for it.

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from aurl.data import timeline
 from aurl.data.kinds import Form, Kind
 from aurl.data.timeline import QUARTERS_PER_WHOLE
+
 DRUM_PROGRAM = -1
 """Program number that stands for drums, as in miditok."""
 OCTAVE = 12
@@ -128,9 +129,7 @@ class Vocabulary:
         type_, _, text = token.partition("_")
         kind = _KIND_OF_TYPE.get(type_, Kind.OTHER)
         self.kind[id_] = kind
-        if kind in (Kind.POSITION, Kind.VELOCITY, *_PITCHED):
-            self.value[id_] = int(text)
-        elif kind == Kind.BAR and text.isdigit():
+        if kind in (Kind.POSITION, Kind.VELOCITY, *_PITCHED) or (kind == Kind.BAR and text.isdigit()):
             self.value[id_] = int(text)
         elif kind == Kind.PROGRAM:
             program, _, track = text.partition(".")
@@ -271,8 +270,9 @@ class Vocabulary:
         at = np.flatnonzero(begins | ends)
         programs = np.concatenate([[self.program_id(0) or 0], ids[kind == Kind.PROGRAM]])
         program = programs[np.cumsum(kind == Kind.PROGRAM)[at]]
-        return timeline.first_in_first_out(program * MIDI_PITCHES * 2 + drum[at] * MIDI_PITCHES + self.value[ids[at]],
-                                           at, begins[at])
+        return timeline.first_in_first_out(
+            program * MIDI_PITCHES * 2 + drum[at] * MIDI_PITCHES + self.value[ids[at]], at, begins[at]
+        )
 
     def count_notes(self, ids: npt.ArrayLike) -> int:
         """Number of complete notes in ``ids`` (N,): a pitch with its velocity and its duration or its end."""

@@ -22,7 +22,15 @@ from torch import Tensor
 from aurl.generation.config import SamplerConfig
 from aurl.generation.grammar_merged import MergedGrammar, MergedWalk
 from aurl.generation.grammars import AnyGrammar, make_walk
-from aurl.generation.sampling import NOTHING, RecentPitches, UniformStreams, choose, draw, filtered_weights, penalise_recent
+from aurl.generation.sampling import (
+    NOTHING,
+    RecentPitches,
+    UniformStreams,
+    choose,
+    draw,
+    filtered_weights,
+    penalise_recent,
+)
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.utils.errors import AurlError

@@ -16,8 +16,8 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from aurl.data.batching import IGNORED, PackedBatch, TrainingBatches
-from aurl.data.merging import MergedBatches
 from aurl.data.codec import Codec
+from aurl.data.merging import MergedBatches
 from aurl.models.checkpoint import MODEL_PREFIX, describe
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime

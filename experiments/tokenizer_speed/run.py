@@ -174,7 +174,9 @@ def load(data: Path, corpora: list[str]) -> None:
 
 
 def others(data: Path, corpora: list[str], every: int) -> None:
-    print("| tokenizer | corpus | files | same ids | comes back | notes | encode: miditok | ours | | decode: miditok | ours | |")
+    print(
+        "| tokenizer | corpus | files | same ids | comes back | notes | encode: miditok | ours | | decode: miditok | ours | |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for kind in TOKENIZERS:
         codec = Codec.from_config(TokenizerConfig(kind=kind))

@@ -36,7 +36,15 @@ def test_learned_tokens_are_written_and_shorten_what_was_held_out(
 
 def test_a_size_below_the_tokenizers_own_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AurlError, match=r"tokenizer\.bpe=100 is out of range; allowed: 901"):
-        run("data=synth", "data.pieces=4", "data.workers=1", "tokenizer=tsd", f"paths.cache={tmp_path}", "--vocab-size", "100")
+        run(
+            "data=synth",
+            "data.pieces=4",
+            "data.workers=1",
+            "tokenizer=tsd",
+            f"paths.cache={tmp_path}",
+            "--vocab-size",
+            "100",
+        )
 
 
 def test_misread_settings_are_one_line(tmp_path: Path) -> None:

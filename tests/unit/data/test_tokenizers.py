@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import miditok
@@ -11,16 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_strategies import make_score, scores
+from score_strategies import scores
 from symusic import Score
 
 from aurl.data.codec import Codec
 from aurl.data.config import TOKENIZERS, TokenizerConfig
-from aurl.data.kinds import Form, Kind
-from aurl.data.overlaps import cut_durations
-from aurl.data.timeline import first_in_first_out
-from aurl.data.tokenizer import CLASSES, miditok_config
-from aurl.utils.errors import AurlError
+from aurl.data.kinds import Kind
+from aurl.data.tokenizer import miditok_config
 
 OTHERS = [kind for kind in TOKENIZERS if kind != "remi"]
 CODECS = {kind: Codec.from_config(TokenizerConfig(kind=kind)) for kind in TOKENIZERS}

@@ -62,7 +62,9 @@ def wander(codec: Codec, rules: Rules, seed: int = 0, favour: dict[Kind, float] 
         times.append((walk.bar.clone(), walk.beat.clone()))
     pieces = []
     for row, bars, beats in zip(
-        torch.stack(tokens, 1).numpy(), *(torch.stack(column, 1).numpy() for column in zip(*times, strict=True)), strict=True
+        torch.stack(tokens, 1).numpy(),
+        *(torch.stack(column, 1).numpy() for column in zip(*times, strict=True)),
+        strict=True,
     ):
         stop = int(np.flatnonzero(row == vocabulary.eos)[0]) + 1
         bar, beat = vocabulary.musical_time(row[:stop])
