@@ -70,9 +70,8 @@ def learn_tokens(options: argparse.Namespace) -> int:
     base = sum(len(store.ids(piece)) for piece in held_out)
     merged = sum(len(codec.merge(np.asarray(store.ids(piece)))) for piece in held_out)
     print(f"Learned: {codec.size - codec.vocabulary.size} tokens beside {codec.vocabulary.size}")
-    print(
-        f"Tokens a note, {'valid' if store.split('valid') else 'train'} split: {base / notes:.2f} -> {merged / notes:.2f}"
-    )
+    split = "valid" if store.split("valid") else "train"
+    print(f"Tokens a note, {split} split: {base / notes:.2f} -> {merged / notes:.2f}")
     print(f"Written: {options.output}")
     print(f"Next:    aurl-train {' '.join(options.settings)} tokenizer.bpe={options.output}")
     return 0

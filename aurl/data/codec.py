@@ -127,7 +127,7 @@ class Codec:
         return self._encoder.encode(score)
 
     def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> ScoreTick:
-        """Score of ids (N,), base or learned; BOS, EOS, PAD and incomplete notes are ignored. See ``Decoder.decode``."""
+        """Score of ids (N,), base or learned; BOS, EOS, PAD and broken notes are ignored. See ``Decoder.decode``."""
         return self._decoder.decode(self.expand(ids), cut_overlaps)
 
     def to_dict(self) -> dict[str, Any]:

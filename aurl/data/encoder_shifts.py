@@ -1,7 +1,7 @@
 """Scores to ids for tokenizers that move by time shifts: TSD and MIDI-like.
 
-A piece is a list of rows in order of time (time signatures, tempi, then notes, or their beginnings and ends), and before
-each row stand the shifts from the row before::
+A piece is a list of rows in order of time (time signatures, tempi, then notes, or their beginnings and ends), and
+before each row stand the shifts from the row before::
 
     time signature [ shifts ... TimeSig                              ]
     tempo          [ shifts ... Tempo                                ]
@@ -66,7 +66,7 @@ class ShiftEncoder(Encoder):
         pairs[:, 1] += self._duration_ids(piece.metres, piece.onsets, piece.durations)
         return piece.onsets, pairs
 
-    def _join(self, times: IntArray, pairs: Pairs, metres: Metres) -> npt.NDArray[np.uint16]:  # type: ignore[override]
+    def _join(self, times: IntArray, pairs: Pairs, metres: Metres) -> npt.NDArray[np.uint16]:
         """Put the shifts before the rows, and drop what is absent."""
         before = np.append(0, times[:-1])
         gaps = times - before
@@ -132,7 +132,7 @@ class NoteEndEncoder(ShiftEncoder):
         return times, pairs
 
     def _durations_of(self, piece: Quantised) -> tuple[IntArray, IntArray]:
-        """Ticks that each note lasts, to the grid where it ends, and after it was cut where the next of its pitch begins."""
+        """Ticks that each note lasts, to the grid where it ends, and once it is cut where the next of its pitch begins."""
         onsets, durations = piece.onsets, np.maximum(piece.durations, 1)
         if piece.metres.grids is not None:
             ends = piece.metres.to_grid(piece.raw_onsets + durations)

@@ -1,10 +1,10 @@
 """Byte pair encoding over tokens: frequent neighbours become tokens of their own, learned from a corpus.
 
 The learned tokens stand behind the tokenizer's own ("base") ids. Stores keep base ids, so that augmentation can rename
-tokens; merging comes after it (merging.py), with the Rust library that miditok uses as well. One rule of ours: a learned
-token never crosses a moment. Words, inside which neighbours may merge, begin at Position and TimeShift tokens; Bar,
-TimeSig and special tokens stay by themselves. So all parts of a learned token have one musical time, bar lines stay where
-prompts and windows are cut, and words are short, which makes merging fast.
+tokens; merging comes after it (merging.py), with the Rust library that miditok uses as well. One rule of ours: a
+learned token never crosses a moment. Words, inside which neighbours may merge, begin at Position and TimeShift tokens;
+Bar, TimeSig and special tokens stay by themselves. So all parts of a learned token have one musical time, bar lines
+stay where prompts and windows are cut, and words are short, which makes merging fast.
 
 Axis legend: N base tokens, M merged tokens, V base vocabulary, L parts of the longest learned token.
 """

@@ -1,15 +1,15 @@
 """Musical time read from tokens, vectorised: one function for each way in which tokens move time.
 
-``Vocabulary.timeline`` picks the function. All of them are causal: what a token's time is depends on the tokens up to it
-alone, so that a piece being written has the same times (aurl/generation keeps them token by token).
+``Vocabulary.timeline`` picks the function. All of them are causal: what a token's time is depends on the tokens up to
+it alone, so that a piece being written has the same times (aurl/generation keeps them token by token).
 
 - Bars and positions (REMI, CPWord): a Bar token opens the next bar (the first one bar 0) where the last one ends; a
   TimeSig token sets the length of its bar; a Position token moves inside the bar.
 - Time shifts (TSD, MIDI-like): a TimeShift token moves by its positions of the metre in force; bars follow from the
   time signatures, each of which begins a bar.
-- Numbered bars (Octuple): a Bar token of a higher number than all before moves to the start of that bar, bars in between
-  having the metre of the bar before; a Position token moves inside it. Bars before the first one have its own metre, so
-  there it is the TimeSig token behind the Bar token that moves.
+- Numbered bars (Octuple): a Bar token of a higher number than all before moves to the start of that bar, bars in
+  between having the metre of the bar before; a Position token moves inside it. Bars before the first one have its own
+  metre, so there it is the TimeSig token behind the Bar token that moves.
 
 Axis legend: N tokens of one piece, S sections of one metre, K notes.
 """

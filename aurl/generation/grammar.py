@@ -204,7 +204,7 @@ def allowed_tokens(vocabulary: Vocabulary, rules: Rules) -> np.ndarray:
         allowed &= ~(is_program & (value >= 0))
     if not (allowed & (kind == Kind.PITCH_DRUM)).any():
         allowed &= ~(is_program & (value < 0))
-    needs = (Kind.BAR, Kind.TIMESIG, Kind.POSITION, Kind.PROGRAM, Kind.VELOCITY, Kind.DURATION)
+    needs: tuple[Kind, ...] = (Kind.BAR, Kind.TIMESIG, Kind.POSITION, Kind.PROGRAM, Kind.VELOCITY, Kind.DURATION)
     if vocabulary.form in (Form.shifts, Form.note_ends):
         needs = (Kind.TIMESIG, Kind.TIME_SHIFT, Kind.PROGRAM, Kind.VELOCITY)
     for needed in needs:

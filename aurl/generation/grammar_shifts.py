@@ -5,7 +5,7 @@ Axes: B samples, V vocabulary, P tracks (Program tokens), H TimeShift tokens.
 The language::
 
     piece    = BOS moment (TimeShift+ moment)* EOS
-    moment   = [TimeSig] [Tempo] event*     (TimeSig first of all, and then only at a bar line; an event, or one of them)
+    moment   = [TimeSig] [Tempo] event*     (TimeSig first of all, later only at a bar line; an event or one of them)
     event    = Program Pitch Velocity Duration                      (TSD; PitchDrum for drums)
              | Program NoteOn Velocity | Program NoteOff            (MIDI-like; DrumOn, DrumOff for drums)
     EOS      only after a complete note and, with note ends, only when nothing sounds
@@ -258,7 +258,7 @@ class ShiftWalk:
     def _meet_the_end(
         self, logits: Tensor, ticks: Tensor, inside: Tensor, may_end: Tensor, to_line: Tensor, sounding: Tensor
     ) -> None:
-        """What leads out of the last bar gives its probability to the end, or, while notes sound, to the end of the bar;
+        """What leads out of the last bar gives its probability to the end or, while notes sound, to the bar's end;
         and where the piece may not end yet, the end gives it to the way into the next bar. See ``Walk._meet_the_end``.
         """
         grammar, end = self.grammar, self.grammar.vocabulary.eos

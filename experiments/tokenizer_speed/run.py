@@ -11,10 +11,10 @@ FOLDER holds unpacked corpora, each with manifest.jsonl. ``parity`` compares ids
 miditok's own event path, and with stock REMI wherever no program repeats; and it checks that decoding is the inverse.
 ``speed`` measures CPU time from MIDI bytes to ids, the two taking turns every 20 files, medians
 over files. ``load`` prepares each corpus and compares reading a piece (ids, bars and beats)
-from the memory-mapped store with miditok's way from the file. ``others`` does for TSD, MIDI-like, CPWord and Octuple what
-``parity`` and ``speed`` do for REMI: ids of every N-th file on miditok's own event path and on ours, CPU time of both from a
-parsed score, and of decoding. ``tokens`` counts tokens per note of every tokenizer. ``merges`` measures learning and
-applying byte pair encoding.
+from the memory-mapped store with miditok's way from the file. ``others`` does for all tokenizers what ``parity`` and
+``speed`` do for REMI: ids of every N-th file on miditok's own event path and on ours, CPU time of both from a parsed
+score, and of decoding. ``tokens`` counts tokens per note of every tokenizer. ``merges`` measures learning and applying
+byte pair encoding.
 """
 
 from __future__ import annotations
@@ -174,10 +174,10 @@ def load(data: Path, corpora: list[str]) -> None:
 
 
 def others(data: Path, corpora: list[str], every: int) -> None:
-    print(
-        "| tokenizer | corpus | files | same ids | comes back | notes | encode: miditok | ours | | decode: miditok | ours | |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns: tuple[str, ...] = ("tokenizer", "corpus", "files", "same ids", "comes back", "notes")
+    columns += ("encode: miditok", "ours", "", "decode: miditok", "ours", "")
+    print(f"| {' | '.join(columns)} |")
+    print("| --- " * len(columns) + "|")
     for kind in TOKENIZERS:
         codec = Codec.from_config(TokenizerConfig(kind=kind))
         for corpus in corpora:
@@ -188,7 +188,7 @@ def others(data: Path, corpora: list[str], every: int) -> None:
             for path in paths:
                 score, _ = codec.prepare_score(Score(path))
                 their_ids: list[Any] = []
-                slow = cpu_times(lambda each, keep=their_ids: keep.append(codec.tokenizer(each)), [score])[0]
+                slow = cpu_times(lambda each, to=their_ids, by=codec: to.append(by.tokenizer(each)), [score])[0]
                 ids = codec.encode(score)
                 wanted = their_ids[0].ids if codec.compound is None else codec.compound.to_flat(their_ids[0].ids)
                 same += np.array_equal(ids, wanted)
