@@ -132,7 +132,7 @@ class NoteEndEncoder(ShiftEncoder):
         return times, pairs
 
     def _durations_of(self, piece: Quantised) -> tuple[IntArray, IntArray]:
-        """Ticks that each note lasts, to the grid where it ends, and once it is cut where the next of its pitch begins."""
+        """Ticks that each note lasts to the grid where it ends, and when cut where the next of its pitch begins."""
         onsets, durations = piece.onsets, np.maximum(piece.durations, 1)
         if piece.metres.grids is not None:
             ends = piece.metres.to_grid(piece.raw_onsets + durations)

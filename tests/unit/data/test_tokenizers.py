@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_strategies import scores
+from score_strategies import make_score, scores
 from symusic import Score
 
 from aurl.data.codec import Codec
 from aurl.data.config import TOKENIZERS, TokenizerConfig
-from aurl.data.kinds import Kind
+from aurl.data.kinds import Form, Kind
+from aurl.data.overlaps import cut_durations
+from aurl.data.timeline import first_in_first_out
 from aurl.data.tokenizer import miditok_config
+from aurl.utils.errors import AurlError
 
 OTHERS = [kind for kind in TOKENIZERS if kind != "remi"]
 CODECS = {kind: Codec.from_config(TokenizerConfig(kind=kind)) for kind in TOKENIZERS}
@@ -144,3 +147,100 @@ def test_real_music_gets_the_same_ids_and_comes_back(corpora, name, kind):
         bar, beat = codec.vocabulary.musical_time(written)
         assert (np.diff(bar) >= 0).all()
         assert (np.diff(beat) >= 0).all()
+
+
+def test_a_note_is_cut_where_the_next_of_its_pitch_begins_and_that_is_counted():
+    codec = CODECS["midi_like"]
+    score, counts = codec.prepare_score(make_score([(0, [(0, 4, 60, 80), (1, 1, 60, 80), (0, 4, 64, 80)])]))
+    decoded = codec.decode(codec.encode(score))
+    quarter = decoded.ticks_per_quarter
+    assert notes_of(decoded) == [[(0, quarter, 60), (0, 4 * quarter, 64), (quarter, quarter, 60)]]
+    assert counts["notes_cut"] == 1
+
+
+def test_notes_of_a_voice_never_overlap_once_cut():
+    onset, length = np.array([4, 0, 0, 2, 2, 9]), np.array([9, 1, 7, 5, 1, 3])
+    voice = np.array([1, 1, 1, 1, 2, 2])
+    assert cut_durations(onset, length, voice).tolist() == [9, 1, 2, 2, 1, 3]
+    assert cut_durations(onset[:1], length[:1], voice[:1]).tolist() == [9]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=30))
+def test_ends_are_paired_as_a_queue_would(events):
+    queues, expected = {}, []
+    for place, (voice, begins) in enumerate(events):
+        if begins:
+            queues.setdefault(voice, []).append(place)
+        elif queues.get(voice):
+            expected.append((queues[voice].pop(0), place))
+    voice, begins = np.array([v for v, _ in events], int), np.array([b for _, b in events], bool)
+    starts, ends = first_in_first_out(voice, np.arange(len(events)), begins)
+    assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == sorted(expected)
+
+
+def test_octuple_leaves_out_notes_after_its_last_bar_and_counts_them():
+    codec = Codec.from_config(TokenizerConfig(kind="octuple", max_bars=2))
+    score = make_score([(0, [(0, 1, 60, 80), (7, 1, 62, 80), (8, 1, 64, 80)]), (52, [(12, 1, 60, 80)])])
+    with pytest.raises(AurlError, match=r"the piece has 4 bars, tokenizer\.max_bars=2; raise it, or call"):
+        codec.encode(score)
+    fitted, counts = codec.prepare_score(score)
+    assert counts["notes_after_last_bar"] == 2
+    assert [[note.pitch for note in track.notes] for track in fitted.tracks] == [[60, 62], []]
+    assert codec.vocabulary.count_notes(codec.encode(fitted)) == 2
+
+
+def test_octuple_counts_metres_and_tempi_that_no_note_carries():
+    codec = CODECS["octuple"]
+    metres, tempos = ((0, 4, 4), (4, 3, 4), (10, 4, 4)), ((0, 120.0), (4, 60.0), (7, 200.0))
+    _, counts = codec.prepare_score(make_score([(0, [(0, 1, 60, 80), (8, 1, 60, 80)])], metres=metres, tempos=tempos))
+    assert counts["metres_without_notes"] == 2, "3/4 has no note in its first bar, the second 4/4 none at all"
+    assert counts["tempos_without_notes"] == 1
+
+
+@pytest.mark.parametrize("kind", ["cpword", "octuple"])
+@settings(max_examples=30, deadline=None)
+@given(score=scores())
+def test_compound_ids_are_laid_flat_and_restored_exactly(kind, score):
+    codec = CODECS[kind]
+    score, _ = codec.prepare_score(score)
+    rows = codec.tokenizer(score).ids
+    flat = codec.compound.to_flat(rows)
+    assert codec.compound.to_rows(flat).tolist() == rows
+    wrapped = np.concatenate([[1], flat, [2]])
+    assert codec.compound.to_rows(wrapped).tolist() == rows
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_transposing_tokens_is_transposing_the_score(kind):
+    codec = CODECS[kind]
+    notes = [(0, 1, 60, 80), (1, 2, 64, 80), (4.5, 1, 67, 80)]
+    drums = (-1, [(0, 1, 38, 80)])
+    table = codec.vocabulary.transposition_table(-3, 5)
+    for shift in (-3, 5):
+        moved = make_score([(0, [(t, d, p + shift, v) for t, d, p, v in notes]), drums])
+        assert table[shift + 3][codec.encode(make_score([(0, notes), drums]))].tolist() == codec.encode(moved).tolist()
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_codec_travels_as_json_and_knows_its_form(kind):
+    saved = json.loads(json.dumps(CODECS[kind].to_dict()))
+    loaded = Codec.from_dict(saved)
+    assert loaded.vocabulary.tokens == CODECS[kind].vocabulary.tokens
+    assert loaded.vocabulary.form is CODECS[kind].vocabulary.form
+    with pytest.raises(AurlError, match="tokenizer Something is not known to this version; known: TrackREMI"):
+        Codec.from_dict(saved | {"params": saved["params"] | {"tokenization": "Something"}})
+
+
+def test_only_tokens_with_durations_tell_what_sounds():
+    assert {kind for kind in TOKENIZERS if not CODECS[kind].tells_what_sounds} == {"midi_like"}
+    assert CODECS["octuple"].vocabulary.form is Form.numbered
+
+
+def test_an_unknown_tokenizer_is_refused():
+    with pytest.raises(ValueError, match=r"tokenizer\.kind=remy is unknown; allowed: remi, tsd, midi_like"):
+        TokenizerConfig(kind="remy")
+    with pytest.raises(ValueError, match=r"tokenizer\.max_bars=0 is out of range"):
+        TokenizerConfig(max_bars=0)
+    with pytest.raises(ValueError, match=r"tokenizer\.bpe='' is empty"):
+        TokenizerConfig(bpe="")
