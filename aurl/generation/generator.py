@@ -207,6 +207,8 @@ class Generator:
             AurlError: a piece without notes came out, or the request leaves nothing to write.
         """
         grammar = self._grammar(request)
+        if request.sampler.repetition_penalty > 1.0 and self.codec.merges is not None:
+            log.warning("sampler.repetition_penalty has no effect: the checkpoint's learned tokens hold several notes")
         prompt = self._prompt_ids(request)
         meter = _Meter(request.num_samples, self.codec.vocabulary.count_notes(prompt), on_progress)
         was_training = self.model.training
