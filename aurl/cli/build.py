@@ -107,7 +107,26 @@ def build_data(cfg: DictConfig) -> MusicDataModule:
         context=cfg.model.context,
         seed=cfg.seed,
         progress=bool(cfg.trainer.get("enable_progress_bar", True)),
+        augment=to_config(cfg.augment),
+        preprocess=to_config(cfg.preprocess),
+        cache_limit=cache_limit(cfg),
     )
+
+
+def cache_limit(cfg: DictConfig) -> int | None:
+    """``paths.cache_limit`` in bytes.
+
+    Raises:
+        AurlError: it is no size.
+    """
+    from aurl.data.cache import parse_size
+
+    if cfg.paths.cache_limit is None:
+        return None
+    try:
+        return parse_size(str(cfg.paths.cache_limit))
+    except ValueError as error:
+        raise AurlError(f"paths.cache_limit: {error}") from error
 
 
 def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
+from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.data.preprocessing import PreprocessConfig
 from aurl.generation.config import SamplerConfig
 from aurl.models.config import ModelConfig
 from aurl.training.config import OptimConfig
@@ -38,6 +40,8 @@ class PathsConfig:
     """Training runs; below the folder the command is started in unless absolute."""
     cache: str = "~/.cache/aurl"
     """Prepared corpora; the environment variable AURL_CACHE changes the default."""
+    cache_limit: str | None = None
+    """After a corpus was prepared, remove what was not used for longest until the cache is no larger, such as 20GB."""
     output: str = "."
     """The folder of this run."""
 
@@ -49,6 +53,8 @@ class TrainCommand:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     trainer: Any = None
@@ -60,7 +66,7 @@ class TrainCommand:
     run_name: str | None = None
     """Words added to the name of the run's folder."""
     seed: int = 0
-    """Weights, order of the pieces, transpositions and samples follow from it."""
+    """Weights, order of the pieces, augmentation and samples follow from it."""
     ckpt: str | None = None
     """Continue this run: last, best, a run's folder or a file. Its settings apply again; what is typed wins."""
     num_samples: int = 0
@@ -127,12 +133,20 @@ class EvaluateCommand:
     paths: PathsConfig = field(default_factory=PathsConfig)
     data: Any = field(default=None, metadata={"schema": DataConfig})
     """Music to measure; unset means the corpus that the checkpoint was trained on."""
+    preprocess: Any = field(default=None, metadata={"schema": PreprocessConfig})
+    """What is done to that music first; unset means what was done to the music of the checkpoint."""
     ckpt: str = "last"
     """last, best, a run's folder or a file."""
     split: str | None = None
     """train, valid, test or all; unset means test, and all for data=folder."""
     json: str | None = None
     """File that the figures are written to."""
+    music: str | None = None
+    """Folder or file whose musical metrics are measured, without a model."""
+    reference: str | None = None
+    """Folder or file that the music is compared with."""
+    metrics: list[str] | None = None
+    """Names or groups of metrics; unset means all."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     debug: bool = False
@@ -143,14 +157,44 @@ class EvaluateCommand:
             raise ValueError(f"split={self.split} is unknown; allowed: train, valid, test, all")
 
 
-COMMANDS: dict[str, type] = {"train": TrainCommand, "generate": GenerateCommand, "evaluate": EvaluateCommand}
+@dataclass(frozen=True, kw_only=True)
+class PrepareCommand:
+    """Keys of ``aurl-data prepare``."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    part: int | None = None
+    """Make only this part of the pieces, 1 to ``parts``: for several machines that share paths.cache."""
+    parts: int | None = None
+    """How many parts there are."""
+    progress: bool = True
+    """Show a progress bar."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        if (self.part is None) != (self.parts is None):
+            raise ValueError("part and parts go together: part=1 parts=4, ... part=4 parts=4, then once without")
+        if self.part is not None and self.parts is not None and not 1 <= self.part <= self.parts:
+            raise ValueError(f"part={self.part} is out of range; allowed: 1 to parts={self.parts}")
+
+
+COMMANDS: dict[str, type] = {
+    "train": TrainCommand,
+    "generate": GenerateCommand,
+    "evaluate": EvaluateCommand,
+    "prepare": PrepareCommand,
+}
 """Root config name -> its schema."""
 
 
 PATH_KEYS: dict[str, tuple[str, ...]] = {
     "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
     "generate": ("prompt", "output", "paths.runs", "paths.cache"),
-    "evaluate": ("data.path", "json", "paths.runs", "paths.cache"),
+    "evaluate": ("data.path", "json", "music", "reference", "paths.runs", "paths.cache"),
+    "prepare": ("data.path", "paths.cache"),
 }
 """Keys that hold one path; made absolute before work starts."""
 
@@ -205,7 +249,13 @@ def register() -> None:
     from omegaconf import OmegaConf
 
     store = ConfigStore.instance()
-    rooms = {"model": ModelConfig, "data": DataConfig, "tokenizer": TokenizerConfig, "optim": OptimConfig}
+    rooms: dict[str, type] = {
+        "model": ModelConfig,
+        "data": DataConfig,
+        "tokenizer": TokenizerConfig,
+        "optim": OptimConfig,
+    }
+    rooms |= {"augment": AugmentConfig, "preprocess": PreprocessConfig}
     for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():
         node = OmegaConf.structured(schema)
         _make_writable(node)

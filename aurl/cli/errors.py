@@ -18,7 +18,7 @@ from aurl.utils.errors import AurlError
 
 LONGEST_REASON = 300
 """Characters kept of a message that was not written for users."""
-COMPLETE_LIST = "the main keys are listed by `aurl-{command} --help`, all of them by `aurl-{command} --cfg job`"
+COMPLETE_LIST = "the main keys are listed by `{program} --help`, all of them by `{program} --cfg job`"
 KINDS = {
     "Integer": "an integer",
     "Float": "a number",
@@ -27,7 +27,19 @@ KINDS = {
     "String": "text",
 }
 WITHOUT_ACCOUNT = "; without an account or a network add logger.wandb.offline=true"
+MOVED = {"data.transpose": "augment.transpose.semitones (augment=none switches all augmentation off)"}
+"""Former keys -> what to type instead."""
 OUT_OF_MEMORY_HINT = "; a smaller data.batch_tokens, batch_size or model.context needs less memory"
+
+
+def program(command: str) -> str:
+    """What is typed for a command.
+
+    Example:
+        >>> program("train"), program("prepare")
+        ('aurl-train', 'aurl-data prepare')
+    """
+    return f"aurl-data {command}" if command == "prepare" else f"aurl-{command}"
 
 
 def explain(error: BaseException, command: str) -> str:
@@ -89,7 +101,7 @@ def explain_config(error: BaseException, command: str) -> str:
     if match := re.search(r"(?:Error merging override|LexerNoViableAltException:) (.*)", text):
         return wrong_value(match[1].strip(), text)
     if from_hydra(error):
-        return f"{shorten(text)}; give one of the group's names, see `aurl-{command} --help`"
+        return f"{shorten(text)}; give one of the group's names, see `{program(command)} --help`"
     return shorten(text)
 
 
@@ -116,6 +128,8 @@ def missing_option(wanted: str, command: str) -> str:
 
 def unknown_key(key: str, command: str) -> str:
     """A setting that does not exist, with the nearest that does."""
+    if key in MOVED:
+        return f"{key} is now {MOVED[key]}"
     keys = all_keys(command)
     group, _, last = key.rpartition(".")
     if key in keys:
@@ -125,7 +139,7 @@ def unknown_key(key: str, command: str) -> str:
         return f"{key} needs a choice of {group} first, for instance {group}={option}"
     same_word = [known for known in keys if known.rpartition(".")[2] == last]
     hint = f"; did you mean {same_word[0]}?" if same_word else nearest(key, keys)
-    return f"{key} is not a setting of aurl-{command}{hint} ({COMPLETE_LIST.format(command=command)})"
+    return f"{key} is not a setting of {program(command)}{hint} ({COMPLETE_LIST.format(program=program(command))})"
 
 
 def all_keys(command: str) -> list[str]:

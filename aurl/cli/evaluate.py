@@ -1,4 +1,7 @@
-"""``aurl-evaluate``: nats per note and per beat of any music under a checkpoint, as a table and as JSON."""
+"""``aurl-evaluate``: nats per note and per beat of any music under a checkpoint, as a table and as JSON.
+
+With music=FOLDER it measures the music itself (evaluate_music.py).
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from aurl.data.config import DataConfig, TokenizerConfig
+    from aurl.data.preprocessing import PreprocessConfig
     from aurl.data.store import TokenStore
     from aurl.models.checkpoint import Bundle
 
-GROUPS = ("data",)
+GROUPS = ("data", "preprocess")
 WHOLE = "all"
 HELP = """
 aurl-evaluate: how well does a model predict music it has not seen?
@@ -29,13 +33,18 @@ Examples:
   aurl-evaluate ckpt=best split=valid
   aurl-evaluate ckpt=last data=folder data.path=some/folder     every piece of a folder (or one file)
   aurl-evaluate ckpt=last data=jsb data.path=~/jsb-chorales json=jsb.json
+  aurl-evaluate music=generated reference=some/folder json=music.json    musical metrics, no model
 
 Main keys (default):
   ckpt (last)        last, best, a run's folder or a file
+  preprocess (none)  what is done to that music first; without it, what was done to the music of the checkpoint
   data (none)        music to measure; without it, the corpus that the checkpoint was trained on
   split (test)       train, valid, test or all; for data=folder all is the default
   json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces,
                      token_perplexity, skipped
+  music (none)       folder or file whose musical metrics are measured and which is validated; needs no model
+  reference (none)   folder or file that the music is compared with
+  metrics (none)     names or groups, metrics=[pitch,bar_order]; none means all
   device (auto)      auto, cpu, cuda or mps
 
 nats_per_note is the negative log-likelihood of all tokens (end of piece included) divided by the number of notes;
@@ -61,10 +70,15 @@ def main() -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Measure, print the table, write the JSON file."""
+    from aurl.cli.evaluate_music import check_keys, evaluate_music
     from aurl.utils.files import atomic_write_json
     from aurl.utils.logging import setup_logging
 
     setup_logging(None)
+    check_keys(cfg)
+    if cfg.music is not None:
+        evaluate_music(cfg)
+        return
     evaluation = measure(cfg)
     if cfg.json:
         atomic_write_json(Path(cfg.json), dict(evaluation.figures))
@@ -79,6 +93,7 @@ def measure(cfg: DictConfig) -> Evaluation:
     Raises:
         AurlError: no such checkpoint, no music, or nothing in the split.
     """
+    from aurl.cli.build import cache_limit
     from aurl.cli.checkpoints import resolve
     from aurl.cli.generate import pick_device
     from aurl.data.codec import Codec
@@ -89,9 +104,15 @@ def measure(cfg: DictConfig) -> Evaluation:
 
     device = pick_device(cfg.device)
     bundle = load_bundle(resolve(cfg.ckpt, Path(cfg.paths.runs)), device)
-    data, tokenizer = corpus_of(bundle, cfg.data)
+    data, tokenizer, preprocess = corpus_of(bundle, cfg.data, cfg.preprocess)
     split = cfg.split or (WHOLE if cfg.data is not None and data.source.value == "folder" else "test")
-    store = prepare(data, tokenizer.without_merges(), Path(cfg.paths.cache))
+    store = prepare(
+        data,
+        tokenizer.without_merges(),
+        Path(cfg.paths.cache),
+        preprocess=preprocess,
+        cache_limit=cache_limit(cfg),
+    )
     codec = Codec.from_dict(bundle.tokenizer)
     if store.tokenizer != codec.base_dict():
         raise AurlError(f"ckpt={bundle.path} was trained with another version of the tokenizer; train it again")
@@ -110,14 +131,19 @@ def measure(cfg: DictConfig) -> Evaluation:
     return Evaluation(checkpoint=bundle.path, corpus=data.name, split=split, figures=figures)
 
 
-def corpus_of(bundle: Bundle, asked: DictConfig | None) -> tuple[DataConfig, TokenizerConfig]:
-    """The corpus to measure (that of the checkpoint unless another is asked for) and the checkpoint's tokenizer.
+def corpus_of(
+    bundle: Bundle, asked: DictConfig | None, preprocess: DictConfig | None = None
+) -> tuple[DataConfig, TokenizerConfig, PreprocessConfig]:
+    """The corpus to measure (that of the checkpoint unless another is asked for), and how it becomes tokens.
+
+    The tokenizer is the checkpoint's; so is the preprocessing unless another is asked for.
 
     Raises:
         AurlError: the checkpoint does not say what it was trained on.
     """
     from aurl.cli.conf import from_values, to_config
     from aurl.data.config import DataConfig, TokenizerConfig
+    from aurl.data.preprocessing import PreprocessConfig
 
     config = bundle.config
     if "tokenizer" not in config or ("data" not in config and asked is None):
@@ -125,7 +151,10 @@ def corpus_of(bundle: Bundle, asked: DictConfig | None) -> tuple[DataConfig, Tok
             f"ckpt={bundle.path} does not hold the settings of its run; choose a checkpoint made by aurl-train"
         )
     data = to_config(asked) if asked is not None else from_values(DataConfig, config["data"])
-    return data, from_values(TokenizerConfig, config["tokenizer"])
+    done = (
+        to_config(preprocess) if preprocess is not None else from_values(PreprocessConfig, config.get("preprocess", {}))
+    )
+    return data, from_values(TokenizerConfig, config["tokenizer"]), done
 
 
 def count_skipped(store: TokenStore) -> int:

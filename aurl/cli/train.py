@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from aurl.cli.build import TrainingResult
 
-GROUPS = ("data", "model", "model/size", "trainer", "callbacks", "logger", "optim", "tokenizer", "experiment", "sweep")
+GROUPS = (
+    *("data", "model", "model/size", "trainer", "callbacks", "logger", "optim"),
+    *("tokenizer", "augment", "experiment", "sweep"),
+)
 NOT_FOR_USERS = (
     r".*isinstance\(treespec, LeafSpec\).*",
     r"The number of training batches .* is smaller than the logging interval.*",
@@ -41,6 +44,8 @@ Examples:
 Main keys (default):
   data.path (none)              folder of your own music; with data=folder or an archive's name
   data.batch_tokens (8192)      tokens in a batch; less needs less memory
+  augment (default)             what happens to training pieces: default transposes, full does all there is, none
+                                nothing; augment.swing.probability=0.3 and the like change one kind
   model.hidden_dim (256)        width
   model.layers (6)              depth
   model.heads (4)               attention heads
@@ -48,7 +53,7 @@ Main keys (default):
   optim.lr (3e-3)               peak learning rate
   trainer.max_epochs (30)       passes through the corpus; trainer.max_steps, trainer.max_time and the other keys of
                                 Lightning's Trainer work too
-  seed (0)                      weights, order, transpositions and samples follow from it
+  seed (0)                      weights, order, augmentation and samples follow from it
   ckpt (none)                   run to continue: last, best, a run's folder or a file
   num_samples (0), bars (16)    pieces generated when training ends, and their length
   run_name (none)               words added to the name of the run's folder

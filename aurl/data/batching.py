@@ -1,42 +1,33 @@
 """Packed batches: pieces one after the other, no padding, every random choice a function of (seed, epoch, item).
 
-One idea: an epoch is planned before it starts. The plan is a list of batches, each a list of
-:class:`Window` (piece, token range, transposition); drawing a batch is then a memory-mapped read and
-a table gather. Because the plan depends on nothing but the seed and the epoch, "position in the
-data" is one number, the batches consumed, and resuming is exact.
+One idea: an epoch is planned before it starts. The plan is an array of :class:`Window` (piece, token range), dealt to
+batches; drawing a batch is then a memory-mapped read and what augmentation makes of it. Because the plan depends on
+nothing but the seed and the epoch, "position in the data" is one number, the batches consumed, and resuming is exact.
+windows.py cuts pieces into windows.
 """
 
 from __future__ import annotations
 
-import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from aurl.data.augmentation.augmenter import Augmented, Augmenter, Draw
+from aurl.data.augmentation.config import AugmentConfig
+from aurl.data.augmentation.draws import hashed, piece_keys, uniforms
+from aurl.data.augmentation.segments import Segments
 from aurl.data.store import TokenStore
-from aurl.data.vocabulary import Kind, Vocabulary
+from aurl.data.vocabulary import Vocabulary
+from aurl.data.windows import Window, WindowTable, bar_windows, item_generator, scoring_windows
+from aurl.utils.errors import AurlError
 
 IGNORED = -100
 """Target of a token that is context only; PyTorch's cross entropy leaves it out."""
-
-
-class Window(NamedTuple):
-    """A range of tokens of one piece that becomes one packed segment."""
-
-    piece: int
-    """Index in the store."""
-    start: int
-    """First input token."""
-    stop: int
-    """One past the last target token; inputs end one token earlier."""
-    scored_from: int
-    """First target token that counts; targets before it are context."""
-    shift: int
-    """Transposition in semitones."""
 
 
 class PackedBatch(NamedTuple):
@@ -61,142 +52,138 @@ class PackedBatch(NamedTuple):
     pieces: int
     """Number of those pieces."""
     augmented: int
-    """Segments that were transposed."""
+    """Segments that augmentation changed."""
+    source: Tensor | None = None
+    """Token of its piece that each input is or, after augmentation, stands for ``(N,)`` int64."""
+    origins: tuple[int, ...] = ()
+    """Index in the store of each segment's piece."""
+    shifts: tuple[int, ...] = ()
+    """Semitones by which each segment was transposed: labels move along (aurl.data.augmentation.labels)."""
+    stretches: tuple[float, ...] = ()
+    """Factor by which each segment's times in quarters grew; 1 where only the tempo changed."""
 
 
-def item_generator(seed: int, epoch: int, item: int) -> np.random.Generator:
-    """Random numbers that depend on (seed, epoch, item) only, whatever process draws them."""
-    digest = hashlib.sha256(f"{seed}/{epoch}/{item}".encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
-
-
-def scoring_windows(tokens: int, context: int) -> list[tuple[int, int, int]]:
-    """Cut a piece so that every token after the first is scored once.
-
-    A piece of up to ``context`` inputs is one window. A longer one is covered by windows that overlap by half, so that
-    each scored token sees at least ``context // 2`` tokens of the past (or everything before it).
-
-    Args:
-        tokens: length of the piece with BOS and EOS.
-        context: most input tokens of a window.
-
-    Returns:
-        ``(start, stop, scored_from)`` triples as in :class:`Window`.
-    """
-    windows = []
-    start, scored_from = 0, 1
-    while scored_from < tokens:
-        stop = min(start + context + 1, tokens)
-        windows.append((start, stop, scored_from))
-        scored_from = stop
-        start = max(0, stop - 1 - context // 2)
-    return windows
-
-
-def bar_windows(kinds: np.ndarray, context: int, offset: int) -> list[tuple[int, int]]:
-    """Cut a piece at bar lines into training windows of at most ``context`` inputs.
-
-    Args:
-        kinds: token kinds of the piece ``(N,)``.
-        context: most input tokens of a window.
-        offset: tokens of the first cut, so that epochs cut at different bars (0: the first
-            window is as long as possible).
-
-    Returns:
-        ``(start, stop)`` ranges that cover every transition once; a bar longer than the context is cut inside.
-    """
-    tokens = len(kinds)
-    if tokens <= context + 1:
-        return [(0, tokens)]
-    bars = np.flatnonzero(kinds == Kind.BAR)
-    windows = []
-    start = 0
-    limit = min(offset, context) or context
-    while start < tokens - 1:
-        end = start + limit
-        if end < tokens - 1:
-            later = bars[(bars > start) & (bars <= end)]
-            end = int(later[-1]) if len(later) else end
-        end = min(end, tokens - 1)
-        windows.append((start, end + 1))
-        start, limit = end, context
-    return windows
-
-
-@dataclass(frozen=True)
-class Transposer:
-    """Transposition as a table gather, kept inside a pitch range piece by piece.
-
-    The range is that of the corpus itself, so that no transposed soprano sings higher, and
-    no bass lower, than some real one does.
-    """
-
-    table: np.ndarray
-    """``(shifts, V)`` token ids."""
-    low: int
-    """Semitones of the table's first row."""
-    pitch_low: int
-    """Lowest pitch a transposed piece may have."""
-    pitch_high: int
-    """Highest pitch a transposed piece may have."""
-
-    @classmethod
-    def of(cls, vocabulary: Vocabulary, low: int, high: int, ranges: Sequence[tuple[int, int]]) -> Transposer:
-        """Table for all shifts from ``low`` to ``high`` semitones, for pieces of these lowest and highest pitches."""
-        pitched = [extent for extent in ranges if extent[0] >= 0] or [(0, 0)]
-        lowest, highest = min(low for low, _ in pitched), max(high for _, high in pitched)
-        return cls(vocabulary.transposition_table(low, high), low, lowest, highest)
-
-    def allowed(self, piece_low: int, piece_high: int) -> tuple[int, int]:
-        """Lowest and highest shift for a piece of that range (0 is always in; 0 alone for drums, whose range is -1)."""
-        high = self.low + len(self.table) - 1
-        if piece_low < 0:
-            return 0, 0
-        return min(0, max(self.low, self.pitch_low - piece_low)), max(0, min(high, self.pitch_high - piece_high))
-
-    def __call__(self, ids: np.ndarray, shift: int) -> np.ndarray:
-        """Transposed ids."""
-        return self.table[shift - self.low][ids]
-
-
-def collate(store: TokenStore, windows: Sequence[Window], transposer: Transposer | None) -> PackedBatch:
-    """Read the windows and lay them end to end."""
-    ids, targets, index, beat, bar, lengths = [], [], [], [], [], []
-    notes, beats, pieces, augmented = 0, 0.0, 0, 0
+def read_segments(store: TokenStore, windows: Sequence[Window]) -> Segments:
+    """The tokens of windows as they are stored."""
+    columns: list[list[np.ndarray]] = [[], [], [], []]
     for window in windows:
-        tokens = np.asarray(store.ids(window.piece)[window.start : window.stop])
-        if transposer is not None and window.shift:
-            tokens = transposer(tokens, window.shift)
-            augmented += 1
-        tokens = tokens.astype(np.int64)
-        target = tokens[1:].copy()
-        target[: window.scored_from - window.start - 1] = IGNORED
-        inputs = slice(window.start, window.stop - 1)
-        ids.append(tokens[:-1])
-        targets.append(target)
-        index.append(np.arange(len(target)))
-        beat.append(np.asarray(store.beats(window.piece)[inputs], dtype=np.float32))
-        bar.append(np.asarray(store.bars(window.piece)[inputs]).astype(np.int64))
-        lengths.append(len(target))
+        tokens = slice(window.start, window.stop)
+        columns[0].append(store.ids(window.piece)[tokens])
+        columns[1].append(np.arange(window.start, window.stop))
+        columns[2].append(store.bars(window.piece)[tokens])
+        columns[3].append(store.beats(window.piece)[tokens])
+    ids, source, bar, beat = (np.concatenate(parts) for parts in columns)
+    table = np.array(windows, np.int64)
+    lengths = table[:, 2] - table[:, 1]
+    return Segments(ids.astype(np.int64), source, bar.astype(np.int64), beat, lengths, table[:, 0], table[:, 3])
+
+
+def collate(
+    store: TokenStore,
+    windows: Sequence[Window],
+    augmenter: Augmenter | None = None,
+    context: int | None = None,
+    epoch: int = 0,
+    share: float = 1.0,
+) -> PackedBatch:
+    """Read the windows, augment them and lay them end to end.
+
+    Args:
+        store: the prepared corpus.
+        windows: what the batch holds.
+        augmenter: changes them; None leaves them as stored.
+        context: a segment that augmentation made longer than this is cut at a bar line; None cuts nothing.
+        epoch: number of the epoch.
+        share: share of training done, for schedules.
+    """
+    segments = read_segments(store, windows)
+    count = len(windows)
+    augmented = Augmented(segments, np.zeros(count, int), np.ones(count), np.zeros(count, bool))
+    if augmenter is not None:
+        recipes = augmenter.recipes(segments.piece, epoch, share)
+        augmented = augmenter(segments, recipes)
+    batch = _packed(augmented, segments, context)
+    notes, beats, pieces = 0, 0.0, 0
+    for window in windows:
         if window.scored_from == 1:
             record = store.pieces[window.piece]
             notes, beats, pieces = notes + record.notes, beats + record.beats, pieces + 1
-    tensors = (torch.from_numpy(np.concatenate(parts)) for parts in (ids, targets, index, beat, bar))
-    return PackedBatch(*tensors, lengths, notes, beats, pieces, augmented)  # type: ignore[arg-type, call-arg]
+    return batch._replace(notes=notes, beats=beats, pieces=pieces)
 
 
-def pack(windows: Sequence[Window], batch_tokens: int) -> list[list[Window]]:
-    """Consecutive windows in batches of at most ``batch_tokens`` inputs (a longer window is a batch of its own)."""
-    batches: list[list[Window]] = []
-    room = 0
-    for window in windows:
-        size = window.stop - window.start - 1
-        if size > room or not batches:
-            batches.append([])
-            room = batch_tokens
-        batches[-1].append(window)
-        room -= size
-    return batches
+def _packed(augmented: Augmented, stored: Segments, context: int | None) -> PackedBatch:
+    """Inputs and targets of a batch; notes, beats and pieces are left at 0."""
+    segments = augmented.segments
+    first_token = stored.source[stored.starts]
+    parts: list[tuple[int, int, int]] = []  # start and stop in the batch, tokens of context
+    owner: list[int] = []
+    for number, (start, length) in enumerate(zip(segments.starts.tolist(), segments.lengths.tolist(), strict=True)):
+        remembered = int(segments.scored_from[number] - first_token[number]) - 1
+        whole = slice(start, start + length)
+        if augmented.changed[number] and remembered:
+            remembered = _line_of(segments.source[whole], segments.bar[whole], int(first_token[number]) + remembered)
+        pieces = [(0, length, 1)]
+        if context is not None and length > context + 1:
+            pieces = bar_windows(segments.bar[whole], context, 0)
+        for part_start, part_stop, scored in pieces:
+            parts.append((start + part_start, start + part_stop, max(remembered + 1 - part_start, scored - part_start)))
+            owner.append(number)
+    inputs = np.concatenate([np.arange(start, stop - 1) for start, stop, _ in parts])
+    target = segments.ids[inputs + 1]
+    sizes = np.array([stop - start - 1 for start, stop, _ in parts])
+    index = np.arange(len(inputs)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    target[index < np.repeat([scored - 1 for _, _, scored in parts], sizes)] = IGNORED
+    columns = (segments.ids[inputs], target, index, segments.beat[inputs], segments.bar[inputs])
+    ids, targets, number_in, beat, bar = (torch.from_numpy(column) for column in columns)
+    return PackedBatch(
+        ids,
+        targets,
+        number_in,
+        beat,
+        bar,
+        sizes.tolist(),
+        notes=0,
+        beats=0.0,
+        pieces=0,
+        augmented=int(augmented.changed[owner].sum()),
+        source=torch.from_numpy(segments.source[inputs]),
+        origins=tuple(segments.piece[owner].tolist()),
+        shifts=tuple(augmented.shift[owner].tolist()),
+        stretches=tuple(augmented.stretch[owner].tolist()),
+    )
+
+
+def _line_of(source: np.ndarray, bar: np.ndarray, cut: int) -> int:
+    """The bar line that stands for the one at token ``cut`` of the piece, or the next; at most the last input."""
+    lines = np.flatnonzero(np.diff(bar, prepend=bar[0] - 1))
+    at = int(np.searchsorted(source[lines], cut))
+    return int(lines[at]) if at < len(lines) else len(source) - 2
+
+
+class EpochPlan(Sequence[list[Window]]):
+    """The batches of an epoch, in order; each is made when it is asked for.
+
+    Args:
+        windows: all windows in the order in which they are drawn.
+        borders: first window of each batch, and the end (batches + 1,).
+        fallback: window for a batch without one (batches,).
+    """
+
+    def __init__(self, windows: WindowTable, borders: np.ndarray, fallback: np.ndarray) -> None:
+        self._windows, self._borders, self._fallback = windows, borders, fallback
+
+    def __len__(self) -> int:
+        return len(self._fallback)
+
+    def __getitem__(self, batch: Any) -> Any:
+        number = range(len(self))[batch]
+        if isinstance(number, range):
+            return [self[each] for each in number]
+        first, end = int(self._borders[number]), int(self._borders[number + 1])
+        if first == end:  # fewer segments than batches: a very long segment stands for its neighbour too
+            first = int(self._fallback[number])
+            end = first + 1
+        return [self._windows[each] for each in range(first, end)]
 
 
 class TrainingPlan:
@@ -208,8 +195,12 @@ class TrainingPlan:
         vocabulary: meaning of the ids.
         context: most input tokens of a segment.
         batch_tokens: input tokens of a batch.
-        transpose: lowest and highest transposition in semitones.
+        augment: what is changed when a batch is drawn.
         seed: with the epoch and the item, decides everything random.
+        overlap: share of the context that a segment of a long piece repeats of the one before it, unscored.
+
+    Raises:
+        AurlError: the tokenizer lacks what an augmentation needs.
     """
 
     def __init__(
@@ -219,46 +210,56 @@ class TrainingPlan:
         vocabulary: Vocabulary,
         context: int,
         batch_tokens: int,
-        transpose: tuple[int, int],
+        augment: AugmentConfig,
         seed: int,
+        overlap: float = 0.0,
     ) -> None:
-        self.store, self.pieces, self.context, self.seed = store, list(pieces), context, seed
-        self.bar_lines = vocabulary.bar_lines
-        ranges = [(store.pieces[piece].pitch_low, store.pieces[piece].pitch_high) for piece in self.pieces]
-        self.transposer = Transposer.of(vocabulary, *transpose, ranges)
-        transitions = sum(store.pieces[piece].tokens - 1 for piece in self.pieces)
-        self.batches = max(1, round(transitions / batch_tokens))
+        self.store, self.context, self.seed = store, context, seed
+        self.pieces = np.sort(np.fromiter(pieces, np.int32))
+        records = store.pieces
+        self._tokens = np.fromiter((records[piece].tokens for piece in self.pieces), np.int32, len(self.pieces))
+        ranges = np.array([(records[piece].pitch_low, records[piece].pitch_high) for piece in self.pieces], np.int16)
+        self.augmenter = Augmenter(augment, vocabulary, ranges, self.pieces, store.ids, seed)
+        self.transposer = self.augmenter.transposer
+        self._overlap = int(overlap * context)
+        transitions = self._tokens.astype(np.int64) - 1
+        inputs = np.where(transitions > context, transitions / (1 - overlap), transitions).sum()
+        self.batches = max(1, round(float(inputs) / batch_tokens))
         """Batches in every epoch: the plan deals all tokens out evenly, so the number never changes."""
 
-    def windows(self, epoch: int) -> list[Window]:
+    def windows(self, epoch: int) -> WindowTable:
         """All segments of an epoch in the order in which they are drawn."""
-        result = []
-        for piece in self.pieces:
-            draw = item_generator(self.seed, epoch, piece)
-            record = self.store.pieces[piece]
-            low, high = self.transposer.allowed(record.pitch_low, record.pitch_high)
-            shift = int(draw.integers(low, high + 1))
-            ranges = [(0, record.tokens)]
-            if record.tokens > self.context + 1:
-                kinds = np.where(self.bar_lines(self.store.ids(piece)), Kind.BAR, Kind.OTHER)
-                ranges = bar_windows(kinds, self.context, int(draw.integers(self.context // 4, self.context + 1)))
-            result += [Window(piece, start, stop, start + 1, shift) for start, stop in ranges]
-        order = item_generator(self.seed, epoch, -1).permutation(len(result))
-        return [result[i] for i in order]
+        long = np.flatnonzero(self._tokens > self.context + 1)
+        short = np.flatnonzero(self._tokens <= self.context + 1)
+        keys = hashed(piece_keys(self.seed, epoch, self.pieces[long]), Draw.CUT)
+        least = self.context // 4
+        first = least + (uniforms(keys) * (self.context + 1 - least)).astype(np.int64)
+        cuts = array("i")  # compact: a corpus may have millions of windows
+        for piece, limit in zip(self.pieces[long].tolist(), first.tolist(), strict=True):
+            for window in bar_windows(self.store.bars(piece), self.context, limit, self._overlap):
+                cuts.extend((piece, *window))
+        whole = np.stack(
+            [self.pieces[short], np.zeros(len(short), np.int32), self._tokens[short], np.ones(len(short), np.int32)], 1
+        )
+        table = WindowTable(np.concatenate([np.frombuffer(cuts, np.int32).reshape(-1, 4), whole]))
+        return table.take(item_generator(self.seed, epoch, -1).permutation(len(table)))
 
-    def epoch(self, epoch: int) -> list[list[Window]]:
+    def epoch(self, epoch: int) -> EpochPlan:
         """The batches of an epoch: segments dealt to the batch in which their middle falls."""
         windows = self.windows(epoch)
-        sizes = np.array([window.stop - window.start - 1 for window in windows])
-        middle = np.cumsum(sizes) - sizes / 2
-        batch_of = np.minimum((middle * self.batches / sizes.sum()).astype(int), self.batches - 1)
-        batches: list[list[Window]] = [[] for _ in range(self.batches)]
-        for window, batch in zip(windows, batch_of, strict=True):
-            batches[batch].append(window)
-        for batch, content in enumerate(batches):
-            if not content:  # fewer segments than batches: a very long segment stands for its neighbour too
-                content.append(windows[int(np.argmin(np.abs(batch_of - batch)))])
-        return batches
+        sizes = windows.stop - windows.start - 1
+        middle = np.cumsum(sizes, dtype=np.int64) - sizes / 2
+        batch_of = np.minimum((middle * self.batches / sizes.sum(dtype=np.int64)).astype(int), self.batches - 1)
+        borders = np.searchsorted(batch_of, np.arange(self.batches + 1))
+        right = np.minimum(borders[:-1], len(windows) - 1)
+        left = np.maximum(right - 1, 0)
+        numbers = np.arange(self.batches)
+        nearer_left = np.abs(batch_of[left] - numbers) <= np.abs(batch_of[right] - numbers)
+        return EpochPlan(windows, borders, np.where(nearer_left, left, right))
+
+    def collate(self, windows: Sequence[Window], epoch: int, share: float = 1.0) -> PackedBatch:
+        """A batch of windows, augmented as the epoch and the share of training done ask for."""
+        return collate(self.store, windows, self.augmenter, self.context, epoch, share)
 
 
 class TrainingBatches:
@@ -278,21 +279,47 @@ class TrainingBatches:
         self.epoch = 0
         self.consumed = 0
         self._resumes = False
+        self._epochs: float | None = None
+        self._part_of_epoch = 1.0
 
     def __len__(self) -> int:
         return max(1, self.plan.batches // self.world)
+
+    def set_length(self, batches: int, batches_per_epoch: int) -> None:
+        """Say how long training will be, which schedules of augmentation need.
+
+        Args:
+            batches: batches that this process will draw in all.
+            batches_per_epoch: batches that it draws in one epoch.
+        """
+        self._epochs = batches / batches_per_epoch
+        self._part_of_epoch = batches_per_epoch / len(self)
+
+    def share_done(self, epoch: int, batch: int) -> float:
+        """Share of training done before a batch of the plan; the same for every number of processes.
+
+        Raises:
+            AurlError: a schedule asks for it and nobody has called :meth:`set_length`.
+        """
+        if not self.plan.augmenter.config.scheduled():
+            return 1.0
+        if self._epochs is None:
+            raise AurlError("augment: a schedule needs the length of training; call TrainingBatches.set_length first")
+        part = min(batch / (self.plan.batches * self._part_of_epoch), 1.0)
+        return min((epoch + part) / self._epochs, 1.0)
 
     def __iter__(self) -> Iterator[PackedBatch]:
         if self.consumed and not self._resumes:  # the last epoch was left early, as trainer.limit_train_batches does
             self.epoch, self.consumed = self.epoch + 1, 0
         self._resumes = False
-        batches, first, count = self.plan.epoch(self.epoch), self.consumed, len(self)
+        epoch, first, count = self.epoch, self.consumed, len(self)
+        batches = self.plan.epoch(epoch)
         for number in range(first, count):
             # Before the last batch is handed out, too: whoever counts batches never asks for the one after it.
             is_last = number + 1 == count
-            self.epoch, self.consumed = (self.epoch + 1, 0) if is_last else (self.epoch, number + 1)
-            windows = batches[(number * self.world + self.rank) % len(batches)]
-            yield collate(self.plan.store, windows, self.plan.transposer)
+            self.epoch, self.consumed = (epoch + 1, 0) if is_last else (epoch, number + 1)
+            batch = (number * self.world + self.rank) % len(batches)
+            yield self.plan.collate(batches[batch], epoch, self.share_done(epoch, batch))
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch and batches consumed in it."""
@@ -311,15 +338,34 @@ class EvaluationBatches:
         self, store: TokenStore, pieces: Sequence[int], context: int, batch_tokens: int, rank: int = 0, world: int = 1
     ) -> None:
         windows = [
-            Window(piece, start, stop, scored_from, 0)
+            (piece, *window)
             for piece in list(pieces)[rank::world]
-            for start, stop, scored_from in scoring_windows(store.pieces[piece].tokens, context)
+            for window in scoring_windows(store.pieces[piece].tokens, context)
         ]
-        self.store, self.batches = store, pack(windows, batch_tokens)
+        self.store, self.windows = store, WindowTable(np.array(windows, np.int32).reshape(-1, 4))
+        self._borders = pack((self.windows.stop - self.windows.start - 1).tolist(), batch_tokens)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self._borders) - 1
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        for windows in self.batches:
-            yield collate(self.store, windows, None)
+        for first, end in pairwise(self._borders):
+            yield collate(self.store, [self.windows[number] for number in range(first, end)])
+
+
+def pack(sizes: Sequence[int], batch_tokens: int) -> list[int]:
+    """Borders of batches of consecutive windows with at most ``batch_tokens`` inputs each.
+
+    A window longer than that is a batch of its own.
+
+    Example:
+        >>> pack([3, 3, 9, 1], 6)
+        [0, 2, 3, 4]
+    """
+    borders, room = [0], batch_tokens
+    for number, size in enumerate(sizes):
+        if size > room and number > borders[-1]:
+            borders.append(number)
+            room = batch_tokens
+        room -= size
+    return [*borders, len(sizes)] if len(sizes) else borders

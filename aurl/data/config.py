@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from aurl.music.limits import ReadLimits
+
 TOKENIZERS = ("remi", "tsd", "midi_like", "cpword", "octuple")
 """Values of ``TokenizerConfig.kind``."""
 
@@ -48,10 +50,20 @@ class DataConfig:
     """Changes which pieces are held out."""
     pieces: int = 200
     """With source=synth: how many pieces are made."""
-    transpose: list[int] = field(default_factory=lambda: [-5, 6])
-    """Lowest and highest transposition in semitones drawn for a training piece; [0, 0] switches it off."""
     batch_tokens: int = 8192
     """Tokens in one training batch (packed, no padding)."""
+    segment_overlap: float = 0.0
+    """Share of model.context that a training segment of a long piece repeats of the one before it, as whole bars: read,
+    not scored.
+    """
+    where: str | None = None
+    """Train on and measure only the pieces for which this holds, for instance "composer == 'Bach' and meter == '3/4'";
+    see docs/data_format.md. Nothing is prepared again for it.
+    """
+    features: list[str] = field(default_factory=list)
+    """Arrays that are computed and stored beside the tokens, for instance [onset_density]."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """What is refused for its size."""
     workers: int | None = None
     """Processes used for reading and tokenising on first use; unset means one for each core."""
 
@@ -64,10 +76,8 @@ class DataConfig:
             raise ValueError(
                 f"data.valid_share={self.valid_share} and data.test_share={self.test_share} leave nothing to train on"
             )
-        if len(self.transpose) != 2 or not -24 <= self.transpose[0] <= 0 <= self.transpose[1] <= 24:
-            raise ValueError(
-                f"data.transpose={self.transpose} must be [lowest, highest] with -24 <= lowest <= 0 <= highest <= 24"
-            )
+        if not 0.0 <= self.segment_overlap <= 0.75:
+            raise ValueError(f"data.segment_overlap={self.segment_overlap} is out of range; allowed: 0 to 0.75")
         if self.path is not None and self.source in (Source.bach, Source.synth):
             raise ValueError(f"data.path={self.path} has no meaning with data={self.name}; add data=folder to use it")
         if self.batch_tokens < 64:

@@ -13,9 +13,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -45,7 +46,7 @@ class Failure:
 
 
 def work_through(
-    jobs: Sequence[Any],
+    jobs: Iterable[Any],
     start: Start,
     workers: int,
     seconds: float = JOB_SECONDS,
@@ -55,7 +56,7 @@ def work_through(
     """Do jobs in worker processes.
 
     Args:
-        jobs: all of them; what travels to a worker must pickle.
+        jobs: all of them, drawn one by one as workers become free; what travels to a worker must pickle.
         start: makes the function that does a job.
         workers: processes.
         seconds: longest time for one job.
@@ -68,11 +69,14 @@ def work_through(
     Raises:
         AurlError: worker processes cannot start.
     """
-    waiting = list(range(len(jobs)))[::-1]
+    numbered = enumerate(jobs)
+    first = list(islice(numbered, workers))
+    waiting = chain(first, numbered)
+    following = next(waiting, None)
     context = _context(preload, fork)
     crew: list[_Worker] = []
     try:
-        while len(crew) < min(workers, len(jobs)):
+        while len(crew) < len(first):
             crew.append(_Worker(context, start, crew))
         while crew:
             nearest = min(worker.deadline for worker in crew)
@@ -87,11 +91,11 @@ def work_through(
                     continue
                 if not worker.alive:
                     crew.remove(worker)
-                    if waiting:
+                    if following is not None:
                         crew.append(_Worker(context, start, crew))
-                elif waiting:
-                    index = waiting.pop()
-                    worker.send(index, jobs[index], seconds)
+                elif following is not None:
+                    worker.send(*following, seconds)
+                    following = next(waiting, None)
                 else:
                     worker.stop()
                     crew.remove(worker)

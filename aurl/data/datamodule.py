@@ -9,11 +9,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 
+from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.batching import EvaluationBatches, TrainingBatches, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.merging import MergedBatches, MergedStore, learned
 from aurl.data.prepare import prepare
+from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.store import TokenStore
 from aurl.data.vocabulary import Kind
 from aurl.utils.errors import AurlError
@@ -27,8 +29,11 @@ class MusicDataModule(L.LightningDataModule):
         tokenizer: how scores become tokens.
         cache: folder where prepared corpora are kept.
         context: longest segment in tokens.
-        seed: order and transpositions of the training pieces.
+        seed: order and augmentation of the training pieces.
         progress: show a progress bar while preparing.
+        augment: what is changed when a training batch is drawn; None means the defaults.
+        preprocess: what is done to scores before they are tokenised; None changes nothing.
+        cache_limit: most bytes that the cache keeps after preparing a corpus; None keeps all.
     """
 
     def __init__(
@@ -39,11 +44,26 @@ class MusicDataModule(L.LightningDataModule):
         context: int,
         seed: int = 0,
         progress: bool = True,
+        augment: AugmentConfig | None = None,
+        preprocess: PreprocessConfig | None = None,
+        cache_limit: int | None = None,
     ) -> None:
         super().__init__()
         self.data_config, self.tokenizer_config = data, tokenizer
+        self.augment_config = augment or AugmentConfig()
         self.cache, self.context, self.seed, self.progress = Path(cache), context, seed, progress
+        self.preprocess_config, self.cache_limit = preprocess, cache_limit
         self._store: TokenStore | None = None
+
+    def _prepare(self) -> TokenStore:
+        return prepare(
+            self.data_config,
+            self.tokenizer_config.without_merges(),
+            self.cache,
+            progress=self.progress,
+            preprocess=self.preprocess_config,
+            cache_limit=self.cache_limit,
+        )
 
     def prepare_data(self) -> None:
         """Read and tokenise the corpus on first use (one process of each machine)."""
@@ -52,8 +72,7 @@ class MusicDataModule(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared corpus."""
         if self._store is None:
-            tokenizer = self.tokenizer_config.without_merges()
-            self._store = prepare(self.data_config, tokenizer, self.cache, progress=self.progress)
+            self._store = self._prepare()
             self.codec = Codec.from_dict(self._store.tokenizer)
             if self.tokenizer_config.bpe is not None:
                 self.codec = learned(self._store, self.codec, self.tokenizer_config.bpe, self.cache)
@@ -89,6 +108,8 @@ class MusicDataModule(L.LightningDataModule):
 
     def _pieces(self, split: str) -> list[int]:
         pieces = self.store.split(split)
+        if not pieces and self.store.where:
+            raise AurlError(f'data.where="{self.store.where}" leaves no piece in the {split} split')
         if not pieces:
             raise AurlError(
                 f"data={self.data_config.name} has no piece in its {split} split; add music or raise data.{split}_share"
@@ -98,16 +119,20 @@ class MusicDataModule(L.LightningDataModule):
         return pieces
 
     def train_dataloader(self) -> TrainingBatches | MergedBatches:
-        """Batches of about ``data.batch_tokens`` tokens."""
-        low, high = self.data_config.transpose
+        """Batches of about ``data.batch_tokens`` tokens, augmented.
+
+        Raises:
+            AurlError: no training piece, or the tokenizer lacks what an augmentation needs.
+        """
         plan = TrainingPlan(
             self.store,
             self._pieces("train"),
             self.codec.vocabulary,
             self.context,
             self.data_config.batch_tokens,
-            (low, high),
+            self.augment_config,
             self.seed,
+            self.data_config.segment_overlap,
         )
         batches = TrainingBatches(plan, **self._place())
         return batches if self.codec.merges is None else MergedBatches(batches, self.codec.merges)

@@ -19,27 +19,39 @@ def is_score(path: Path) -> bool:
 def walk_scores(
     root: Path, wanted: Callable[[Path], bool] = is_score, on_error: Callable[[OSError], None] | None = None
 ) -> Iterator[Path]:
-    """Files below a folder; a folder that links lead to twice is entered once, hidden ones are left out.
+    """Files below a folder, in the order of their whole paths; one folder is in memory at a time, not the corpus.
+
+    A folder that links lead to twice is entered once, hidden ones are left out.
 
     Args:
         root: the folder.
         wanted: which files to give.
         on_error: is told of each folder that cannot be listed.
     """
-    seen = {os.path.realpath(root)}
-    for folder, names, files in os.walk(root, followlinks=True, onerror=on_error):
-        names.sort()
-        inside = []
-        for name in names:
-            real = os.path.realpath(os.path.join(folder, name))
-            if not name.startswith(HIDDEN_PREFIXES) and real not in seen:
-                seen.add(real)
-                inside.append(name)
-        names[:] = inside
-        for name in files:
-            path = Path(folder, name)
-            if not name.startswith(HIDDEN_PREFIXES) and wanted(path):
+    yield from _walk(root, wanted, on_error or (lambda error: None), {os.path.realpath(root)})
+
+
+def _walk(
+    folder: Path, wanted: Callable[[Path], bool], on_error: Callable[[OSError], None], seen: set[str]
+) -> Iterator[Path]:
+    names: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith(HIDDEN_PREFIXES):
+                    # With its slash a folder sorts where the paths of its files do.
+                    names.append(f"{entry.name}/" if entry.is_dir() else entry.name)
+    except OSError as error:
+        on_error(error)
+        return
+    for name in sorted(names):
+        path = folder / name
+        if not name.endswith("/"):
+            if wanted(path):
                 yield path
+        elif (real := os.path.realpath(path)) not in seen:
+            seen.add(real)
+            yield from _walk(path, wanted, on_error, seen)
 
 
 def printable(name: str) -> str:

@@ -96,6 +96,10 @@ class MergedBatches:
         for batch in self.loader:
             yield merge_batch(batch, self.merges)
 
+    def set_length(self, batches: int, batches_per_epoch: int) -> None:
+        """Tell the loader how long training is; see ``TrainingBatches.set_length``."""
+        self.loader.set_length(batches, batches_per_epoch)
+
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is."""
         return dict(self.loader.state_dict())
@@ -149,9 +153,9 @@ class MergedStore:
     def __init__(self, store: TokenStore, merges: Merges, numbers: Sequence[int]) -> None:
         self._store = store
         self._merged = {number: merges.merge(np.asarray(store.ids(number))) for number in numbers}
-        self.pieces = list(store.pieces)
+        self.pieces: list[Any] = list(store.pieces)
         for number, (ids, _) in self._merged.items():
-            self.pieces[number] = replace(self.pieces[number], tokens=len(ids))
+            self.pieces[number] = replace(store.pieces[number].record(), tokens=len(ids))
 
     def ids(self, number: int) -> np.ndarray:
         """Merged ids of a piece (M,)."""

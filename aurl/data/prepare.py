@@ -1,97 +1,67 @@
-"""From a corpus to a token store: read, tokenise, split, once; later runs open what is there.
+"""From a corpus to a token store: list, read, tokenise, put together, once; later runs open what is there.
 
-The folder's name carries a fingerprint of all that decides its content: the settings, the code that reads and encodes,
-the list of files with sizes and times. It is built under a hidden name and renamed when complete, so a reader never
-sees half of it and two processes that build at once do not disturb each other. Reading happens in workers.py.
+Two stages. Every piece is read, preprocessed and encoded by workers into entries of the piece store, under addresses
+that carry all that decides them (addresses.py); then the entries of all pieces are put together (assembly.py) into a
+folder whose name carries the fingerprint of its whole content. So a change costs the pieces that it touches, a killed
+process loses the shard it was writing, and nothing stale is ever opened. The folder is built under a hidden name and
+renamed when complete; who finds another process building it waits for that.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import json
-import os
-import re
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from aurl.data.aligned import check_features
+from aurl.data.assembly import MissingEntries, Tally, assemble
 from aurl.data.config import DataConfig, TokenizerConfig
-from aurl.data.crew import Failure, available_cores, in_order
-from aurl.data.sources import Piece, list_pieces
-from aurl.data.splits import assign_splits, group_near_duplicates
-from aurl.data.store import PieceRecord, StoreWriter, TokenStore
-from aurl.data.workers import Encoded, encode_pieces
+from aurl.data.crew import Failure, available_cores
+from aurl.data.index import Index, open_index
+from aurl.data.piece_store import ShardWriter, lock_file
+from aurl.data.plan import Plan
+from aurl.data.preprocessing import PreprocessConfig, log_lines
+from aurl.data.store import TokenStore
+from aurl.data.where import check_where
+from aurl.data.workers import Job, Made, Recipe, make_pieces
 from aurl.utils.errors import AurlError
 from aurl.utils.files import sync_folder
+from aurl.utils.locks import try_lock, wait_lock
 from aurl.utils.logging import get_logger
 
 log = get_logger("data.prepare")
 
-DATA_VERSION = 2
-"""Layout of the store; a change makes every corpus be prepared anew."""
-FINGERPRINT_LETTERS = 16
 STALE_SECONDS = 24 * 3600
 """Unfinished folders older than this were left by a killed process and are removed."""
-DECIDING_SETTINGS = ("source", "path", "file_pattern", "valid_share", "test_share", "split_seed", "pieces")
-"""Fields of DataConfig that decide the content of a store."""
-DECIDING_CODE = {
-    "music": (
-        "score",
-        "limits",
-        "marks",
-        "midi_check",
-        "midi_repair",
-        "midi_scan",
-        "midi_notes",
-        "notation",
-        "abc",
-        "bars",
-    ),
-    "data": (
-        "bach",
-        "synth",
-        "synth_parts",
-        "sources",
-        "folders",
-        "splits",
-        "tokenizer",
-        "vocabulary",
-        "kinds",
-        "timeline",
-        "codec",
-        "compound",
-        "overlaps",
-        "encoder",
-        "encoder_shifts",
-        "encoder_words",
-        "decoder",
-        "fitting",
-        "metre",
-        "workers",
-    ),
-}
-"""Modules that decide the content of a store."""
-EMPTY = np.zeros(0)
-DECIDING_PACKAGES = ("miditok", "symusic", "verovio")
+LOCKS_FOLDER = "locks"
+ATTEMPTS = 3
+"""Times that entries are made again when they turn out to be damaged or removed."""
 
 
-def prepare(data: DataConfig, tokenizer: TokenizerConfig, cache: Path, progress: bool = True) -> TokenStore:
+def prepare(
+    data: DataConfig,
+    tokenizer: TokenizerConfig,
+    cache: Path,
+    progress: bool = True,
+    *,
+    preprocess: PreprocessConfig | None = None,
+    cache_limit: int | None = None,
+) -> TokenStore:
     """Open the prepared corpus, building it on first use.
 
     Args:
-        data: the corpus and its split.
+        data: the corpus and its split; ``data.where`` chooses pieces of it.
         tokenizer: how scores become tokens.
-        cache: folder that holds prepared corpora, one folder each.
+        cache: folder that holds prepared corpora, one folder each, and the piece store.
         progress: show a progress bar while building.
+        preprocess: what is done to scores before they are tokenised; None changes nothing.
+        cache_limit: after building, remove what was not used for longest until the cache has at most so many bytes.
 
     Returns:
         The store; ``store.skipped`` lists the pieces that could not be read.
@@ -99,54 +69,98 @@ def prepare(data: DataConfig, tokenizer: TokenizerConfig, cache: Path, progress:
     Raises:
         AurlError: there is no music, nothing of it can be read, or the cache cannot be written.
     """
-    pieces = list_pieces(data)
-    mark = fingerprint(data, tokenizer, pieces)
-    name = re.sub(r"[^\w.-]+", "-", data.name) or "corpus"
     cache = Path(cache).expanduser()
-    folder = cache / f"{name}-{mark[:FINGERPRINT_LETTERS]}"
-    store = _open_complete(folder)
-    if store is None:
-        with _building_folder(cache, folder) as building:
-            _build(building, folder, pieces, data, tokenizer, mark, progress)
-            store = _publish(building, folder)
+    recipe = _recipe(data, tokenizer, preprocess, cache)
+    if data.where:
+        check_where(data.where)
+    with _cache_errors(cache), ExitStack() as stack:
+        _make_folder(cache)
+        index = open_index(cache)
+        if index is not None:
+            stack.enter_context(index)
+        with _bar(f"Listing {data.name}", None, progress) as advance:
+            plan = stack.enter_context(Plan(data, recipe, index, advance))
+        folder = cache / plan.name
+        store = _open_complete(folder)
+        if store is not None:
+            _count_use(index, plan.name, opened=1)
+        else:
+            store = _build(folder, plan, recipe, data, cache, index, progress)
+            if cache_limit is not None:
+                from aurl.data.cache import prune
+
+                prune(cache, cache_limit)
+    if data.where:
+        store.choose(data.where)
     return store
 
 
-def fingerprint(data: DataConfig, tokenizer: TokenizerConfig, pieces: list[Piece]) -> str:
-    """Hex SHA-256 of all that decides the content of a store."""
-    settings = {key: str(getattr(data, key)) for key in DECIDING_SETTINGS}
-    digest = hashlib.sha256()
-    head = [DATA_VERSION, settings, repr(tokenizer), _code_hash()]
-    head += [(name, importlib.metadata.version(name)) for name in DECIDING_PACKAGES]
-    digest.update(json.dumps(head).encode())
-    for piece in pieces:
-        size, changed = _stamp(piece.path)
-        row = [piece.id, piece.split, piece.tune, piece.loader, size, changed, piece.metadata]
-        digest.update(json.dumps(row, sort_keys=True).encode())
-    return digest.hexdigest()
+def prepare_part(
+    data: DataConfig,
+    tokenizer: TokenizerConfig,
+    cache: Path,
+    part: int,
+    parts: int,
+    progress: bool = True,
+    *,
+    preprocess: PreprocessConfig | None = None,
+) -> None:
+    """Make the entries of one part of a corpus, for several machines that share a cache; the last step is `prepare`.
+
+    Args:
+        data: the corpus.
+        tokenizer: how scores become tokens.
+        cache: the shared folder.
+        part: which part, 1 to ``parts``; pieces are dealt out by their addresses.
+        parts: how many.
+        progress: show a progress bar.
+        preprocess: what is done to scores before they are tokenised.
+
+    Raises:
+        AurlError: there is no music, or the cache cannot be written.
+    """
+    cache = Path(cache).expanduser()
+    recipe = _recipe(data, tokenizer, preprocess, cache)
+    with _cache_errors(cache), ExitStack() as stack:
+        _make_folder(cache)
+        index = stack.enter_context(_needed(open_index(cache), cache))
+        plan = stack.enter_context(Plan(data, recipe, index))
+        stack.enter_context(_shards_kept(cache))
+        counts, failures = _make_missing(plan, recipe, data, cache, index, progress, (part - 1, parts))
+        log.info(
+            f"Part {part} of {parts}: {counts['made']} pieces made, {counts['reused']} there, {len(failures)} lost"
+        )
 
 
-def _stamp(path: str) -> tuple[int, int]:
-    """Size and time of change of a file; -1 where there is none."""
-    try:
-        status = os.stat(path) if path else None
-    except OSError:
-        status = None
-    return (status.st_size, status.st_mtime_ns) if status is not None else (-1, -1)
-
-
-def _code_hash() -> str:
-    """SHA-256 of the modules that decide the content, so that changed code never meets an old store."""
-    package = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for room, modules in DECIDING_CODE.items():
-        for module in modules:
-            file = package / room / f"{module}.py"
-            digest.update(file.read_bytes() if file.is_file() else b"")
-    return digest.hexdigest()
+def _recipe(data: DataConfig, tokenizer: TokenizerConfig, preprocess: PreprocessConfig | None, cache: Path) -> Recipe:
+    check_features(data.features)
+    return Recipe(tokenizer, data.limits, preprocess or PreprocessConfig(), tuple(data.features), cache)
 
 
 # --- folders --------------------------------------------------------------------------------------------------------
+
+
+def _make_folder(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AurlError(f"the cache folder {cache} cannot be written ({error.strerror}); set paths.cache") from error
+
+
+def _needed(index: Index | None, cache: Path) -> Index:
+    if index is None:
+        raise AurlError(f"the cache folder {cache} cannot be written (its index cannot be opened); set paths.cache")
+    return index
+
+
+@contextmanager
+def _cache_errors(cache: Path) -> Iterator[None]:
+    """A full disk and the like as one line."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AurlError(f"cannot prepare the corpus in {cache} ({reason}); free space or set paths.cache") from error
 
 
 def _open_complete(folder: Path) -> TokenStore | None:
@@ -156,27 +170,42 @@ def _open_complete(folder: Path) -> TokenStore | None:
     try:
         return TokenStore.open(folder)
     except AurlError as error:
-        log.warning(f"{error}; preparing it again")
+        if folder.is_dir():  # else it was pruned in this moment
+            log.warning(f"{error}; preparing it again")
         return None
+
+
+@contextmanager
+def _alone(cache: Path, name: str) -> Iterator[None]:
+    """One process at a time builds a corpus; the others wait."""
+    folder = cache / LOCKS_FOLDER
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{name}.lock").open("ab") as file:
+        if not try_lock(file, exclusive=True):
+            log.info(f"{name} is being prepared by another process; waiting for it")
+            wait_lock(file, exclusive=True)
+        yield
+
+
+@contextmanager
+def _shards_kept(cache: Path) -> Iterator[None]:
+    """No shard is removed meanwhile."""
+    path = lock_file(cache)
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab") as file:
+        wait_lock(file, exclusive=False)
+        yield
 
 
 @contextmanager
 def _building_folder(cache: Path, folder: Path) -> Iterator[Path]:
     """A hidden folder to build in, gone afterwards whatever happens."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        for old in cache.glob(".*.building.*"):
-            if time.time() - old.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.building.", dir=cache))
-    except OSError as error:
-        raise AurlError(f"the cache folder {cache} cannot be written ({error.strerror}); set paths.cache") from error
+    for old in cache.glob(".*.building.*"):
+        if time.time() - old.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.building.", dir=cache))
     try:
         yield building
-    except OSError as error:
-        raise AurlError(
-            f"cannot prepare the corpus in {cache} ({error.strerror or error}); free space or set paths.cache"
-        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -185,8 +214,9 @@ def _publish(building: Path, folder: Path) -> TokenStore:
     """Give the finished folder its name; another process may have been faster, then its folder is used."""
     building.chmod(0o755)
     if folder.exists() and _open_complete(folder) is None:
-        folder.rename(building.with_name(f"{building.name}.broken"))
-        shutil.rmtree(building.with_name(f"{building.name}.broken"), ignore_errors=True)
+        broken = building.with_name(f"{building.name}.broken")
+        folder.rename(broken)
+        shutil.rmtree(broken, ignore_errors=True)
     try:
         building.rename(folder)
     except OSError:
@@ -200,125 +230,139 @@ def _publish(building: Path, folder: Path) -> TokenStore:
 
 
 def _build(
-    building: Path,
-    folder: Path,
-    pieces: list[Piece],
+    folder: Path, plan: Plan, recipe: Recipe, data: DataConfig, cache: Path, index: Index | None, progress: bool
+) -> TokenStore:
+    """Make what is missing and put the corpus together."""
+    index = _needed(index, cache)
+    with _alone(cache, folder.name), _shards_kept(cache):
+        store = _open_complete(folder)
+        if store is not None:  # built by the process that we waited for
+            _count_use(index, folder.name, opened=1)
+            return store
+        began = time.monotonic()
+        tally, counts = _try_to_build(folder, plan, recipe, data, cache, index, progress)
+        store = TokenStore.open(folder)
+    _count_use(index, folder.name, **counts)
+    _report(tally, counts, data, folder, time.monotonic() - began)
+    return store
+
+
+def _try_to_build(
+    folder: Path, plan: Plan, recipe: Recipe, data: DataConfig, cache: Path, index: Index, progress: bool
+) -> tuple[Tally, Counter[str]]:
+    for _attempt in range(ATTEMPTS):
+        counts, failures = _make_missing(plan, recipe, data, cache, index, progress)
+        with _building_folder(cache, folder) as building:
+            try:
+                with _bar(f"Putting {data.name} together", plan.count, progress) as advance:
+                    tally = assemble(building, plan, recipe, data, cache, index, failures, advance)
+            except MissingEntries as error:
+                log.warning(f"{error} of the piece store are damaged or gone; making them again")
+                continue
+            _publish(building, folder).close()
+            return tally, counts
+    raise AurlError(f"the piece store in {cache} is damaged {ATTEMPTS} times in a row; is its disk sound?")
+
+
+def _make_missing(
+    plan: Plan,
+    recipe: Recipe,
     data: DataConfig,
-    tokenizer: TokenizerConfig,
-    mark: str,
+    cache: Path,
+    index: Index,
     progress: bool,
-) -> None:
-    """Read, encode and write every piece, in the order of the list."""
-    from aurl.data.codec import Codec
+    part: tuple[int, int] = (0, 1),
+) -> tuple[Counter[str], dict[int, str]]:
+    """Make the entries that are not there yet.
 
-    began = time.monotonic()
-    workers = data.workers or available_cores()
-    needs_splits = any(piece.split is None for piece in pieces)
-    read: list[tuple[Piece, Encoded]] = []
-    skipped: list[dict[str, str]] = []
-    repaired: list[dict[str, Any]] = []
-    changes: Counter[str] = Counter()
-    with StoreWriter(building) as writer, _bar(data.name, len(pieces), progress) as advance:
-        results = encode_pieces(pieces, tokenizer, needs_splits, workers)
-        for piece, result in zip(pieces, in_order(advance(item) for item in results), strict=True):
-            if isinstance(result, Failure):
-                skipped.append({"id": piece.id, "path": piece.path, "reason": result.reason})
+    Returns:
+        Counts of pieces ``made`` and ``reused``; reasons of pieces that have no entry, by number.
+    """
+    counts: Counter[str] = Counter(made=0, reused=0)
+    failures: dict[int, str] = {}
+    given: dict[int, tuple[int, bytes, bytes]] = {}
+
+    def jobs(advance: Callable[[], None]) -> Iterator[Job]:
+        for planned in plan:
+            if int.from_bytes(planned.encoded[:8], "big") % part[1] != part[0]:
+                advance()
+            elif index.find(planned.encoded) is not None:
+                counts["reused"] += 1
+                advance()
             else:
-                writer.add(result.ids, result.bars, result.beats)
-                changes.update(result.changes)
-                if result.repairs:
-                    repaired.append(_repair_row(piece, result))
-                read.append((piece, _without_tokens(result)))
-        if not read:
-            first = skipped[0]
-            raise AurlError(
-                f"data={data.name}: none of {len(pieces)} pieces could be read; "
-                f"the first, {first['id']}: {first['reason']}"
-            )
-        records = _records(read, data)
-        seconds = time.monotonic() - began
-        meta = {"fingerprint": mark, "version": DATA_VERSION, "seconds": round(seconds, 3), "changes": dict(changes)}
-        writer.finish(records, skipped, Codec.from_config(tokenizer).to_dict(), meta, repaired)
-    _report(records, skipped, repaired, changes, data, folder, seconds)
+                given[counts["given"]] = (planned.number, planned.read, planned.encoded)
+                counts["given"] += 1
+                yield Job(planned.number, planned.piece, planned.content, index.find(planned.read))
+
+    workers = data.workers or available_cores()
+    with ShardWriter(cache, index) as writer, _bar(f"Preparing {data.name}", plan.count, progress) as advance:
+        for order, result in make_pieces(jobs(advance), recipe, workers):
+            number, read_key, encoded_key = given.pop(order)
+            if isinstance(result, Failure):
+                failures[number] = result.reason
+            elif result.failure:
+                failures[number] = result.failure
+            else:
+                _keep(writer, read_key, encoded_key, result)
+            counts["made"] += 1
+            advance()
+    del counts["given"]
+    return counts, failures
 
 
-def _repair_row(piece: Piece, encoded: Encoded) -> dict[str, Any]:
-    """What repaired.jsonl says of a piece."""
-    return {"id": piece.id, "path": piece.path, "repairs": encoded.repairs, "reason": encoded.damage}
+def _keep(writer: ShardWriter, read_key: bytes, encoded_key: bytes, made: Made) -> None:
+    if made.read is not None:
+        writer.add(read_key, made.read)
+    if made.encoded is not None:
+        writer.add(encoded_key, made.encoded)
 
 
-def _without_tokens(result: Encoded) -> Encoded:
-    """What is kept in memory of a piece once its tokens are on disk."""
-    return replace(result, ids=EMPTY.astype(np.uint16), bars=EMPTY.astype(np.int32), beats=EMPTY.astype(np.float32))
+def _count_use(index: Index | None, name: str, **counts: int) -> None:
+    """Note that a corpus was used; a cache that cannot be written does without."""
+    if index is None:
+        return
+    try:
+        index.count_use(name, **counts)
+    except sqlite3.Error as error:
+        log.debug(f"use of {name} not counted: {error}")
 
 
-def _records(read: list[tuple[Piece, Encoded]], data: DataConfig) -> list[PieceRecord]:
-    """Records with splits: the corpus's own, else dealt out by near-duplicate groups."""
-    free = [(piece, encoded) for piece, encoded in read if piece.split is None]
-    groups = group_near_duplicates([_signature(encoded) for _, encoded in free])
-    dealt = assign_splits([piece.id for piece, _ in free], groups, data.valid_share, data.test_share, data.split_seed)
-    splits = {piece.id: split for (piece, _), split in zip(free, dealt, strict=True)}
-    return [
-        PieceRecord(
-            id=piece.id,
-            split=piece.split or splits[piece.id],
-            notes=encoded.notes,
-            beats=encoded.length,
-            tokens=encoded.tokens,
-            pitch_low=encoded.pitch_low,
-            pitch_high=encoded.pitch_high,
-            tracks=encoded.tracks,
-            metadata=piece.metadata,
-            path=piece.path,
-        )
-        for piece, encoded in read
-    ]
-
-
-def _signature(encoded: Encoded) -> set[int]:
-    return set(encoded.signature.tolist()) if encoded.signature is not None else set()
-
-
-def _report(
-    records: list[PieceRecord],
-    skipped: list[dict[str, str]],
-    repaired: list[dict[str, Any]],
-    changes: Counter[str],
-    data: DataConfig,
-    folder: Path,
-    seconds: float,
-) -> None:
+def _report(tally: Tally, counts: Counter[str], data: DataConfig, folder: Path, seconds: float) -> None:
     """Say what was prepared, in a line each."""
-    notes, tokens = sum(record.notes for record in records), sum(record.tokens for record in records)
-    splits = Counter(record.split for record in records)
-    shares = ", ".join(f"{split} {splits[split]}" for split in ("train", "valid", "test"))
+    shares = ", ".join(f"{split} {tally.splits[split]}" for split in ("train", "valid", "test"))
     log.info(
-        f"Prepared {data.name}: {len(records)} pieces ({shares}), {notes} notes, {tokens} tokens in {seconds:.1f} s"
+        f"Prepared {data.name}: {tally.pieces} pieces ({shares}), {tally.notes} notes, {tally.tokens} tokens in "
+        f"{seconds:.1f} s" + (f"; {counts['reused']} pieces were in the cache" if counts["reused"] else "")
     )
-    if any(changes.values()):
-        fitted = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in sorted(changes.items()) if count)
-        log.info(f"Fitted to the vocabulary: {fitted}")
-    if repaired:
-        kinds: Counter[str] = Counter()
-        for row in repaired:
-            kinds.update(row["repairs"])
-        listed = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in kinds.most_common())
-        log.info(f"{len(repaired)} pieces were repaired ({listed}); listed in {folder / 'repaired.jsonl'}")
-    if skipped:
-        total = len(records) + len(skipped)
-        log.warning(f"{len(skipped)} of {total} pieces could not be read; reasons in {folder / 'skipped.jsonl'}")
+    for line in log_lines(tally.preprocessed):
+        log.info(line)
+    if tally.changes.total():
+        log.info(f"Fitted to the vocabulary: {_listed(tally.changes)}")
+    if tally.repaired:
+        log.info(
+            f"{tally.repaired} pieces were repaired ({_listed(tally.repairs, by_count=True)}); "
+            f"listed in {folder / 'repaired.jsonl'}"
+        )
+    if tally.skipped:
+        total = tally.pieces + tally.skipped
+        log.warning(f"{tally.skipped} of {total} pieces could not be read; reasons in {folder / 'skipped.jsonl'}")
+
+
+def _listed(counts: Counter[str], by_count: bool = False) -> str:
+    rows = counts.most_common() if by_count else sorted(counts.items())
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in rows if count)
 
 
 @contextmanager
-def _bar(name: str, total: int, show: bool) -> Iterator[Any]:
-    """A progress bar with files a second; gives a function that moves it on by one and hands back what it gets."""
+def _bar(title: str, total: int | None, show: bool) -> Iterator[Callable[[], None]]:
+    """A progress bar with files a second; gives a function that moves it on by one."""
     if not show:
-        yield lambda item: item
+        yield lambda: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
+    columns: tuple[Any, ...] = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -328,13 +372,12 @@ def _bar(name: str, total: int, show: bool) -> Iterator[Any]:
     began = time.monotonic()
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"Preparing {name}", total=total, rate=0.0)
+        task = bar.add_task(title, total=total, rate=0.0)
         done = 0
 
-        def advance(item: Any) -> Any:
+        def advance() -> None:
             nonlocal done
             done += 1
             bar.update(task, completed=done, rate=done / max(time.monotonic() - began, 1e-9))
-            return item
 
         yield advance

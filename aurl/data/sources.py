@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurl.data.config import DataConfig, Source
 from aurl.data.folders import printable, walk_scores
+from aurl.data.metadata import sidecar_metadata
 from aurl.music.formats import MIDI_SUFFIXES, SCORE_SUFFIXES
-from aurl.music.limits import ReadLimits
+from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.score import Reading, count_songs, read_piece
 from aurl.utils.errors import AurlError
 
@@ -48,7 +50,12 @@ class Piece:
 
 
 def list_pieces(config: DataConfig) -> list[Piece]:
-    """List the pieces of a corpus, in an order that depends on their names only.
+    """All pieces of a corpus at once; see :func:`iter_pieces`."""
+    return list(iter_pieces(config))
+
+
+def iter_pieces(config: DataConfig) -> Iterator[Piece]:
+    """List the pieces of a corpus, in an order that depends on their names only; folders in constant memory.
 
     Args:
         config: the corpus.
@@ -59,25 +66,31 @@ def list_pieces(config: DataConfig) -> list[Piece]:
     if config.source is Source.bach:
         from aurl.data.bach import list_bach
 
-        return list_bach()
-    if config.source is Source.synth:
+        yield from list_bach()
+    elif config.source is Source.synth:
         from aurl.data.synth import list_synth
 
-        return list_synth(config)
-    root = _root(config)
-    return list_folder(root) if config.source is Source.folder else list_archive(root, config.file_pattern)
+        yield from list_synth(config)
+    elif config.source is Source.folder:
+        yield from list_folder(_root(config), config.limits)
+    else:
+        yield from list_archive(_root(config), config.file_pattern)
 
 
-def load_piece(piece: Piece) -> ScoreTick:
+def load_piece(piece: Piece, limits: ReadLimits = DEFAULT_LIMITS) -> ScoreTick:
     """Read one piece.
+
+    Args:
+        piece: which.
+        limits: what is refused for its size.
 
     Raises:
         UnreadableFile: with the path and the reason.
     """
-    return load_reading(piece).score
+    return load_reading(piece, limits).score
 
 
-def load_reading(piece: Piece) -> Reading:
+def load_reading(piece: Piece, limits: ReadLimits = DEFAULT_LIMITS) -> Reading:
     """Read one piece and say what was repaired; see :func:`load_piece`."""
     if piece.loader == "bach":
         from aurl.data import bach
@@ -89,44 +102,58 @@ def load_reading(piece: Piece) -> Reading:
         return Reading(synth.load(piece))
     if piece.loader != "file":
         raise ValueError(f"piece.loader={piece.loader} is unknown; allowed: file, bach, synth")
-    return read_piece(Path(piece.path), tune=piece.tune)
+    return read_piece(Path(piece.path), limits, piece.tune)
 
 
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
-def list_folder(root: Path) -> list[Piece]:
-    """Every score file at or below ``root``, sorted; a tune book gives one piece a tune, MIDI format 2 one a song.
+def list_folder(root: Path, limits: ReadLimits = DEFAULT_LIMITS) -> Iterator[Piece]:
+    """Every score file at or below ``root``, by path; a tune book gives one piece a tune, MIDI format 2 one a song.
 
-    Links are followed, each folder is entered once. Hidden files and folders are left out.
+    Links are followed, each folder is entered once. Hidden files and folders are left out. What lies beside a file or
+    is in its name is its metadata, and its split if that says train, valid or test.
 
     Raises:
         AurlError: there is no score file.
     """
-    files = [root] if root.is_file() else sorted(walk_scores(root), key=lambda path: path.as_posix())
-    pieces = [piece for file in files for piece in _pieces_of_file(file, root)]
-    if not pieces:
+    found = False
+    for file in [root] if root.is_file() else walk_scores(root):
+        found = True
+        yield from _pieces_of_file(file, root, limits)
+    if not found:
         kinds = " ".join(sorted(SCORE_SUFFIXES))
         raise AurlError(f"data.path={root} holds no music files; looked for {kinds} in it and in all folders below")
-    return pieces
 
 
-def _pieces_of_file(file: Path, root: Path) -> list[Piece]:
+def _pieces_of_file(file: Path, root: Path, limits: ReadLimits) -> Iterator[Piece]:
     """One piece, or one for each tune of a tune book."""
     name = printable(file.name if file == root else file.relative_to(root).as_posix())
     suffix = file.suffix.lower()
-    tunes = count_tunes(file) if suffix == BOOK_SUFFIX else count_songs(file) if suffix in MIDI_SUFFIXES else 1
-    if tunes == 1:
-        return [Piece(id=name, split=None, path=str(file), loader="file")]
-    return [Piece(id=f"{name}#{i + 1}", split=None, path=str(file), loader="file", tune=i) for i in range(tunes)]
+    metadata = sidecar_metadata(file, root)
+    split = metadata.pop("split", None)
+    tunes = 1
+    if suffix == BOOK_SUFFIX:
+        tunes = count_tunes(file, limits)
+    elif suffix in MIDI_SUFFIXES:
+        tunes = count_songs(file, limits)
+    for tune in range(tunes):
+        yield Piece(
+            id=name if tunes == 1 else f"{name}#{tune + 1}",
+            split=split if split in SPLITS else None,
+            path=str(file),
+            loader="file",
+            tune=tune,
+            metadata=metadata,
+        )
 
 
-def count_tunes(file: Path) -> int:
+def count_tunes(file: Path, limits: ReadLimits = DEFAULT_LIMITS) -> int:
     """Tunes in an ABC file; 1 for a file that cannot be opened, so that reading it says why."""
     from aurl.music.notation import decode_text, split_abc
 
     try:
-        if file.stat().st_size > ReadLimits().notation_bytes:
+        if file.stat().st_size > limits.notation_bytes:
             return 1
         return len(split_abc(decode_text(file.read_bytes())))
     except OSError:
@@ -156,7 +183,8 @@ def list_archive(root: Path, file_pattern: str | None = None) -> list[Piece]:
             if name := line.strip():
                 file = root / name
                 row = rows.get(name, {})
-                metadata = {key: value for key, value in row.items() if key not in PLACED_KEYS}
+                beside = sidecar_metadata(file, root)
+                metadata = {key: value for key, value in (beside | row).items() if key not in PLACED_KEYS}
                 path = file.parent / file_pattern if file_pattern else file
                 identity = str(row.get("id", name))
                 pieces.append(Piece(id=identity, split=split, path=str(path), loader="file", metadata=metadata))

@@ -1,183 +1,235 @@
-"""Prepared pieces on disk: token ids with musical time in memory-mapped files, one record a piece.
+"""Prepared pieces on disk: token ids with musical time in memory-mapped files, and a manifest of the pieces.
 
 A folder holds tokens.bin (uint16), bars.bin (uint16), beats.bin (float32), offsets.npy (int64, pieces + 1),
-manifest.jsonl (a ``PieceRecord`` a line), skipped.jsonl (what could not be read, with the reason), repaired.jsonl (what
-was repaired on reading), tokenizer.json (a codec as a dict) and meta.json. Pieces lie one after the other, each
-BOS ... EOS; opening reads the small files only. Who fills it is prepare.py.
+pieces.bin (``RECORD_TYPE`` a piece), manifest.sqlite (manifest.py), aligned/ (arrays beside the tokens, listed in
+features.json), skipped.jsonl (what could not be read, with the reason), repaired.jsonl (what was repaired on
+reading), tokenizer.json (a codec as a dict), meta.json and sums.json (SHA-256 of all other files). Pieces lie one
+after the other, each BOS ... EOS. Nothing in it depends on clocks or the order of work. Opening maps files and reads
+the small ones; memory does not grow with the number of pieces. Who fills it is prepare.py.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import pairwise
+import sqlite3
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aurl.data.manifest import RECORD_TYPE, SPLITS, Manifest, PieceRecord, PieceTable
 from aurl.utils.errors import AurlError
-from aurl.utils.files import atomic_write, atomic_write_json, atomic_write_text
+from aurl.utils.locks import try_lock
 
 TOKENS, BARS, BEATS, OFFSETS = "tokens.bin", "bars.bin", "beats.bin", "offsets.npy"
-MANIFEST, SKIPPED, REPAIRED = "manifest.jsonl", "skipped.jsonl", "repaired.jsonl"
-TOKENIZER, META = "tokenizer.json", "meta.json"
+MANIFEST, PIECES, SKIPPED, REPAIRED = "manifest.sqlite", "pieces.bin", "skipped.jsonl", "repaired.jsonl"
+TOKENIZER, META, FEATURES, SUMS = "tokenizer.json", "meta.json", "features.json", "sums.json"
+ALIGNED_FOLDER = "aligned"
 TOKEN_TYPE, BAR_TYPE, BEAT_TYPE = np.dtype("<u2"), np.dtype("<u2"), np.dtype("<f4")
 MAX_BAR = 2**16 - 1
+BLOCK_BYTES = 1 << 20
 
-
-@dataclass(frozen=True)
-class PieceRecord:
-    """What is known about a prepared piece."""
-
-    id: str
-    split: str
-    """train, valid or test."""
-    notes: int
-    """Complete notes among its tokens."""
-    beats: float
-    """Quarter notes from the start to the end of its last note."""
-    tokens: int
-    """Tokens with BOS and EOS."""
-    pitch_low: int
-    """Lowest MIDI pitch that is not a drum; -1 when there is none."""
-    pitch_high: int
-    """Highest MIDI pitch that is not a drum; -1 when there is none."""
-    tracks: int
-    metadata: dict[str, Any] = field(default_factory=dict)
-    path: str = ""
-    """The file it was read from; empty where there is none."""
+__all__ = ["PieceRecord", "TokenStore"]
 
 
 class TokenStore:
-    """A prepared corpus, opened for reading.
+    """A prepared corpus, opened for reading; while it is open, no prune removes its folder.
 
     Attributes:
         folder: where it lies.
-        pieces: one record a piece, in order.
-        skipped: ``{"id", "path", "reason"}`` for each piece that could not be read.
+        pieces: one record a piece, in order, made when asked for.
         tokenizer: the codec as a dict (``Codec.from_dict`` makes it again).
-        meta: how and when it was made.
+        meta: how it was made.
+        offsets: (pieces + 1,) first token of each piece.
 
     Example:
         >>> store = TokenStore.open(folder)  # doctest: +SKIP
         >>> store.ids(store.split("train")[0])[:3]  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        pieces: list[PieceRecord],
-        skipped: list[dict[str, str]],
-        tokenizer: dict[str, Any],
-        meta: dict[str, Any],
-        offsets: NDArray[np.int64],
-    ) -> None:
-        self.folder, self.pieces, self.skipped = folder, pieces, skipped
-        self.tokenizer, self.meta, self.offsets = tokenizer, meta, offsets
-        self._spans = [slice(start, stop) for start, stop in pairwise(offsets.tolist())]
-        total = int(offsets[-1])
-        self._tokens = _map(folder / TOKENS, TOKEN_TYPE, total)
-        self._bars = _map(folder / BARS, BAR_TYPE, total)
-        self._beats = _map(folder / BEATS, BEAT_TYPE, total)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # Held until this object is gone. The lock is on a file of the folder, so it needs no place of its own.
+        self._lock = (folder / META).open("rb")
+        try_lock(self._lock, exclusive=False)
+        try:
+            self.tokenizer = _read_json(folder / TOKENIZER)
+            self.meta = _read_json(folder / META)
+            self.offsets: NDArray[np.int64] = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)
+            count = len(self.offsets) - 1
+            self.pieces = PieceTable(Manifest(folder / MANIFEST), _map(folder / PIECES, RECORD_TYPE, count))
+            total = int(self.offsets[-1])
+            self._tokens = _map(folder / TOKENS, TOKEN_TYPE, total)
+            self._bars = _map(folder / BARS, BAR_TYPE, total)
+            self._beats = _map(folder / BEATS, BEAT_TYPE, total)
+            self.features: dict[str, dict[str, Any]] = _read_json(folder / FEATURES)
+            self._aligned = {name: _open_aligned(folder, name, row, count) for name, row in self.features.items()}
+        except BaseException:
+            self._lock.close()
+            raise
+        self._chosen: NDArray[np.bool_] | None = None
+        self.where = ""
 
     @classmethod
-    def open(cls, folder: Path) -> TokenStore:
+    def open(cls, folder: Path, where: str | None = None) -> TokenStore:
         """Open a prepared corpus.
 
+        Args:
+            folder: where it lies.
+            where: see :meth:`choose`.
+
         Raises:
-            AurlError: the folder is missing, incomplete or damaged.
+            AurlError: the folder is missing, incomplete or damaged, or ``where`` cannot be used.
         """
         folder = Path(folder)
         try:
-            records = [PieceRecord(**row) for row in _read_lines(folder / MANIFEST)]
-            skipped = _read_lines(folder / SKIPPED)
-            tokenizer = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
-            meta = json.loads((folder / META).read_text(encoding="utf-8"))
-            offsets = np.load(folder / OFFSETS, allow_pickle=False)
-            if len(offsets) != len(records) + 1:
-                raise ValueError(f"{len(records)} records but {len(offsets) - 1} pieces")
-            return cls(folder, records, skipped, tokenizer, meta, offsets)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            store = cls(folder)
+        except (OSError, ValueError, TypeError, KeyError, sqlite3.Error) as error:
             raise AurlError(f"{folder} is no complete prepared corpus ({error}); delete it and start again") from error
+        if where:
+            store.choose(where)
+        return store
+
+    def close(self) -> None:
+        """Let go of the folder: its lock and its manifest; arrays that were handed out stay valid."""
+        self._lock.close()
+        self.pieces.manifest.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "pieces"):
+            self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TokenStore.open, (self.folder, self.where)
 
     def __len__(self) -> int:
         return len(self.pieces)
 
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Tokens of each piece (pieces,)."""
+        return self.pieces.numbers["tokens"]
+
+    @property
+    def numbers(self) -> NDArray[Any]:
+        """notes, tokens, beats, tracks, pitch_low, pitch_high and split of each piece (pieces,), memory-mapped."""
+        return self.pieces.numbers
+
+    @property
+    def skipped(self) -> list[dict[str, str]]:
+        """``{"id", "path", "reason"}`` for each piece that could not be read."""
+        return read_lines(self.folder / SKIPPED)
+
+    def _span(self, piece: int) -> slice:
+        if piece < 0:
+            piece += len(self.pieces)
+        return slice(int(self.offsets[piece]), int(self.offsets[piece + 1]))
+
     def ids(self, piece: int) -> NDArray[np.uint16]:
         """Token ids of a piece, uint16 (T,): BOS ... EOS; a view of the file."""
-        return self._tokens[self._spans[piece]]
+        return self._tokens[self._span(piece)]
 
     def bars(self, piece: int) -> NDArray[np.uint16]:
         """Bar of each token, uint16 (T,), counted from 0."""
-        return self._bars[self._spans[piece]]
+        return self._bars[self._span(piece)]
 
     def beats(self, piece: int) -> NDArray[np.float32]:
         """Onset of each token in quarter notes since the start of the piece, float32 (T,)."""
-        return self._beats[self._spans[piece]]
+        return self._beats[self._span(piece)]
 
-    def split(self, name: str) -> list[int]:
-        """Numbers of the pieces of a split (train, valid or test)."""
-        return [number for number, piece in enumerate(self.pieces) if piece.split == name]
+    def aligned(self, name: str, piece: int) -> NDArray[Any]:
+        """An array that lies beside the tokens of a piece: (rows, ``*shape`` of a row), a view of the file.
+
+        Args:
+            name: one of ``data.features``; its level says what a row is (a token, a beat or a bar).
+            piece: number of the piece.
+
+        Raises:
+            AurlError: the corpus was prepared without it.
+        """
+        if name not in self._aligned:
+            there = ", ".join(self._aligned) or "none"
+            raise AurlError(f"{self.folder.name} has no feature '{name}' (it has: {there}); add it to data.features")
+        rows, offsets = self._aligned[name]
+        if piece < 0:
+            piece += len(self.pieces)
+        return rows[int(offsets[piece]) : int(offsets[piece + 1])]
+
+    def choose(self, where: str) -> None:
+        """Use only the pieces for which an expression holds; numbers of pieces stay as they are.
+
+        Args:
+            where: see where.py.
+
+        Raises:
+            WhereError: the expression cannot be used.
+            AurlError: it holds for no piece.
+        """
+        chosen = self.pieces.manifest.select(where)
+        if not len(chosen):
+            raise AurlError(f'data.where="{where}" holds for none of {len(self)} pieces of {self.folder.name}')
+        mask = np.zeros(len(self), dtype=bool)
+        mask[chosen] = True
+        self._chosen, self.where = mask, where
+
+    def split(self, name: str | None) -> list[int]:
+        """Numbers of the chosen pieces of a split (train, valid or test), or of all of them."""
+        mask = self.numbers["split"] == SPLITS.index(name) if name is not None else np.ones(len(self), dtype=bool)
+        if self._chosen is not None:
+            mask &= self._chosen
+        numbers: list[int] = np.flatnonzero(mask).tolist()
+        return numbers
 
 
-class StoreWriter:
-    """Fills a folder piece by piece, in bounded memory; a store exists from :meth:`finish` on.
+def verify_folder(folder: Path) -> list[str]:
+    """What is wrong with a prepared corpus: every file against its SHA-256.
 
-    Args:
-        folder: an empty folder.
+    Returns:
+        One line a damage, empty when all is as it was published.
     """
+    try:
+        sums: dict[str, str] = _read_json(folder / SUMS)
+    except FileNotFoundError:
+        return [f"{folder / SUMS}: missing; damaged, or made by an older version that nothing uses any more"]
+    except (OSError, ValueError) as error:
+        return [f"{folder / SUMS}: damaged ({error})"]
+    problems = []
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(set(sums) | there - {SUMS}):
+        path = folder / name
+        if name not in sums:
+            problems.append(f"{path}: not part of the corpus")
+        elif name not in there:
+            problems.append(f"{path}: missing")
+        elif (found := file_sum(path)) != sums[name]:
+            problems.append(f"{path}: damaged (SHA-256 {found[:12]}... instead of {sums[name][:12]}...)")
+    return problems
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.lengths: list[int] = []
-        self._files = [(folder / name).open("wb") for name in (TOKENS, BARS, BEATS)]
 
-    def __enter__(self) -> StoreWriter:
-        return self
+def file_sum(path: Path) -> str:
+    """SHA-256 of a file in hex."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            total.update(block)
+    return total.hexdigest()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
-    def add(self, ids: NDArray[np.uint16], bars: NDArray[np.int32], beats: NDArray[np.float32]) -> None:
-        """Append a piece: ids, bars and beats of its tokens, all of shape (T,)."""
-        columns: tuple[NDArray[Any], ...]
-        columns = (ids.astype(TOKEN_TYPE), np.minimum(bars, MAX_BAR).astype(BAR_TYPE), beats.astype(BEAT_TYPE))
-        for file, column in zip(self._files, columns, strict=True):
-            file.write(column.tobytes())
-        self.lengths.append(len(ids))
+def aligned_files(name: str) -> tuple[str, str]:
+    """Names of the files of an aligned array: its rows, and where each piece begins."""
+    return f"{ALIGNED_FOLDER}/{name}.bin", f"{ALIGNED_FOLDER}/{name}.offsets.npy"
 
-    def close(self) -> None:
-        """Close the files (done by ``with``)."""
-        for file in self._files:
-            if not file.closed:
-                file.flush()
-                os.fsync(file.fileno())
-                file.close()
 
-    def finish(
-        self,
-        pieces: Sequence[PieceRecord],
-        skipped: Sequence[Mapping[str, str]],
-        tokenizer: Mapping[str, Any],
-        meta: Mapping[str, Any],
-        repaired: Sequence[Mapping[str, Any]] = (),
-    ) -> None:
-        """Write the small files, meta.json last."""
-        self.close()
-        offsets = np.concatenate([[0], np.cumsum(self.lengths, dtype=np.int64)]).astype(np.int64)
-        atomic_write(self.folder / OFFSETS, lambda file: np.save(file, offsets, allow_pickle=False))
-        _write_lines(self.folder / MANIFEST, [asdict(piece) for piece in pieces])
-        _write_lines(self.folder / SKIPPED, skipped)
-        _write_lines(self.folder / REPAIRED, repaired)
-        atomic_write_json(self.folder / TOKENIZER, dict(tokenizer))
-        atomic_write_json(self.folder / META, dict(meta))
+def _open_aligned(folder: Path, name: str, row: dict[str, Any], count: int) -> tuple[Any, NDArray[np.int64]]:
+    data, starts = aligned_files(name)
+    offsets = np.load(folder / starts, mmap_mode="r", allow_pickle=False)
+    if len(offsets) != count + 1:
+        raise ValueError(f"{starts} has {len(offsets) - 1} pieces instead of {count}")
+    kind, shape = np.dtype(row["dtype"]), tuple(row["shape"])
+    flat = _map(folder / data, kind, int(offsets[-1]) * int(np.prod(shape, dtype=np.int64)))
+    return flat.reshape(int(offsets[-1]), *shape), offsets
 
 
 def _map(path: Path, kind: np.dtype[Any], length: int) -> Any:
@@ -191,14 +243,10 @@ def _map(path: Path, kind: np.dtype[Any], length: int) -> Any:
     return np.asarray(np.memmap(path, dtype=kind, mode="r", shape=(length,)))
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def _write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """JSON lines; file names that are not UTF-8 are written with escapes."""
-    lines = []
-    for row in rows:
-        line = json.dumps(row, ensure_ascii=False)
-        lines.append(line if line.isprintable() else json.dumps(row))
-    atomic_write_text(path, "".join(f"{line}\n" for line in lines))

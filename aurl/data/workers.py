@@ -1,134 +1,137 @@
-"""Read and encode pieces in worker processes (crew.py), so that a crash or a hang costs one piece."""
+"""Read and encode pieces in worker processes (crew.py), so that a crash or a hang costs one piece.
+
+A worker gets a piece with its address; what the cache has of it (the score, after a change of tokenizer) is used, the
+rest is made and handed back as entries. Only the process that asked writes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from aurl.data import encoding, reading
+from aurl.data.addresses import content_of
+from aurl.data.aligned import Provider, provider
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
 from aurl.data.crew import JOB_SECONDS, Failure, work_through
+from aurl.data.entries import DamagedEntry
+from aurl.data.index import Place
+from aurl.data.piece_store import read_entry
+from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.sources import Piece, load_reading
-from aurl.data.splits import top_line_ngrams
-from aurl.data.vocabulary import Kind
+from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.score import Reading
 from aurl.utils.errors import UnreadableFile
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A piece as tokens, with what its record needs."""
+class Recipe:
+    """What is done with every piece of a corpus."""
 
-    ids: NDArray[np.uint16]
-    """(T,) BOS ... EOS."""
-    bars: NDArray[np.int32]
-    beats: NDArray[np.float32]
-    notes: int
-    length: float
-    """Quarter notes to the end of the last note."""
-    pitch_low: int
-    pitch_high: int
-    tracks: int
-    tokens: int
-    changes: dict[str, int] = field(default_factory=dict)
-    """What had to change to fit the vocabulary, counted."""
-    signature: NDArray[np.uint64] | None = None
-    """Hashes of its melody, for finding near-duplicates."""
-    repairs: dict[str, int] = field(default_factory=dict)
-    """What was repaired when its file was read, counted by kind."""
-    damage: str = ""
-    """The first damage of its file, in words."""
+    tokenizer: TokenizerConfig
+    limits: ReadLimits = DEFAULT_LIMITS
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    features: tuple[str, ...] = ()
+    cache: Path | None = None
+    """Where read pieces may lie already."""
 
 
-Loader = Callable[[Piece], Reading]
+@dataclass(frozen=True)
+class Job:
+    """One piece for a worker."""
+
+    number: int
+    """Its place in the corpus."""
+    piece: Piece
+    content: str = ""
+    """SHA-256 of its file, or what stands for it."""
+    place: Place | None = None
+    """Where it lies as a score, if it was read before."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a worker made of a piece: entries, None where there is none to keep."""
+
+    number: int
+    read: bytes | None
+    """Entry of the read piece; None if it came from the cache."""
+    encoded: bytes | None
+    """Entry of the encoded piece."""
+    failure: str = ""
+    """Set if the piece is lost this time for a reason that lies in the moment, not in its bytes."""
+
+
+Loader = Callable[[Piece, ReadLimits], Reading]
 """Reads a piece; a function that can be imported by name in a worker."""
+CHANGED = "the file changed while it was read"
 
 
-def encode_piece(piece: Piece, codec: Codec, with_signature: bool, load: Loader = load_reading) -> Encoded:
-    """Read and encode one piece.
-
-    Args:
-        piece: which.
-        codec: makes the tokens.
-        with_signature: also compute what near-duplicates are found by.
-        load: reads the piece.
-
-    Raises:
-        UnreadableFile: it cannot be read, or no note of it fits the vocabulary.
-    """
-    reading = load(piece)
-    score = reading.score
-    signature = None
-    if with_signature:
-        hashes = top_line_ngrams(score)
-        signature = np.fromiter(hashes, dtype=np.uint64, count=len(hashes))
-    fitted, changes = codec.prepare_score(score)
-    vocabulary = codec.vocabulary
-    inner = codec.encode(fitted)
-    notes = vocabulary.count_notes(inner)
-    if notes == 0:
-        raise UnreadableFile(piece.path or piece.id, "no note of it fits the vocabulary (tokenizer.pitch_range)")
-    ids = np.concatenate([[vocabulary.bos], inner, [vocabulary.eos]]).astype(np.uint16)
-    bars, beats = vocabulary.musical_time(ids)
-    kinds, values = vocabulary.kind[ids], vocabulary.value[ids]
-    pitches = values[kinds == Kind.PITCH]
-    end = max(int((notes_["time"].astype(np.int64) + notes_["duration"]).max()) for notes_ in _note_columns(fitted))
-    return Encoded(
-        ids=ids,
-        bars=bars,
-        beats=beats,
-        notes=notes,
-        length=end / fitted.ticks_per_quarter,
-        pitch_low=int(pitches.min()) if len(pitches) else -1,
-        pitch_high=int(pitches.max()) if len(pitches) else -1,
-        tracks=len(np.unique(ids[kinds == Kind.PROGRAM])),
-        tokens=len(ids),
-        changes=changes,
-        signature=signature,
-        repairs=reading.repairs,
-        damage=reading.damage,
-    )
-
-
-def _note_columns(score: Any) -> list[dict[str, NDArray[Any]]]:
-    """The note arrays of all tracks that have notes."""
-    return [track.notes.numpy() for track in score.tracks if len(track.notes)]
-
-
-def encode_pieces(
-    pieces: Sequence[Piece],
-    tokenizer: TokenizerConfig,
-    with_signature: bool,
-    workers: int,
-    seconds: float = JOB_SECONDS,
-    load: Loader = load_reading,
-) -> Iterator[tuple[int, Encoded | Failure]]:
+def make_pieces(
+    jobs: Iterable[Job], recipe: Recipe, workers: int, seconds: float = JOB_SECONDS, load: Loader = load_reading
+) -> Iterator[tuple[int, Made | Failure]]:
     """Read and encode pieces in worker processes.
 
     Args:
-        pieces: all of them.
-        tokenizer: how scores become tokens.
-        with_signature: also compute what near-duplicates are found by.
+        jobs: drawn one by one.
+        recipe: what is done.
         workers: processes.
         seconds: longest time for one piece.
         load: reads a piece.
 
     Yields:
-        (number of the piece, result), in the order in which they are done.
+        (number of the job in the order given, result), in the order in which they are done.
 
     Raises:
         AurlError: worker processes cannot start.
     """
-    start = partial(_start_encoding, tokenizer, with_signature, load)
-    return work_through(pieces, start, workers, seconds, preload=[__name__])
+    return work_through(jobs, partial(_start, recipe, load), workers, seconds, preload=[__name__])
 
 
-def _start_encoding(tokenizer: TokenizerConfig, with_signature: bool, load: Loader) -> Callable[[Piece], Encoded]:
+def _start(recipe: Recipe, load: Loader) -> Callable[[Job], Made]:
     """What a worker does with each piece."""
-    codec = Codec.from_config(tokenizer)
-    return lambda piece: encode_piece(piece, codec, with_signature, load)
+    codec = Codec.from_config(recipe.tokenizer)
+    providers = [provider(name) for name in recipe.features]
+    return lambda job: make_piece(job, recipe, codec, providers, load)
+
+
+def make_piece(
+    job: Job, recipe: Recipe, codec: Codec, providers: Sequence[Provider] = (), load: Loader = load_reading
+) -> Made:
+    """Read one piece, or take it from the cache, and encode it."""
+    name = job.piece.path or job.piece.id
+    entry: bytes | None = None
+    reason = ""
+    read = _kept(job, recipe)
+    if read is None:
+        try:
+            read = reading.read_piece_fully(job.piece, partial(_load, load, recipe.limits), recipe.preprocess)
+            entry = reading.to_entry(read)
+        except UnreadableFile as error:
+            reason = error.reason
+            entry = reading.failed_entry(reason)
+        if job.piece.path and job.content and content_of(job.piece.path, recipe.limits) != job.content:
+            return Made(job.number, None, None, CHANGED)
+    if read is None or read.failure:
+        return Made(job.number, entry, encoding.failed_entry(read.failure if read is not None else reason))
+    try:
+        return Made(job.number, entry, encoding.to_entry(encoding.encode_piece(name, read, codec, providers)))
+    except UnreadableFile as error:
+        return Made(job.number, entry, encoding.failed_entry(error.reason))
+
+
+def _load(load: Loader, limits: ReadLimits, piece: Piece) -> Reading:
+    return load(piece, limits)
+
+
+def _kept(job: Job, recipe: Recipe) -> reading.ReadPiece | None:
+    """The piece as it was read before, or None where it must be read (again)."""
+    if job.place is None or recipe.cache is None:
+        return None
+    try:
+        return reading.from_entry(read_entry(recipe.cache, job.place))
+    except DamagedEntry:
+        return None  # its new entry takes the place of the damaged one

@@ -118,7 +118,7 @@ def store_pieces(store: TokenStore, split: str | None = None) -> list[TokenPiece
     Raises:
         AurlError: the split has no pieces.
     """
-    chosen = list(range(len(store.pieces))) if split is None else store.split(split)
+    chosen = store.split(split)
     if not chosen:
         raise AurlError(
             f"split={split} has no pieces; splits with pieces: {sorted({piece.split for piece in store.pieces})}"

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from aurl.data.batching import Transposer
+    from aurl.data.augmentation.tables import Transposer
 
 HASH_BASE = 0x9E3779B97F4A7C15
 """Odd multiplier of the rolling hash (2**64 over the golden ratio)."""

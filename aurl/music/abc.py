@@ -1,8 +1,9 @@
 """ABC tunes in, scores out: the notation of folk tune books, read by a small parser of our own.
 
 What sounds and where the bars are is read: notes, rests, chords, lengths, ties, tuplets, broken rhythm, accidentals,
-keys and modes, metres, tempi, voices. Chord symbols, lyrics, ornaments and grace notes are stepped over. Repeats are
-not written out, as in notation.py, and the bars are laid out by the same rules (bars.py).
+keys and modes, metres, tempi, voices. Chord symbols become markers (see chord_sources.py); lyrics, ornaments and grace
+notes are stepped over. Repeats are not written out, as in notation.py, and the bars are laid out by the same rules
+(bars.py).
 Source: the ABC music standard 2.1, https://abcnotation.com/wiki/abc:standard:v2.1
 """
 
@@ -15,8 +16,14 @@ from fractions import Fraction
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 from aurl.music.bars import Measure, lay_out_bars, shift_score
+from aurl.music.chord_sources import add_symbols
+from aurl.music.chord_symbols import parse_abc_symbol
+from aurl.music.chords import Chord
 from aurl.music.marks import MAX_METRE_NUMERATOR
 from aurl.utils.errors import UnreadableFile
+from aurl.utils.logging import get_logger
+
+log = get_logger(__name__)
 
 TICKS_PER_QUARTER = 480
 VELOCITY = 80
@@ -103,6 +110,7 @@ class AbcReader:
         self.voices: dict[str, _Voice] = {}
         self.voice: _Voice | None = None
         self.measures: list[tuple[Fraction, Fraction, tuple[int, int] | None]] = []
+        self.chord_symbols: list[tuple[Fraction, Chord]] = []
         for line in text.splitlines():
             self._read_line(line)
         for voice in self.voices.values():
@@ -192,10 +200,19 @@ class AbcReader:
             self._break_rhythm(voice, token["broken"])
         elif token["tuplet"]:
             self._start_tuplet(voice, token)
+        elif token["skip"] and token["skip"].startswith('"'):
+            self._add_symbol(voice, token["skip"].strip('"'))
         elif token["overlay"]:
             voice.time = voice.bar_start
             # A tie or broken rhythm never reaches from one layer back into the one before it.
             voice.last, voice.last_written, voice.tied = ([], Fraction(0)), [], {}
+
+    def _add_symbol(self, voice: _Voice, text: str) -> None:
+        """Keep a quoted chord symbol; other quoted texts are remarks."""
+        try:
+            self.chord_symbols.append((voice.time, parse_abc_symbol(text)))
+        except ValueError as error:
+            log.debug("quoted text stepped over: %s", error)
 
     def _add(self, voice: _Voice, members: list[tuple[str, Fraction, bool]], length: Fraction) -> None:
         """Add the notes of a chord (or one note) and move on by the first one's length."""
@@ -306,6 +323,7 @@ def abc_to_score(text: str, name: str = "tune") -> ScoreTick:
         score.tracks.append(track)
     if reader.tempo:
         score.tempos.append(TempoTick(0, reader.tempo))
+    add_symbols(score, ((_ticks(time), chord) for time, chord in reader.chord_symbols))
     measures = [
         Measure(_ticks(start), _ticks(start + length) - _ticks(start), *metre)
         for start, length, metre in reader.measures

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aurl.music.formats import MIDI_SUFFIXES, SCORE_SUFFIXES
 from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
-from aurl.music.midi_check import DamagedMidi
+from aurl.music.midi_events import DamagedMidi
 from aurl.music.midi_repair import repair_midi
 from aurl.music.score import EmptyScore, Reading, examine_midi, read_bytes, read_midi, read_pieces
 from aurl.utils.errors import UnreadableFile

@@ -54,3 +54,5 @@ class ReadLimits:
 
 
 DEFAULT_LIMITS = ReadLimits()
+UNBOUNDED = ReadLimits(bytes=2**62, notation_bytes=2**62)
+"""No limit on the size of a file."""

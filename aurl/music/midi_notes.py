@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 
 from aurl.music.marks import clamped_mspq, is_possible_key, is_possible_metre
-from aurl.music.midi_check import (
+from aurl.music.midi_check import END_EVENT, ESCAPE_AS_META, NOTE_ON, is_possible_offset
+from aurl.music.midi_events import (
     DATA_LIMIT,
-    END_EVENT,
-    ESCAPE_AS_META,
     KEY,
     META,
     METRE,
-    NOTE_ON,
     SMPTE_OFFSET,
     SYSEX,
     SYSEX_ESCAPE,
     TEMPO,
-    is_possible_offset,
 )
 from aurl.music.midi_scan import LARGEST_SILENCE, Event
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from aurl.music.limits import ReadLimits
 from aurl.music.midi_check import (
     CHUNK_HEAD_BYTES,
+    CONTROL,
     HEADER_BYTES,
-    META,
-    TEMPO,
-    DamagedMidi,
+    PITCH_BEND,
     LimitReached,
     write_midi,
 )
+from aurl.music.midi_events import META, TEMPO, DamagedMidi
 from aurl.music.midi_notes import close_notes, is_onset, lengthen_notes, mend_marks, track_bytes
 from aurl.music.midi_scan import LARGEST_SILENCE, TRACK_NAME, Event, TrackScan
 
@@ -49,6 +49,8 @@ class RepairedMidi:
     """Exact files, one a song; those without notes are left out unless there is no other."""
     onsets: list[int]
     """Notes that begin in each."""
+    controls: list[int]
+    """Controllers and bends in each."""
     tracks: list[int]
     repairs: dict[str, int]
     """What was done, counted by kind."""
@@ -122,10 +124,12 @@ class _Repair:
         self._check_limit("songs", len(songs))
         files: list[bytes] = []
         onsets: list[int] = []
+        controls: list[int] = []
         counts: list[int] = []
         for song in songs:
             closed = [self._mended(track, song.division) for track in song.tracks]
             onsets.append(sum(is_onset(event) for track in closed for event in track))
+            controls.append(sum(event.status & 0xF0 in (CONTROL, PITCH_BEND) for track in closed for event in track))
             counts.append(len(closed))
             bodies = [track_bytes(track) for track in _with_tempo(closed, song.mspq)]
             files.append(write_midi(PARALLEL_TRACKS if len(bodies) > 1 else ONE_SONG, song.division, bodies))
@@ -137,6 +141,7 @@ class _Repair:
         return RepairedMidi(
             songs=[files[number] for number in kept],
             onsets=[onsets[number] for number in kept],
+            controls=[controls[number] for number in kept],
             tracks=[counts[number] for number in kept],
             repairs={kind: count for kind, count in sorted(self.repairs.items()) if count},
         )

@@ -12,7 +12,8 @@ from collections import Counter
 from typing import NamedTuple
 
 from aurl.music.limits import ReadLimits
-from aurl.music.midi_check import (
+from aurl.music.midi_check import LimitReached
+from aurl.music.midi_events import (
     DATA_LIMIT,
     END_OF_TRACK,
     MAX_VLQ_BYTES,
@@ -20,7 +21,6 @@ from aurl.music.midi_check import (
     META_SIZES,
     SYSEX,
     SYSEX_ESCAPE,
-    LimitReached,
 )
 
 TRACK_NAME = b"MTrk"

@@ -24,7 +24,11 @@ from symusic.core import ScoreTick, TimeSignatureTick, TimeSignatureTickList
 
 from aurl.music.abc import abc_to_score
 from aurl.music.bars import Measure, lay_out_bars, shift_score
+from aurl.music.chord_sources import add_symbols, musicxml_symbols
 from aurl.utils.errors import UnreadableFile
+from aurl.utils.logging import get_logger
+
+log = get_logger(__name__)
 
 INPUT_FORMATS: dict[str, str] = {
     ".musicxml": "xml",
@@ -120,6 +124,7 @@ def notation_to_score(data: str, input_format: str = "auto", name: str = "notati
         for note in track.notes:
             note.duration += VEROVIO_SHORTENS_NOTES_BY
     _drop_repeated_signatures(score)
+    _add_chord_symbols(score, data, timemap)
     layout = lay_out_bars(_measures(score, timemap), score.tpq)
     if layout is not None:
         score.time_signatures = TimeSignatureTickList(
@@ -145,6 +150,18 @@ def _measures(score: ScoreTick, timemap: list[dict[str, Any]]) -> list[Measure]:
         if stop > start and numerator >= 1 and denominator >= 1:
             measures.append(Measure(start, stop - start, numerator, denominator))
     return measures
+
+
+def _add_chord_symbols(score: ScoreTick, data: str, timemap: list[dict[str, Any]]) -> None:
+    """Write the chord symbols of MusicXML into the score's markers, by where verovio's measures begin."""
+    symbols = musicxml_symbols(data) if "score-partwise" in data else []
+    starts = sorted({event["qstamp"] for event in timemap if "measureOn" in event})
+    kept = [symbol for symbol in symbols if symbol[0] < len(starts)]
+    if len(kept) < len(symbols):
+        log.warning("%d chord symbols stand after the last measure and are left out", len(symbols) - len(kept))
+    end = score.end()
+    ticks = [(min(max(round((starts[m] + after) * score.tpq), 0), end), chord) for m, after, chord in kept]
+    add_symbols(score, ticks)
 
 
 def _drop_repeated_signatures(score: ScoreTick) -> None:

@@ -182,7 +182,8 @@ class MusicModule(L.LightningModule):
             self._averaged[0].to(self.device)
 
     def on_train_start(self) -> None:
-        """Continue dropout's random numbers and the position in the data where the checkpoint left them.
+        """Continue dropout's random numbers and the position in the data where the checkpoint left them, and tell the
+        loader how long training is, for the schedules of augmentation.
 
         Lightning restores loaders too, but not when the loader was built before the checkpoint was read, as it is here:
         the schedule needs to know how many batches there are.
@@ -194,6 +195,8 @@ class MusicModule(L.LightningModule):
                 torch.cuda.set_rng_state(cuda_rng.cpu(), self.device)
             self._loader().load_state_dict(position)
             self._restored = None
+        batches = int(self.trainer.num_training_batches)
+        self._loader().set_length(self.total_steps() * self.optim_config.accumulate, batches)
 
     def _loader(self) -> TrainingBatches | MergedBatches:
         loader = self.trainer.train_dataloader

@@ -9,6 +9,16 @@ import lightning as L
 import pytest
 import torch
 
+from aurl.data.augmentation.config import (
+    AugmentConfig,
+    HumanizeConfig,
+    Ramp,
+    ScheduleConfig,
+    StretchConfig,
+    SubstituteConfig,
+    SwingConfig,
+    VelocityConfig,
+)
 from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.datamodule import MusicDataModule
 from aurl.generation.config import SamplerConfig
@@ -31,7 +41,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def corpus(cache: Path, **changes: Any) -> MusicDataModule:
+def corpus(cache: Path, augment: AugmentConfig | None = None, **changes: Any) -> MusicDataModule:
     settings: dict[str, Any] = {
         "name": "synth",
         "source": Source.synth,
@@ -40,7 +50,7 @@ def corpus(cache: Path, **changes: Any) -> MusicDataModule:
         "workers": 1,
     }
     data = MusicDataModule(
-        DataConfig(**(settings | changes)), TokenizerConfig(), cache, CONTEXT, seed=3, progress=False
+        DataConfig(**(settings | changes)), TokenizerConfig(), cache, CONTEXT, seed=3, progress=False, augment=augment
     )
     data.prepare_data()
     data.setup()
@@ -105,23 +115,42 @@ def test_training_learns_and_leaves_a_checkpoint_that_can_be_used(cache: Path, t
     assert names[0] == "best.ckpt" and names[-1] == "last.ckpt" and not any("=" in name for name in names)
 
 
-def test_a_killed_run_continues_to_the_same_weights(cache: Path, tmp_path: Path) -> None:
-    data = corpus(cache)
+EVERYTHING = AugmentConfig(
+    stretch=StretchConfig(probability=0.5),
+    velocity=VelocityConfig(probability=0.5),
+    substitute=SubstituteConfig(probability=0.5),
+    swing=SwingConfig(probability=0.5),
+    humanize=HumanizeConfig(probability=0.5),
+    schedule=ScheduleConfig(shape=Ramp.linear, begin=0.1),
+)
+
+
+def changing(cache: Path) -> MusicDataModule:
+    """A corpus with every augmentation, more of it as training goes on, and remembered context."""
+    return corpus(cache, EVERYTHING, segment_overlap=0.25)
+
+
+def test_a_killed_run_with_scheduled_augmentation_continues_to_the_same_weights(cache: Path, tmp_path: Path) -> None:
+    data = changing(cache)
     whole = module(data)
     trainer(tmp_path / "whole").fit(whole, datamodule=data)
     batches = len(data.train_dataloader())
     assert batches > 8, "the kill must fall inside an epoch"
-    killed = module(corpus(cache))
+    killed = module(changing(cache))
     stop = StopAfter(batches + 7)  # two batches after the checkpoint that follows batch 5 of the second epoch
     callbacks = [Checkpoints(str(tmp_path / "killed"), every_n_batches=batches + 5), stop]
     with pytest.raises(RuntimeError, match="killed"):
-        trainer(tmp_path / "killed", callbacks=callbacks).fit(killed, datamodule=corpus(cache))
-    resumed = module(corpus(cache))
+        trainer(tmp_path / "killed", callbacks=callbacks).fit(killed, datamodule=changing(cache))
+    resumed = module(changing(cache))
     trainer(tmp_path / "killed").fit(
-        resumed, datamodule=corpus(cache), ckpt_path=str(tmp_path / "killed" / "last.ckpt"), weights_only=True
+        resumed,
+        datamodule=changing(cache),
+        ckpt_path=str(tmp_path / "killed" / "last.ckpt"),
+        weights_only=True,
     )
     assert resumed.batches_seen == whole.batches_seen
     assert resumed.files_processed == whole.files_processed
+    assert 0 < resumed.files_augmented == whole.files_augmented < whole.files_processed
     for mine, theirs in zip(resumed.parameters(), whole.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     for mine, theirs in zip(resumed.sampling_model().parameters(), whole.sampling_model().parameters(), strict=True):

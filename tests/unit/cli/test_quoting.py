@@ -48,8 +48,8 @@ def test_values_in_quotes_of_their_own_null_and_interpolations_are_left_alone() 
 
 
 def test_a_list_may_be_written_without_brackets_unless_it_is_swept() -> None:
-    assert value_of(quote_argument("data.transpose=-3,4", KEYS)) == [-3, 4]
-    assert quote_argument("data.transpose=[0,0],[-1,1]", KEYS, sweeping=True) == "data.transpose=[0,0],[-1,1]"
+    assert value_of(quote_argument("augment.transpose.semitones=-3,4", KEYS)) == [-3, 4]
+    assert quote_argument("programs=[0,0],[-1,1]", KEYS, sweeping=True) == "programs=[0,0],[-1,1]"
 
 
 def test_commas_between_paths_sweep_only_with_m(tmp_path: Any) -> None:

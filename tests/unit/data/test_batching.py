@@ -9,20 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurl.data.batching import (
-    IGNORED,
-    EvaluationBatches,
-    TrainingBatches,
-    TrainingPlan,
-    Transposer,
-    bar_windows,
-    collate,
-    scoring_windows,
-)
+from aurl.data.augmentation.config import AugmentConfig, Ramp, ScheduleConfig, TransposeConfig
+from aurl.data.augmentation.tables import Transposer
+from aurl.data.batching import IGNORED, EvaluationBatches, TrainingBatches, TrainingPlan
 from aurl.data.config import TokenizerConfig
 from aurl.data.store import PieceRecord
 from aurl.data.tokenizer import build_tokenizer
 from aurl.data.vocabulary import Kind, Vocabulary
+from aurl.data.windows import bar_windows, scoring_windows
+from aurl.utils.errors import AurlError
 
 CONTEXT = 64
 
@@ -75,9 +70,11 @@ class MemoryStore:
 
 
 def plan(
-    store: MemoryStore, seed: int = 0, batch_tokens: int = 256, transpose: tuple[int, int] = (-3, 4)
+    store: MemoryStore, seed: int = 0, batch_tokens: int = 256, overlap: float = 0.0, **augment: object
 ) -> TrainingPlan:
-    return TrainingPlan(store, range(len(store.pieces)), store.vocabulary, CONTEXT, batch_tokens, transpose, seed)  # type: ignore[arg-type]
+    config = AugmentConfig(**({"transpose": TransposeConfig(semitones=[-3, 4])} | augment))  # type: ignore[arg-type]
+    pieces = range(len(store.pieces))
+    return TrainingPlan(store, pieces, store.vocabulary, CONTEXT, batch_tokens, config, seed, overlap)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -95,15 +92,42 @@ def test_every_token_after_the_first_is_scored_once_with_half_a_context_of_past(
     assert scored == list(range(1, tokens))
 
 
-@given(bars=st.integers(1, 60), context=st.integers(8, 90), offset=st.integers(0, 40))
-def test_training_windows_cover_every_transition_once_and_begin_at_bars(bars: int, context: int, offset: int) -> None:
-    kinds = np.array([Kind.BOS, *[Kind.BAR, Kind.TIMESIG, Kind.POSITION, Kind.PITCH, Kind.VELOCITY] * bars, Kind.EOS])
-    targets = []
-    for start, stop in bar_windows(kinds, context, offset):
-        assert stop - start - 1 <= context
-        assert start == 0 or kinds[start] == Kind.BAR or offset < 6
-        targets += range(start + 1, stop)
-    assert targets == list(range(1, len(kinds)))
+@given(
+    lengths=st.lists(st.integers(1, 120), min_size=2, max_size=60),
+    context=st.integers(8, 90),
+    first=st.integers(0, 40),
+    overlap=st.integers(0, 60),
+)
+def test_training_windows_score_every_transition_once_and_cut_only_at_bars(
+    lengths: list[int], context: int, first: int, overlap: int
+) -> None:
+    bars = np.repeat(np.arange(len(lengths), dtype=np.uint16), lengths)
+    lines = {0, len(bars) - 1, *np.flatnonzero(np.diff(bars, prepend=0)).tolist()}
+    scored = []
+    for start, stop, scored_from in bar_windows(bars, context, first, min(overlap, 3 * context // 4)):
+        assert 0 < stop - start - 1 <= context
+        assert start < scored_from < stop and scored_from - 1 - start <= overlap
+        scored += range(scored_from, stop)
+        inside_a_bar = {start, scored_from - 1} - lines
+        assert all(lengths[bars[cut]] > context for cut in inside_a_bar)
+    assert scored == list(range(1, len(bars)))
+
+
+def test_a_window_remembers_whole_bars_before_its_first_scored_token() -> None:
+    bars = np.repeat(np.arange(40), 7)
+    windows = bar_windows(bars, context=63, first=0, overlap=21)
+    assert windows[:3] == [(0, 64, 1), (42, 106, 64), (84, 148, 106)]
+    assert all(scored - 1 - start == 21 for start, _, scored in windows[1:])
+
+
+def test_remembered_context_is_read_but_not_scored_and_keeps_the_number_of_batches(store: MemoryStore) -> None:
+    drawn = plan(store, overlap=0.5)
+    transitions = sum(record.tokens - 1 for record in store.pieces)
+    for epoch in range(4):
+        batches = [drawn.collate(windows, epoch) for windows in drawn.epoch(epoch)]
+        assert len(batches) == drawn.batches > plan(store).batches
+        assert sum(int((batch.targets != IGNORED).sum()) for batch in batches) == transitions
+        assert sum(len(batch.ids) for batch in batches) > 1.3 * transitions
 
 
 def test_an_epoch_shows_every_token_once_and_no_padding(store: MemoryStore) -> None:
@@ -130,9 +154,13 @@ def test_targets_are_the_next_tokens_and_times_are_those_of_the_piece(store: Mem
 
 
 def test_a_plan_depends_on_seed_and_epoch_only(store: MemoryStore) -> None:
-    assert plan(store, seed=1).epoch(3) == plan(store, seed=1).epoch(3)
-    assert plan(store, seed=1).epoch(3) != plan(store, seed=1).epoch(4)
-    assert plan(store, seed=1).epoch(3) != plan(store, seed=2).epoch(3)
+    def batches(seed: int, epoch: int) -> list[list[int]]:
+        drawn = plan(store, seed=seed)
+        return [drawn.collate(windows, epoch).ids.tolist() for windows in drawn.epoch(epoch)]
+
+    assert batches(1, 3) == batches(1, 3)
+    assert batches(1, 3) != batches(1, 4)
+    assert batches(1, 3) != batches(2, 3)
 
 
 def test_every_epoch_has_the_promised_number_of_batches_near_the_budget(store: MemoryStore) -> None:
@@ -162,9 +190,7 @@ def test_a_reader_that_stops_after_the_last_batch_gets_the_next_epoch_whole(stor
     for epoch in range(3):
         stream = iter(batches)
         seen = [next(stream).ids.tolist() for _ in range(len(batches))]
-        assert seen == [
-            collate(store, windows, batches.plan.transposer).ids.tolist() for windows in batches.plan.epoch(epoch)
-        ]  # type: ignore[arg-type]
+        assert seen == [batches.plan.collate(windows, epoch).ids.tolist() for windows in batches.plan.epoch(epoch)]
 
 
 def test_processes_share_the_batches_of_one_plan(store: MemoryStore) -> None:
@@ -175,18 +201,6 @@ def test_processes_share_the_batches_of_one_plan(store: MemoryStore) -> None:
     assert together == alone[: len(together)]
 
 
-def test_transposition_moves_pitches_and_nothing_else(store: MemoryStore) -> None:
-    drawn = plan(store)
-    window = drawn.windows(0)[0]._replace(piece=2, start=0, stop=30, scored_from=1)
-    plain = collate(store, [window._replace(shift=0)], drawn.transposer).ids  # type: ignore[arg-type]
-    moved = collate(store, [window._replace(shift=-2)], drawn.transposer)  # type: ignore[arg-type]
-    kind, value = store.vocabulary.kind[plain], store.vocabulary.value
-    is_pitch = kind == Kind.PITCH
-    assert (value[moved.ids][is_pitch] == value[plain][is_pitch] - 2).all()
-    assert (moved.ids.numpy()[~is_pitch] == plain.numpy()[~is_pitch]).all()
-    assert moved.augmented == 1
-
-
 def test_transposed_music_stays_in_the_range_of_the_corpus_and_drums_stay_put(vocabulary: Vocabulary) -> None:
     transposer = Transposer.of(vocabulary, -5, 6, [(40, 70), (45, 81), (-1, -1)])
     assert transposer.allowed(48, 70) == (-5, 6)
@@ -194,10 +208,69 @@ def test_transposed_music_stays_in_the_range_of_the_corpus_and_drums_stay_put(vo
     assert transposer.allowed(40, 81) == (0, 0)
     assert transposer.allowed(-1, -1) == (0, 0)
     drawn = plan(MemoryStore(vocabulary, [4] * 12))
-    windows = [window for epoch in range(30) for window in drawn.windows(epoch)]
-    sounding = {60 + window.piece % 12 + window.shift for window in windows}
+    batches = [drawn.collate(windows, epoch) for epoch in range(30) for windows in drawn.epoch(epoch)]
+    sounding = {int(vocabulary.value[i]) for b in batches for i in b.ids if vocabulary.kind[i] == Kind.PITCH}
     assert sounding == set(range(60, 72))
-    assert {window.shift for window in windows} == set(range(-3, 5))
+    assert {shift for batch in batches for shift in batch.shifts} == set(range(-3, 5))
+
+
+def test_one_process_and_four_see_the_same_batches_and_the_same_schedule(store: MemoryStore) -> None:
+    ramp = ScheduleConfig(shape=Ramp.linear)
+
+    def run(rank: int, world: int) -> list[tuple[list[int], tuple[int, ...]]]:
+        batches = TrainingBatches(plan(store, batch_tokens=100, schedule=ramp), rank, world)
+        batches.set_length(3 * len(batches), len(batches))
+        return [(batch.ids.tolist(), batch.shifts) for _ in range(3) for batch in batches]
+
+    alone, count = run(0, 1), plan(store, batch_tokens=100).batches
+    ranks = [run(rank, 4) for rank in range(4)]
+    for epoch in range(3):
+        share = [each[epoch * (count // 4) : (epoch + 1) * (count // 4)] for each in ranks]
+        together = [batch for group in zip(*share, strict=True) for batch in group]
+        assert together == alone[epoch * count : epoch * count + len(together)]
+
+
+def test_a_schedule_raises_augmentation_over_training(store: MemoryStore) -> None:
+    batches = TrainingBatches(plan(store, schedule=ScheduleConfig(shape=Ramp.linear, begin=0.2, until=0.9)))
+    batches.set_length(20 * len(batches), len(batches))
+    changed = [sum(batch.augmented for batch in batches) for _ in range(20)]
+    assert sum(changed[:4]) == 0
+    assert sum(changed[4:11]) < sum(changed[12:19])
+
+
+def test_a_schedule_is_resumed_where_it_was(store: MemoryStore) -> None:
+    def loader() -> TrainingBatches:
+        batches = TrainingBatches(plan(store, schedule=ScheduleConfig(shape=Ramp.cosine)))
+        batches.set_length(2 * len(batches), len(batches))
+        return batches
+
+    whole = loader()
+    expected = [batch.ids.tolist() for _ in range(2) for batch in whole]
+    first, resumed = loader(), loader()
+    stream = iter(first)
+    seen = [next(stream).ids.tolist() for _ in range(3)]
+    resumed.load_state_dict(first.state_dict())
+    seen += [batch.ids.tolist() for _ in range(2) for batch in resumed]
+    assert seen == expected
+
+
+def test_the_share_of_training_follows_limited_epochs_and_needs_its_length(store: MemoryStore) -> None:
+    batches = TrainingBatches(plan(store, schedule=ScheduleConfig(shape=Ramp.linear)))
+    with pytest.raises(AurlError, match=r"a schedule needs the length of training"):
+        next(iter(batches))
+    half = len(batches) // 2
+    batches.set_length(half * 4, half)  # trainer.limit_train_batches
+    assert [batches.share_done(epoch, 0) for epoch in range(5)] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert batches.share_done(0, half) == pytest.approx(0.25)
+    assert batches.share_done(0, len(batches)) == 0.25
+
+
+def test_a_plan_of_more_batches_than_segments_repeats_the_nearest(store: MemoryStore) -> None:
+    drawn = plan(store, batch_tokens=40)
+    batches = drawn.epoch(0)
+    assert len(batches) == drawn.batches
+    assert all(len(windows) > 0 for windows in batches)
+    assert sum(len(windows) for windows in batches) > len(drawn.windows(0))
 
 
 def test_evaluation_counts_the_notes_of_each_piece_once_however_it_is_cut(store: MemoryStore) -> None:
@@ -213,5 +286,5 @@ def test_an_epoch_that_is_left_early_is_not_taken_up_again(store: MemoryStore) -
     for epoch in range(3):
         stream = iter(batches)
         first = [next(stream).ids.tolist() for _ in range(2)]
-        whole = [collate(store, windows, batches.plan.transposer) for windows in batches.plan.epoch(epoch)]  # type: ignore[arg-type]
+        whole = [batches.plan.collate(windows, epoch) for windows in batches.plan.epoch(epoch)]
         assert first == [batch.ids.tolist() for batch in whole[:2]]

@@ -19,7 +19,7 @@ def test_a_folder_that_would_be_ignored_is_not_ignored_silently(source: Source) 
     [
         ({"valid_share": 1.0}, r"data\.valid_share=1\.0 is out of range"),
         ({"valid_share": 0.5, "test_share": 0.5}, "leave nothing to train on"),
-        ({"transpose": [1, 6]}, r"data\.transpose=\[1, 6\] must be \[lowest, highest\]"),
+        ({"segment_overlap": 0.9}, r"data\.segment_overlap=0\.9 is out of range; allowed: 0 to 0\.75"),
         ({"batch_tokens": 8}, r"data\.batch_tokens=8 is too small; allowed: 64 or more"),
         ({"pieces": 0}, r"data\.pieces=0 is too small"),
         ({"workers": 0}, r"data\.workers=0 is too small"),

@@ -5,63 +5,35 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from corpora import corpora_of, make_music, misbehave, tune
 from symusic import Score
-from symusic.core import NoteTick, ScoreTick, TrackTick
 
 from aurl.data import prepare as preparing
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.crew import Failure
+from aurl.data.encoding import Encoded, from_entry
+from aurl.data.index import Index
+from aurl.data.plan import Plan
 from aurl.data.prepare import prepare
+from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.sources import Piece
-from aurl.data.workers import Encoded, encode_pieces
+from aurl.data.workers import Job, Made, Recipe, make_piece, make_pieces
+from aurl.music.dynamics import Velocity
+from aurl.music.limits import ReadLimits
 from aurl.music.score import Reading
 from aurl.utils.errors import AurlError
 
 TOKENIZER = TokenizerConfig()
 HUNG_SECONDS = 1.0
-
-
-def tune(seed: int, notes: int = 24) -> ScoreTick:
-    """A walk through the scale, another one for each seed."""
-    draw = np.random.default_rng(seed)
-    score = ScoreTick(480)
-    track = TrackTick("melody", 0, False)
-    pitch = 60
-    for step in range(notes):
-        pitch = int(np.clip(pitch + draw.choice([-4, -2, -1, 1, 2, 3, 5]), 48, 84))
-        track.notes.append(NoteTick(240 * step, 240, pitch, 80))
-    score.tracks.append(track)
-    return score
-
-
-def make_music(root: Path, count: int) -> DataConfig:
-    (root / "sub").mkdir(parents=True)
-    for seed in range(count):
-        tune(seed).dump_midi(root / ("sub" if seed % 2 else ".") / f"tune{seed:02}.mid")
-    return DataConfig(name="my music", source=Source.folder, path=str(root), workers=1)
-
-
-def misbehave(piece: Piece) -> Reading:
-    """Reads pieces in the manner of a bad native reader."""
-    if piece.id == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if piece.id == "hang":
-        time.sleep(60)
-    if piece.id == "bug":
-        raise KeyError("surprise")
-    return Reading(tune(len(piece.id)))
 
 
 def test_what_is_prepared_decodes_to_the_music_that_was_read(tmp_path: Path):
@@ -85,8 +57,8 @@ def test_what_is_prepared_decodes_to_the_music_that_was_read(tmp_path: Path):
 def test_the_second_time_nothing_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = make_music(tmp_path / "music", 2)
     first = prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
-    monkeypatch.setattr(preparing, "encode_pieces", lambda *_: pytest.fail("read again"))
-    settings = replace(data, transpose=[0, 0], batch_tokens=128, workers=2)
+    monkeypatch.setattr(preparing, "make_pieces", lambda *_: pytest.fail("read again"))
+    settings = replace(data, segment_overlap=0.5, batch_tokens=128, workers=2)
     assert prepare(settings, TOKENIZER, tmp_path / "cache", progress=False).folder == first.folder
 
 
@@ -99,7 +71,7 @@ def test_changed_files_settings_and_damage_are_noticed(tmp_path: Path):
     assert other.tokenizer != first.tokenizer
     (other.folder / "tokens.bin").write_bytes(b"")
     assert len(prepare(data, replace(TOKENIZER, velocities=8), cache, progress=False).ids(0)) > 3
-    assert not [path for path in cache.iterdir() if path.name.startswith(".")]
+    assert not list(cache.glob(".*")) and not list(cache.glob("pieces/*.open"))
 
 
 def test_unreadable_files_are_listed_with_reasons_and_told_in_one_line(
@@ -134,7 +106,7 @@ def test_it_fails_when_nothing_can_be_read_and_leaves_nothing_behind(tmp_path: P
     data = DataConfig(name="torn", source=Source.folder, path=str(tmp_path / "music"), workers=1)
     with pytest.raises(AurlError, match=r"data=torn: none of 1 pieces could be read; the first, torn.mid: the header"):
         prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
-    assert not list((tmp_path / "cache").iterdir())
+    assert not corpora_of(tmp_path / "cache") and not list((tmp_path / "cache").glob(".*"))
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path):
@@ -156,8 +128,8 @@ def test_copies_of_a_piece_are_never_in_two_splits(tmp_path: Path):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_reader_that_crashes_hangs_or_fails_costs_one_piece():
     names = ["a", "crash", "bb", "hang", "ccc", "bug", "dddd", "crash"]
-    pieces = [Piece(id=name, split=None, path="", loader="test") for name in names]
-    results = dict(encode_pieces(pieces, TOKENIZER, True, workers=2, seconds=HUNG_SECONDS, load=misbehave))
+    jobs = [Job(n, Piece(id=name, split=None, path="", loader="test")) for n, name in enumerate(names)]
+    results = dict(make_pieces(jobs, Recipe(TOKENIZER), workers=2, seconds=HUNG_SECONDS, load=misbehave))
     assert sorted(results) == list(range(len(names)))
     reasons = {names[i]: result.reason for i, result in results.items() if isinstance(result, Failure)}
     assert reasons == {
@@ -165,7 +137,8 @@ def test_a_reader_that_crashes_hangs_or_fails_costs_one_piece():
         "hang": "reading it took longer than 1 s",
         "bug": "unexpected KeyError: 'surprise'",
     }
-    assert sum(isinstance(result, Encoded) for result in results.values()) == 4
+    made = [result for result in results.values() if isinstance(result, Made) and result.encoded]
+    assert [isinstance(from_entry(result.encoded), Encoded) for result in made] == [True] * 4
 
 
 def test_a_corpus_may_be_prepared_twice_at_once(tmp_path: Path):
@@ -175,7 +148,7 @@ def test_a_corpus_may_be_prepared_twice_at_once(tmp_path: Path):
         stores = [job.result(timeout=120) for job in jobs]
     assert len({store.folder for store in stores}) == 1
     assert [len(store) for store in stores] == [4, 4, 4]
-    assert list(cache.iterdir()) == [stores[0].folder]
+    assert corpora_of(cache) == [stores[0].folder]
 
 
 def test_a_real_archive_keeps_its_split_and_its_notes(tmp_path: Path, corpora: Callable[[str], Path]):
@@ -204,3 +177,79 @@ def test_a_script_without_a_main_guard_can_prepare_a_corpus(tmp_path: Path):
     command = [sys.executable, str(tmp_path / "script.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
+
+
+def read_nothing(piece: Piece, limits: ReadLimits) -> Reading:
+    """A reader that must not be called."""
+    raise KeyError(f"{piece.id} was read again")
+
+
+def test_a_score_that_was_read_is_encoded_without_its_file(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 1), tmp_path / "cache"
+    store = prepare(data, TOKENIZER, cache, progress=False)
+    recipe = Recipe(replace(TOKENIZER, velocities=8), cache=cache)
+    with Index(cache) as index, Plan(data, recipe, index) as plan:
+        (planned,) = plan
+        place = index.find(planned.read)
+    assert place is not None
+    codec = Codec.from_config(recipe.tokenizer)
+    made = make_piece(Job(0, planned.piece, planned.content, place), recipe, codec, load=read_nothing)
+    assert made.read is None and made.encoded is not None
+    encoded = from_entry(made.encoded)
+    assert isinstance(encoded, Encoded) and encoded.notes == store.pieces[0].notes
+    with pytest.raises(KeyError, match="was read again"):
+        make_piece(Job(0, planned.piece, planned.content, None), recipe, codec, load=read_nothing)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept_under_the_old_address(tmp_path: Path):
+    data = make_music(tmp_path / "music", 1)
+    recipe = Recipe(TOKENIZER)
+    with Plan(data, recipe, None) as plan:
+        (planned,) = plan
+    tune(5).dump_midi(Path(planned.piece.path))
+    made = make_piece(Job(0, planned.piece, planned.content), recipe, Codec.from_config(TOKENIZER))
+    assert (made.read, made.encoded, made.failure) == (None, None, "the file changed while it was read")
+
+
+def test_names_that_look_the_same_stay_apart(tmp_path: Path):
+    (tmp_path / "music").mkdir()
+    for seed, name in enumerate((b"caf\xe9.mid", b"caf\xe8.mid")):
+        with open(os.path.join(os.fsencode(tmp_path / "music"), name), "wb") as file:
+            tune(seed).dump_midi(tmp_path / "t.mid")
+            file.write((tmp_path / "t.mid").read_bytes())
+    data = DataConfig(name="names", source=Source.folder, path=str(tmp_path / "music"), workers=1)
+    store = prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
+    assert [piece.id for piece in store.pieces] == ["caf\ufffd.mid", "caf\ufffd.mid~2"]
+    assert all(Path(piece.path).exists() for piece in store.pieces)
+
+
+def test_pieces_are_chosen_when_a_corpus_is_opened_and_nothing_is_made_again(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 4), tmp_path / "cache"
+    (tmp_path / "music" / "tune00.json").write_text('{"composer": "Bach", "meter": "3/4", "split": "train"}')
+    whole = prepare(data, TOKENIZER, cache, progress=False)
+    some = prepare(replace(data, where="composer == 'Bach' and meter == '3/4'"), TOKENIZER, cache, progress=False)
+    assert some.folder == whole.folder and len(some) == len(whole) == 4
+    assert some.split(None) == some.split("train") == [2] and some.pieces[2].metadata["composer"] == "Bach"
+    with pytest.raises(AurlError, match="holds for none of 4 pieces"):
+        prepare(replace(data, where="composer == 'Haydn'"), TOKENIZER, cache, progress=False)
+    with pytest.raises(AurlError, match="equality is written =="):
+        prepare(replace(data, where="composer = 'Haydn'"), TOKENIZER, tmp_path / "other", progress=False)
+    assert not (tmp_path / "other").exists(), "a form that cannot be read is told before anything is prepared"
+
+
+def test_what_preprocessing_measured_stands_in_the_manifest(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 2), tmp_path / "cache"
+    store = prepare(data, TOKENIZER, cache, progress=False, preprocess=PreprocessConfig(velocity=Velocity.normalise))
+    plain = prepare(data, TOKENIZER, cache, progress=False)
+    assert store.folder != plain.folder
+    assert set(plain.pieces[0].facts) < set(store.pieces[0].facts)
+    assert store.pieces[0].facts["off_grid_share"] == 0.0
+
+
+def test_limits_of_the_reader_are_settings(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 2), tmp_path / "cache"
+    tune(3, notes=500).dump_midi(tmp_path / "music" / "long.mid")
+    store = prepare(replace(data, limits=ReadLimits(events=600)), TOKENIZER, cache, progress=False)
+    (row,) = store.skipped
+    assert row["id"] == "long.mid" and row["reason"].endswith("allowed: 600 (limit: events)")
+    assert len(prepare(data, TOKENIZER, cache, progress=False)) == 3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurl.data.batching import Transposer
+from aurl.data.augmentation.tables import Transposer
 from aurl.evaluation.ngram import distribution, sweep_orders, transposed
 
 

@@ -9,7 +9,8 @@ import pytest
 from midi_bytes import END, TWO_NOTES, chunk, midi
 
 from aurl.music.limits import ReadLimits
-from aurl.music.midi_check import DamagedMidi, walk_midi
+from aurl.music.midi_check import walk_midi
+from aurl.music.midi_events import DamagedMidi
 from aurl.music.score import parse_midi
 from aurl.utils.errors import UnreadableFile
 

@@ -10,7 +10,8 @@ import pytest
 from midi_bytes import END, TWO_NOTES, chunk, midi
 
 from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
-from aurl.music.midi_check import DamagedMidi, walk_midi
+from aurl.music.midi_check import walk_midi
+from aurl.music.midi_events import DamagedMidi
 from aurl.music.midi_repair import repair_midi
 from aurl.music.score import EmptyScore, Reading, count_songs, read_midi
 from aurl.utils.errors import UnreadableFile

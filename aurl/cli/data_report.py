@@ -1,0 +1,139 @@
+"""``aurl-data report``: what is in a corpus, as one HTML page to read and the same as JSON.
+
+Takes a folder of music, or the settings that training takes (``data=pop909 data.path=...``). The corpus is prepared as
+for training, so that the report is of what a model would see. Hydra and the readers are imported when the work begins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aurl.utils.errors import AurlError
+
+if TYPE_CHECKING:
+    from aurl.data.config import DataConfig, TokenizerConfig
+
+HELP = "write what is in a corpus, what is odd in it and what was left out, as an HTML page and JSON"
+EPILOG = """examples:
+  aurl-data report ~/midi                                         a folder of music
+  aurl-data report data=pop909 data.path=~/pop909 --output pop    a corpus with its splits
+
+settings are those of aurl-train: data=..., data.KEY=..., tokenizer.KEY=..., paths.cache=...
+"""
+FOLDER = "folder"
+"""Name of a corpus that was given no other."""
+PAGE, FIGURES = "report.html", "report.json"
+SETTING = re.compile(r"(data|tokenizer|paths)(\.\w+)?=", re.ASCII)
+
+
+def add_verb(verbs: Any) -> None:
+    """Add ``report`` to the verbs of ``aurl-data``."""
+    parser = verbs.add_parser(
+        "report", help=HELP, description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("corpus", nargs="+", metavar="FOLDER|KEY=VALUE", help="a folder or file of music, or settings")
+    parser.add_argument("--output", type=Path, default=Path("report"), metavar="FOLDER", help="where it goes (report)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes; 0 is one a core")
+    parser.set_defaults(task=write_report)
+
+
+def write_report(options: argparse.Namespace) -> int:
+    """Prepare the corpus, count everything in it and write both files.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        AurlError: no such corpus, nothing of it can be read, or a file cannot be written.
+    """
+    if options.workers < 0:
+        raise AurlError(f"--workers {options.workers} is too small; allowed: 0 (one a core) or more")
+    data, tokenizer, cache = corpus_of(options.corpus, options.workers)
+    from aurl.data.prepare import prepare
+    from aurl.data.report import make_report
+    from aurl.data.report_page import report_page
+    from aurl.data.sources import list_pieces
+    from aurl.utils.files import atomic_write_text
+    from aurl.utils.logging import setup_logging
+
+    setup_logging(None)
+    store = prepare(data, tokenizer, cache)
+    with _progress() as on_progress:
+        report = make_report(store, list_pieces(data), title_of(data), options.workers or None, on_progress)
+    atomic_write_text(options.output / FIGURES, json.dumps(report, separators=(",", ":"), allow_nan=False) + "\n")
+    atomic_write_text(options.output / PAGE, report_page(report))
+    for finding in report["findings"]:
+        print(f"{finding['level']}: {finding['text']}")
+    print(f"Look:    {options.output / PAGE}")
+    print(f"Figures: {options.output / FIGURES}")
+    return 0
+
+
+def title_of(data: DataConfig) -> str:
+    """What the report calls the corpus: a folder's own name, where the corpus has none."""
+    return Path(data.path).name if data.path and data.name == FOLDER else data.name
+
+
+def corpus_of(arguments: Sequence[str], workers: int = 0) -> tuple[DataConfig, TokenizerConfig, Path]:
+    """The settings of the corpus: of a folder, or as typed for training.
+
+    Args:
+        arguments: one path, or ``key=value`` settings.
+        workers: processes that prepare it; 0 leaves the setting.
+
+    Returns:
+        Corpus, tokenizer, and the folder of prepared corpora.
+
+    Raises:
+        AurlError: no such path, more than one, or a setting that cannot be read.
+    """
+    paths = [argument for argument in arguments if not SETTING.match(argument) or os.path.exists(argument)]
+    settings = [argument for argument in arguments if argument not in paths]
+    if len(paths) > 1:
+        raise AurlError(f"{len(paths)} paths ({paths[0]}, {paths[1]} ...); give one folder that holds all")
+    if paths:
+        root = Path(paths[0]).expanduser()
+        if not root.exists():
+            raise AurlError(f"{paths[0]}: no such folder or file, and no setting (data=..., data.path=...)")
+        settings = [f"data={FOLDER}", *settings, f"data.path={root}"]
+    if workers:
+        settings.append(f"data.workers={workers}")
+    return _composed(settings)
+
+
+def _composed(settings: Sequence[str]) -> tuple[DataConfig, TokenizerConfig, Path]:
+    """What ``aurl-train`` would make of these settings."""
+    from omegaconf import OmegaConf
+
+    from aurl.cli.app import prepare_arguments
+    from aurl.cli.conf import compose, to_config
+    from aurl.cli.errors import explain
+
+    try:
+        cfg = compose("train", prepare_arguments("train", settings))
+        if cfg.data.path:  # as aurl-train has it, so that one prepared corpus serves both
+            OmegaConf.update(cfg, "data.path", os.path.abspath(Path(cfg.data.path).expanduser()))
+        data, tokenizer, cache = to_config(cfg.data), to_config(cfg.tokenizer), Path(cfg.paths.cache).expanduser()
+    except Exception as error:  # Hydra's errors have no common class; each becomes one line
+        raise AurlError(explain(error, "train")) from error
+    return data, tokenizer, cache.absolute()
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error; gives the function that moves it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("Counting", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

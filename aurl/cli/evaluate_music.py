@@ -1,0 +1,119 @@
+"""``aurl-evaluate music=FOLDER``: musical metrics and validation of files, without a model."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aurl.utils.errors import AurlError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from aurl.evaluation.folder import FolderReport, Summary
+
+LISTED_FILES = 10
+"""Failing and unreadable files named on the console; the JSON file has all."""
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Refuse keys that do nothing without music.
+
+    Raises:
+        AurlError: names the key.
+    """
+    for key in ("reference", "metrics"):
+        if cfg[key] is not None and cfg.music is None:
+            raise AurlError(f"{key}={cfg[key]} goes with music=FOLDER, which names the files to measure")
+    if cfg.music is not None and (cfg.data is not None or cfg.split is not None):
+        raise AurlError("music=FOLDER measures files without a model; leave out data and split, or leave out music")
+
+
+def evaluate_music(cfg: DictConfig) -> None:
+    """Measure the files, print the tables, write the JSON file."""
+    from aurl.cli.evaluate import scoring_progress
+    from aurl.evaluation.folder import measure_folder
+    from aurl.utils.files import atomic_write_json
+
+    with scoring_progress() as on_progress:
+        report = measure_folder(
+            Path(cfg.music),
+            Path(cfg.reference) if cfg.reference else None,
+            list(cfg.metrics) if cfg.metrics is not None else None,
+            on_progress,
+        )
+    if cfg.json:
+        atomic_write_json(Path(cfg.json), report.to_dict())
+    print_metrics(report)
+    print_files(report)
+    if cfg.json:
+        print(f"written: {cfg.json}")
+
+
+def print_metrics(report: FolderReport) -> None:
+    """One row a metric; those kept for comparability come last, under a heading of their own."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from aurl.evaluation.metrics.registry import all_metrics
+
+    known = all_metrics()
+    with_reference = report.reference_pieces > 0
+    beside = f", beside {report.reference_pieces} of reference" if with_reference else ""
+    print(f"{len(report.files)} piece{'' if len(report.files) == 1 else 's'}{beside}")
+    for title, only in (("musical metrics", False), ("for comparability with published figures", True)):
+        rows = [row for row in report.summaries if known[row.name].comparability_only == only and row.pieces]
+        if not rows:
+            continue
+        table = Table(title=title, title_justify="left")
+        table.add_column("metric", no_wrap=True)
+        table.add_column("unit")
+        heads = ["mean", "5 %", "median", "95 %"] + (
+            ["reference 5 %", "median", "95 %", "inside"] if with_reference else []
+        )
+        for column in heads:
+            table.add_column(column, justify="right")
+        for row in rows:
+            table.add_row(*cells(row, with_reference))
+        Console().print(table)
+
+
+def cells(row: Summary, with_reference: bool) -> list[str]:
+    """A metric's row as text."""
+    values = [row.name, row.unit, *(shown(value) for value in (row.mean, *row.quantiles))]
+    if with_reference:
+        band = row.reference or (math.nan,) * 3
+        values += [*(shown(value) for value in band), "" if math.isnan(row.inside) else f"{100 * row.inside:.0f} %"]
+    return values
+
+
+def print_files(report: FolderReport) -> None:
+    """How near the style is, how long pieces hold together, how many files pass and why the others do not."""
+    styles = [file.style for file in report.files if math.isfinite(file.style)]
+    if styles:
+        print(
+            f"style: {100 * statistics.median(styles):.0f} % of the metrics of the median piece lie inside the "
+            f"reference's band; of all but a twentieth of the reference's own pieces "
+            f"at least {100 * report.usual_style:.0f} % do"
+        )
+    long = [file.coherence for file in report.files if math.isfinite(file.coherence["late_recurrence"])]
+    if long:
+        middle = {name: statistics.median(row[name] for row in long) for name in long[0]}
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in middle.items())
+        print(f"coherence of {len(long)} pieces of two minutes or more (medians): {figures}")
+    failing = [file for file in report.files if not file.verdict.passed]
+    print(f"validation: {len(report.files) - len(failing)} of {len(report.files)} pass")
+    for file in failing[:LISTED_FILES]:
+        print(f"  {file.path}: {'; '.join(file.verdict.reasons)}")
+    for name, reason in list(report.skipped.items())[:LISTED_FILES]:
+        print(f"  {name}: not read, {reason}")
+    more = max(len(failing) - LISTED_FILES, 0) + max(len(report.skipped) - LISTED_FILES, 0)
+    if more:
+        print(f"  and {more} more; json=FILE lists all")
+
+
+def shown(value: float) -> str:
+    """A number in four digits; a dash for none."""
+    return "–" if math.isnan(value) else f"{value:.4g}"

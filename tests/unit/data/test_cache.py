@@ -1,0 +1,246 @@
+"""The cache: shared by processes, sound or said not to be, and never emptied under a running job."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from corpora import corpora_of, make_music, tree
+
+from aurl.cli.data import execute
+from aurl.data.cache import clear, holdings, parse_size, prune, verify
+from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.data.index import Index
+from aurl.data.prepare import _shards_kept, prepare, prepare_part
+from aurl.data.store import TokenStore
+from aurl.utils.errors import AurlError
+
+TOKENIZER = TokenizerConfig()
+SCRIPT = """
+import sys
+from pathlib import Path
+from aurl.data.config import DataConfig, Source, TokenizerConfig
+from aurl.data.prepare import prepare
+data = DataConfig(name="mine", source=Source.folder, path=sys.argv[1], workers=1)
+store = prepare(data, TokenizerConfig(), Path(sys.argv[2]), progress=False)
+print(sum(int(store.ids(piece).sum()) for piece in range(len(store))))
+"""
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> DataConfig:
+    return make_music(tmp_path / "music", 4)
+
+
+def prepared(data: DataConfig, cache: Path, velocities: int = 16) -> TokenStore:
+    return prepare(data, replace(TOKENIZER, velocities=velocities), cache, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("20GB", 20 * 10**9), ("1.5 kb", 1500), ("7", 7), ("2MiB", 2 << 20), ("0", 0)]
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1GB", "3 apples", "GB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no size; for instance 20GB"):
+        parse_size(text)
+
+
+def test_processes_that_build_and_read_at_once_all_see_the_same(tmp_path: Path) -> None:
+    make_music(tmp_path / "music", 12)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "music"), str(tmp_path / "cache")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    sums = {process.communicate(timeout=300)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len(sums) == 1 and int(sums.pop()) > 0
+    assert len(corpora_of(tmp_path / "cache")) == 1 and verify(tmp_path / "cache") == []
+    with Index(tmp_path / "cache") as index:
+        use = index.use_of(corpora_of(tmp_path / "cache")[0].name)
+    assert use is not None and (use.made, use.opened) == (12, 2), "one built it, two waited and opened it"
+
+
+def test_parts_made_apart_are_put_together(tmp_path: Path, music: DataConfig) -> None:
+    for part in (1, 2, 3):
+        prepare_part(music, TOKENIZER, tmp_path / "cache", part, 3, progress=False)
+    assert not corpora_of(tmp_path / "cache")
+    store = prepared(music, tmp_path / "cache")
+    with Index(tmp_path / "cache") as index:
+        use = index.use_of(store.folder.name)
+        assert use is not None and (use.made, use.reused) == (0, 4)
+    assert tree(store.folder) == tree(prepared(music, tmp_path / "other").folder)
+
+
+def test_the_longest_unused_goes_first_and_open_corpora_stay(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    names = []
+    for velocities in (8, 9, 10):
+        store = prepared(music, cache, velocities)
+        names.append(store.folder.name)
+        store.close()
+    prepared(music, cache, 8).close()  # used again
+    opened = prepared(music, cache, 9)
+    with Index(cache) as index:
+        sizes = {item.name: item.size for item in holdings(cache, index)}
+    removed, busy = prune(cache, sum(sizes.values()) - 1)
+    assert len(removed) == 1 and not busy and not removed[0].is_corpus, "the shard of the scores is the oldest"
+    removed, busy = prune(cache, 0)
+    assert [item.name for item in busy] == [names[1]]
+    assert [path.name for path in corpora_of(cache)] == [names[1]]
+    assert opened.ids(0)[0] == 1 and TokenStore.open(opened.folder).pieces[0].id == opened.pieces[0].id
+    opened.close()
+    assert [item.name for item in prune(cache, 0)[0]] == [names[1]] and not corpora_of(cache)
+    assert len(prepared(music, cache)) == 4, "what is gone is made again"
+
+
+def test_another_process_that_has_a_corpus_open_keeps_it(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    store = prepared(music, cache)
+    store.close()
+    script = (
+        "import sys; from pathlib import Path; from aurl.data.store import TokenStore\n"
+        "store = TokenStore.open(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()\n"
+        "print(int(store.ids(0)[0]), store.pieces[0].id)"
+    )
+    command = [sys.executable, "-c", script, str(store.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "open\n"
+        assert [item.name for item in prune(cache, 0)[1]] == [store.folder.name]
+        assert process.communicate("")[0].startswith("1 ")
+    assert [item.name for item in prune(cache, 0)[0]] == [store.folder.name]
+
+
+def test_shards_stay_while_a_corpus_is_built(tmp_path: Path, music: DataConfig) -> None:
+    prepared(music, tmp_path / "cache").close()
+    with _shards_kept(tmp_path / "cache"):
+        removed, busy = prune(tmp_path / "cache", 0)
+    assert [item.is_corpus for item in removed] == [True] and [item.is_corpus for item in busy] == [False]
+
+
+def test_a_limit_holds_after_every_build(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    prepared(music, cache, 8).close()
+    store = prepare(music, TOKENIZER, cache, progress=False, cache_limit=1)
+    assert corpora_of(cache) == [store.folder], "the one in use stays"
+
+
+def test_a_damaged_shard_is_named_and_what_it_held_is_made_again(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    store = prepared(music, cache)
+    content = tree(store.folder)
+    store.close()
+    (shard,) = cache.glob("pieces/*/*.shard")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 255
+    shard.write_bytes(bytes(data))
+    assert verify(cache) == [f"{shard}: damaged (its SHA-256 is not its name)"]
+    clear(cache, store.folder.name)
+    again = prepared(music, cache)
+    assert tree(again.folder) == content
+    shard.unlink()
+    assert f"{shard}: missing" in verify(cache)
+
+
+def test_a_source_that_changed_behind_its_stamp_is_found(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    prepared(music, cache)
+    file = tmp_path / "music" / "tune00.mid"
+    with Index(cache) as index:
+        stamp = next(stamp for name, stamp, _ in index.files() if os.fsdecode(name) == str(file))
+        index.remember([(os.fsencode(file), stamp, bytes(32))])
+    (problem,) = verify(cache)
+    assert problem == f"{file}: its bytes changed but not its times; it will be read again"
+    assert verify(cache) == [] and verify(cache, sources=False) == []
+
+
+def test_shards_that_nothing_leads_to_are_removed(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    prepared(music, cache)
+    orphan = cache / "pieces" / "ab" / "abc.shard"
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.touch()
+    left = cache / "pieces" / "x.open"
+    left.touch()
+    os.utime(left, (0, 0))
+    prune(cache, 10**12)
+    assert not orphan.exists() and not left.exists() and len(list(cache.glob("pieces/*/*.shard"))) == 1
+
+
+def test_the_commands_tell_and_clear(tmp_path: Path, music: DataConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = tmp_path / "cache"
+    name = prepared(music, cache).folder.name
+    prepared(music, cache).close()
+    at = ["--cache", str(cache)]
+    assert execute(["stats", "--json", *at]) == 0
+    stats = json.loads(capsys.readouterr().out)
+    (row,) = stats["corpora"]
+    assert (row["corpus"], row["pieces"], row["made"], row["opened"]) == (name, 4, 4, 1)
+    assert stats["piece_store"]["entries"] == 8 and stats["bytes"] == row["bytes"] + stats["piece_store"]["bytes"]
+    assert execute(["stats", *at]) == 0 and name in capsys.readouterr().out
+    assert execute(["verify", *at]) == 0 and "is sound" in capsys.readouterr().out
+    file = cache / name / "tokens.bin"
+    file.write_bytes(b"\1" + file.read_bytes()[1:][::-1])
+    assert execute(["verify", "--no-sources", *at]) == 1
+    told = capsys.readouterr()
+    assert str(file) in told.out and told.err.startswith("error: 1 damaged in")
+    assert execute(["clear", *at]) == 1 and "add --yes" in capsys.readouterr().err
+    assert execute(["clear", "gone", "--yes", *at]) == 1 and f"there are: {name}" in capsys.readouterr().err
+    assert (
+        execute(["prune", "--max-size", "much", *at]) == 1 and "--max-size 'much' is no size" in capsys.readouterr().err
+    )
+    assert execute(["prune", "--max-size", "1GB", *at]) == 0 and "nothing to remove" in capsys.readouterr().out
+    assert execute(["clear", "--yes", *at]) == 0
+    told = capsys.readouterr()
+    assert f"removed {name}" in told.out and not list(cache.glob("*"))
+    assert (
+        execute(["stats", "--cache", str(tmp_path / "no")]) == 1 and "there is no cache in" in capsys.readouterr().err
+    )
+
+
+def test_clearing_one_corpus_leaves_the_others(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    first, second = (prepared(music, cache, velocities) for velocities in (8, 9))
+    removed, busy = clear(cache, first.folder.name)
+    assert not removed and [item.name for item in busy] == [first.folder.name], "it is open"
+    first.close()
+    clear(cache, first.folder.name)
+    assert corpora_of(cache) == [second.folder]
+    with pytest.raises(AurlError, match="there is no prepared corpus"):
+        clear(cache, first.folder.name)
+
+
+def test_a_cache_whose_index_cannot_be_used_is_read_but_not_filled(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    store = prepared(music, cache)
+    (cache / "index.sqlite").unlink()
+    (cache / "index.sqlite").mkdir()
+    assert prepared(music, cache).folder == store.folder
+    with pytest.raises(AurlError, match=r"cannot be written \(its index cannot be opened\); set paths.cache"):
+        prepared(music, cache, 9)
+
+
+def test_a_damaged_index_is_begun_anew(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    prepared(music, cache).close()
+    (cache / "index.sqlite").write_bytes(b"no database" * 1000)
+    assert len(prepared(music, cache, 9)) == 4
+    assert (cache / "index.sqlite.damaged").is_file() and verify(cache) == []
+
+
+def test_what_is_left_of_a_corpus_can_be_removed(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    store = prepared(music, cache)
+    store.close()
+    (store.folder / "meta.json").unlink()
+    assert f"{store.folder / 'meta.json'}: missing" in verify(cache)
+    (store.folder / "sums.json").unlink()
+    assert any("missing; damaged, or made by an older version" in line for line in verify(cache))
+    assert [item.name for item in clear(cache)[0] if item.is_corpus] == [store.folder.name]
+    assert not list(cache.iterdir())
