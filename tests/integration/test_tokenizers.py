@@ -155,7 +155,8 @@ def test_the_commands_train_and_write_music(
     settings = ["data=synth", "data.pieces=20", f"tokenizer={kind}", "model/size=tiny", "trainer=smoke", "logger=none"]
     settings += [] if bpe is None else [f"tokenizer.bpe={bpe}"]
     assert app.execute("train", train.train, settings) == 0
-    assert app.execute("generate", generate.generate, ["ckpt=last", "bars=4", "output=out"]) == 0
+    # No sound: a model of two batches may write drum keys that no sound font has.
+    assert app.execute("generate", generate.generate, ["ckpt=last", "bars=4", "output=out", "formats=[midi,png]"]) == 0
     written = list(Path("out").glob("*.mid"))
     assert written
     assert all(Score(midi).note_num() > 0 for midi in written)
