@@ -153,7 +153,7 @@ def test_the_commands_train_and_write_music(
     monkeypatch.setattr(sys, "argv", ["aurl"])
     monkeypatch.setenv("AURL_CACHE", str(tmp_path / "cache"))
     settings = ["data=synth", "data.pieces=20", f"tokenizer={kind}", "model/size=tiny", "trainer=smoke", "logger=none"]
-    settings += [] if bpe is None else [f"tokenizer.bpe={bpe}"]
+    settings += [] if bpe is None else [f"tokenizer.bpe={bpe}", "tokenizer.max_bars=64"]
     assert app.execute("train", train.train, settings) == 0
     # No sound: a model of two batches may write drum keys that no sound font has.
     assert app.execute("generate", generate.generate, ["ckpt=last", "bars=4", "output=out", "formats=[midi,png]"]) == 0
