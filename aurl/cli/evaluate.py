@@ -96,6 +96,8 @@ def measure(cfg: DictConfig) -> Evaluation:
     from aurl.cli.build import cache_limit
     from aurl.cli.checkpoints import resolve
     from aurl.cli.generate import pick_device
+    from aurl.data.codec import Codec
+    from aurl.data.merging import MergedStore
     from aurl.data.prepare import prepare
     from aurl.evaluation.likelihood import score_corpus
     from aurl.models.checkpoint import load_bundle
@@ -104,13 +106,22 @@ def measure(cfg: DictConfig) -> Evaluation:
     bundle = load_bundle(resolve(cfg.ckpt, Path(cfg.paths.runs)), device)
     data, tokenizer, preprocess = corpus_of(bundle, cfg.data, cfg.preprocess)
     split = cfg.split or (WHOLE if cfg.data is not None and data.source.value == "folder" else "test")
-    store = prepare(data, tokenizer, Path(cfg.paths.cache), preprocess=preprocess, cache_limit=cache_limit(cfg))
-    if store.tokenizer != bundle.tokenizer:
+    store = prepare(
+        data,
+        tokenizer.without_merges(),
+        Path(cfg.paths.cache),
+        preprocess=preprocess,
+        cache_limit=cache_limit(cfg),
+    )
+    codec = Codec.from_dict(bundle.tokenizer)
+    if store.tokenizer != codec.base_dict():
         raise AurlError(f"ckpt={bundle.path} was trained with another version of the tokenizer; train it again")
+    numbers = list(range(len(store.pieces))) if split == WHOLE else store.split(split)
+    scored: Any = store if codec.merges is None else MergedStore(store, codec.merges, numbers)
     with scoring_progress() as on_progress:
         result = score_corpus(
             bundle.model,
-            store,
+            scored,
             bundle.model.config.context,
             split=None if split == WHOLE else split,
             device=device,

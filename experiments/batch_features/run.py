@@ -2,8 +2,8 @@
 
     python experiments/batch_features/run.py --data FOLDER [--pieces 100] [--batches 30]
 
-FOLDER holds unpacked corpora. Milliseconds a batch of 8,192 tokens without and with arrays, in turn on the same windows,
-with transposition and with everything on. The peer computes the same rows from the scores while it draws.
+FOLDER holds unpacked corpora. Milliseconds a batch of 8,192 tokens without and with arrays, in turn on the same
+windows, with transposition and with everything on. The peer computes the same rows from the scores while it draws.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def main() -> None:
                     batches = [list(plans[0].epoch(0)[n % plans[0].batches]) for n in range(options.batches)]
                     times = np.array([[spent(lambda w, p=plan: p.collate(w, 0), b) for plan in plans] for b in batches])
                     without, with_arrays = np.median(times, axis=0)
-                    peer = median(spent(lambda w, n=wanted: from_scores(store, n, w), batch) for batch in batches[:2])
+                    peer = median(
+                        spent(lambda w, s=store, n=wanted: from_scores(s, n, w), batch) for batch in batches[:2]
+                    )
                     cells = (corpus, title, arrays, f"{without:.2f}", f"{with_arrays:.2f}")
                     cells += (f"{with_arrays - without:.2f}", f"{with_arrays / without:.2f}", f"{peer:.0f}")
                     print("| " + " | ".join(cells) + " |", flush=True)

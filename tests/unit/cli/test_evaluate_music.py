@@ -74,6 +74,12 @@ def test_chosen_metrics_of_one_file_need_no_reference(music: Path, capsys) -> No
     )
 
 
+def test_long_pieces_are_told_how_they_hold_together(tmp_path: Path, capsys) -> None:
+    write(tmp_path / "long.mid", 3, bars=80)  # 160 seconds
+    assert run(f"music={tmp_path}", "metrics=[pitch_range]") == 0
+    assert "coherence of 1 pieces of two minutes or more (medians): bridge_similarity 0." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -190,6 +190,34 @@ def test_the_loaders_of_training_bring_what_data_features_names(
         }
 
 
+@pytest.mark.parametrize("kind", ["tsd", "midi_like", "octuple"])
+def test_other_tokenizers_bring_their_rows_along(data: DataConfig, tmp_path: Path, kind: str) -> None:
+    store = prepare(data, TokenizerConfig(kind=kind), tmp_path, progress=False)
+    plan = plan_of(store, list(range(len(store))), transpose=TRANSPOSED)
+    assert sum(check_rows(store, plan.collate(windows, 0)) for windows in plan.epoch(0))
+
+
+def test_learned_tokens_have_the_rows_of_their_first_parts(data: DataConfig, store: TokenStore, tmp_path: Path) -> None:
+    loaders = []
+    for bpe in (None, "1200"):
+        module = MusicDataModule(data, TokenizerConfig(bpe=bpe), tmp_path, CONTEXT, progress=False)
+        module.setup()
+        loaders.append((module.train_dataloader(), module.val_dataloader()))
+    (base, _), (merged, scored) = loaders
+    for plain, short in zip(base, merged, strict=True):
+        assert len(short.ids) < len(plain.ids) and short.source is not None and plain.source is not None
+        where = {place: row for row, place in enumerate(zip(plain.source.tolist(), segments(plain), strict=True))}
+        at = [where[place] for place in zip(short.source.tolist(), segments(short), strict=True)]
+        for name in NAMES:
+            assert torch.equal(short.features[name], plain.features[name][at]), name
+    assert all(len(batch.features["chords"]) == len(batch.ids) for batch in scored)
+
+
+def segments(batch: PackedBatch) -> list[int]:
+    """Segment of each token."""
+    return [number for number, length in enumerate(batch.lengths) for _ in range(length)]
+
+
 def test_an_array_that_the_corpus_lacks_is_said_in_one_line(store: TokenStore) -> None:
     with pytest.raises(
         AurlError, match=r"has no feature 'bar_chroma' \(it has: .*chords.*\); add it to data\.features"
