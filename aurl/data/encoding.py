@@ -65,7 +65,10 @@ def encode_piece(name: str, read: ReadPiece, codec: Codec, providers: Sequence[P
     assert read.score is not None
     fitted, changes = codec.prepare_score(read.score)
     vocabulary = codec.vocabulary
-    inner = codec.encode(fitted)
+    try:
+        inner = codec.encode(fitted)
+    except AurlError as error:
+        raise UnreadableFile(name, str(error)) from error
     notes = vocabulary.count_notes(inner)
     if notes == 0:
         raise UnreadableFile(name, "no note of it fits the vocabulary (tokenizer.pitch_range)")
