@@ -61,7 +61,7 @@ class DataConfig:
     see docs/data_format.md. Nothing is prepared again for it.
     """
     features: list[str] = field(default_factory=list)
-    """Arrays that are computed and stored beside the tokens, for instance [onset_density]."""
+    """Arrays that are stored beside the tokens and given with each batch, for instance [chords,beat_chroma]."""
     limits: ReadLimits = field(default_factory=ReadLimits)
     """What is refused for its size."""
     workers: int | None = None

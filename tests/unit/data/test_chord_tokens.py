@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from symusic import Score
 from symusic.core import ScoreTick
 
+from aurl.cli.evaluate import count_chords
 from aurl.data import synth
 from aurl.data.augmentation.config import AugmentConfig, StretchConfig, StretchOf, SwingConfig, TransposeConfig
 from aurl.data.batching import TrainingPlan
@@ -198,6 +199,16 @@ def test_a_piece_too_long_to_hear_chords_in_is_left_out_with_the_reason(tmp_path
     data = DataConfig(name="m", source=Source.folder, path=str(tmp_path / "music"), workers=1)
     store = prepare(data, TokenizerConfig(chords=True), tmp_path / "cache", progress=False)
     assert ["too many to hear chords in" in row["reason"] for row in store.skipped] == [True]
+
+
+def test_evaluation_says_how_many_chord_tokens_it_counts(tmp_path: Path) -> None:
+    data = DataConfig(name="synth", source=Source.synth, pieces=4, workers=1)
+    store = prepare(data, TokenizerConfig(chords=True), tmp_path, progress=False)
+    own = [int(IS_CHORD[store.ids(number)].sum()) for number in range(4)]
+    assert count_chords(CODEC, store, [1, 2]) == {"chord_tokens": own[1] + own[2]} and own[1] > 0
+    plain = prepare(data, TokenizerConfig(), tmp_path, progress=False)
+    assert count_chords(PLAIN, plain, [1, 2]) == {}
+    assert [piece.notes for piece in plain.pieces] == [piece.notes for piece in store.pieces]
 
 
 def test_an_empty_score_has_no_chords() -> None:
