@@ -30,15 +30,17 @@ from aurl.data.batching import EvaluationBatches, PackedBatch, TrainingBatches, 
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.datamodule import MusicDataModule
+from aurl.data.encoding import Encoded, encode_piece, from_entry, to_entry
 from aurl.data.harmony import HEARD, WITH_SYMBOLS, estimated_key
 from aurl.data.prepare import prepare
+from aurl.data.reading import ReadPiece
 from aurl.data.store import TokenStore
 from aurl.music.abc import abc_to_score
 from aurl.music.chord_arrays import chord_arrays
 from aurl.music.chord_sources import chord_symbols
 from aurl.music.chord_symbols import lead_sheet, parse_lead_sheet
 from aurl.music.score import read_score
-from aurl.utils.errors import AurlError
+from aurl.utils.errors import AurlError, UnreadableFile
 
 NAMES = ["chords", "key", "beat_chroma", "bar_onset_roll", "beat_drum_onset_roll", "bar_polyphony", "onset_density"]
 TUNES = 6
@@ -223,6 +225,21 @@ def test_an_array_that_the_corpus_lacks_is_said_in_one_line(store: TokenStore) -
         AurlError, match=r"has no feature 'bar_chroma' \(it has: .*chords.*\); add it to data\.features"
     ):
         plan_of(store, [0], ["bar_chroma"])
+
+
+def test_a_piece_is_encoded_with_its_arrays_or_refused_with_the_name_of_one() -> None:
+    codec, read = Codec.from_config(TokenizerConfig()), ReadPiece(abc_to_score(TUNE), np.zeros(0, np.uint64))
+    encoded = encode_piece("tune", read, codec, [provider("chords"), provider("bar_chroma")])
+    again = from_entry(to_entry(encoded))
+    assert isinstance(again, Encoded) and again.known["counts"] == {WITH_SYMBOLS: 1}
+    assert again.features["chords"].tolist() == encoded.features["chords"].tolist()
+    assert encoded.features["bar_chroma"].shape == (8, 12) and encode_piece("tune", read, codec).features == {}
+
+    def fail(score: ScoreTick, grid: Grid) -> np.ndarray:
+        raise AurlError("no")
+
+    with pytest.raises(UnreadableFile, match=r"^tune: data\.features=chords cannot be computed: no$"):
+        encode_piece("tune", read, codec, [provider("onset_density"), replace(provider("chords"), compute=fail)])
 
 
 def test_a_piece_too_long_for_its_arrays_is_left_out_with_the_reason(tmp_path: Path) -> None:
