@@ -13,6 +13,7 @@ from symusic.core import ScoreTick
 from aurl.data.aligned import Grid, Provider, compute
 from aurl.data.codec import Codec
 from aurl.data.entries import pack_plain, unpack_plain
+from aurl.data.harmony import count_symbols
 from aurl.data.reading import SIGNATURE, ReadPiece
 from aurl.data.vocabulary import Kind
 from aurl.utils.errors import AurlError, UnreadableFile
@@ -80,6 +81,8 @@ def encode_piece(name: str, read: ReadPiece, codec: Codec, providers: Sequence[P
     end = max(int((part["time"].astype(np.int64) + part["duration"]).max()) for part in columns)
     length = end / fitted.ticks_per_quarter
     features, counts = _beside(name, fitted, providers, beats, bars, length)
+    if codec.tokenizer.chords:
+        counts |= count_symbols(fitted)
     return Encoded(
         ids=ids,
         bars=bars,

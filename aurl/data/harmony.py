@@ -76,11 +76,12 @@ def _key(score: ScoreTick, grid: Grid) -> NDArray[Any]:
     return np.full(len(grid.bars), estimated_key(score))
 
 
-def _count_symbols(score: ScoreTick) -> dict[str, int]:
+def count_symbols(score: ScoreTick) -> dict[str, int]:
+    """Whether a piece's chords are said by its symbols or heard in its notes, as a count."""
     return {WITH_SYMBOLS if chord_symbols(score) is not None else HEARD: 1}
 
 
-chords = Provider("chords", Level.beat, "|i1", (3,), _chords, transpose=transpose_chords, count=_count_symbols)
+chords = Provider("chords", Level.beat, "|i1", (3,), _chords, transpose=transpose_chords, count=count_symbols)
 """Root (-1 none), quality (place in ``aurl.music.chords.QUALITIES``) and bass (-1 none) of each beat."""
 key = Provider("key", Level.bar, "|i1", (), _key, transpose=transpose_keys)
 """The key of the piece in each bar, see :func:`estimated_key`."""

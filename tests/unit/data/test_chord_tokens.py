@@ -19,7 +19,7 @@ from aurl.data.batching import TrainingPlan
 from aurl.data.chord_tokens import NAMES, read_name
 from aurl.data.codec import Codec
 from aurl.data.config import TOKENIZERS, DataConfig, Source, TokenizerConfig
-from aurl.data.harmony import chord_changes
+from aurl.data.harmony import HEARD, chord_changes
 from aurl.data.kinds import Kind
 from aurl.data.prepare import prepare
 from aurl.music.abc import abc_to_score
@@ -206,6 +206,7 @@ def test_evaluation_says_how_many_chord_tokens_it_counts(tmp_path: Path) -> None
     store = prepare(data, TokenizerConfig(chords=True), tmp_path, progress=False)
     own = [int(IS_CHORD[store.ids(number)].sum()) for number in range(4)]
     assert count_chords(CODEC, store, [1, 2]) == {"chord_tokens": own[1] + own[2]} and own[1] > 0
+    assert store.meta["preprocessed"] == {HEARD: 4}
     plain = prepare(data, TokenizerConfig(), tmp_path, progress=False)
     assert count_chords(PLAIN, plain, [1, 2]) == {}
     assert [piece.notes for piece in plain.pieces] == [piece.notes for piece in store.pieces]
