@@ -7,7 +7,7 @@ stands beside its band there, chord progressions are measured against its transi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,10 @@ class FolderReport:
     reference_pieces: int = 0
     usual_style: float = math.nan
     """Style figure that all but a twentieth of the reference's own pieces reach."""
+    reference_values: dict[str, list[float]] = field(default_factory=dict)
+    """Metric -> value of each reference piece, NaN where it has none; for plots, not in the JSON."""
+    reference_distributions: dict[str, list[float]] = field(default_factory=dict)
+    """Distribution -> mean over the reference."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what cannot be measured is null."""
@@ -98,6 +102,7 @@ class FolderReport:
                 for row in self.summaries
             },
             "distributions": self.distributions,
+            "reference_distributions": self.reference_distributions,
             "files": [file.to_dict() for file in self.files],
         }
 
@@ -131,6 +136,26 @@ def measure_folder(
         raise AurlError(
             f"music={music}: none of {len(paths)} files can be read; the first: {next(iter(skipped.values()))}"
         )
+    return measure_tables(tables, theirs, names, skipped)
+
+
+def measure_tables(
+    tables: Mapping[str, NoteTable],
+    theirs: Mapping[str, NoteTable],
+    names: Sequence[str] | None = None,
+    skipped: Mapping[str, str] | None = None,
+) -> FolderReport:
+    """Measure pieces that are read already.
+
+    Args:
+        tables: name -> piece.
+        theirs: the reference; empty for none, else at least two pieces.
+        names: metrics or groups; all without it.
+        skipped: file that could not be read -> why.
+
+    Raises:
+        AurlError: an unknown metric.
+    """
     model = chord_model(list(theirs.values()))
     specs = measurable(names, model)
     scalars = [spec.name for spec in specs if not spec.is_distribution]
@@ -146,21 +171,29 @@ def measure_folder(
         )
         for path, table in tables.items()
     ]
-    standard = [score_metrics(table, scalars, model) for table in theirs.values()]
+    standard = [score_metrics(table, [spec.name for spec in specs], model) for table in theirs.values()]
+    reference = {name: [float(row[name]) for row in standard] for name in scalars if standard}
     summaries = [
-        summarise(
-            spec.name, spec.unit, [file.values[spec.name] for file in files], [float(r[spec.name]) for r in standard]
-        )
+        summarise(spec.name, spec.unit, [file.values[spec.name] for file in files], reference.get(spec.name, []))
         for spec in specs
         if not spec.is_distribution
     ]
-    distributions = {
-        spec.name: np.mean([np.asarray(values[spec.name]) for values in measured.values()], axis=0).tolist()
-        for spec in specs
-        if spec.is_distribution
-    }
-    usual = style.usual if style else math.nan
-    return FolderReport(files, summaries, distributions, skipped, len(theirs), usual)
+    shapes = [spec.name for spec in specs if spec.is_distribution]
+    return FolderReport(
+        files,
+        summaries,
+        mean_distributions(list(measured.values()), shapes),
+        dict(skipped or {}),
+        len(theirs),
+        style.usual if style else math.nan,
+        reference,
+        mean_distributions(standard, shapes),
+    )
+
+
+def mean_distributions(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[float]]:
+    """Distribution -> mean over pieces; empty without pieces."""
+    return {name: np.mean([np.asarray(row[name]) for row in rows], axis=0).tolist() for name in names if rows}
 
 
 def list_music(path: Path, key: str) -> list[Path]:
