@@ -18,21 +18,38 @@ LISTED_FILES = 10
 """Failing and unreadable files named on the console; the JSON file has all."""
 
 
+MODEL_KEYS = ("data", "split", "samples", "technical", "likelihood", "stages", "technical_peer")
+"""Keys that ask something of a checkpoint."""
+TECHNICAL_KEYS = ("stages", "technical_peer")
+
+
 def check_keys(cfg: DictConfig) -> None:
-    """Refuse keys that do nothing without music.
+    """Refuse keys that would do nothing, and combinations that leave nothing to do.
 
     Raises:
         AurlError: names the key.
     """
     for key in ("reference", "metrics"):
-        if cfg[key] is not None and cfg.music is None:
-            raise AurlError(f"{key}={cfg[key]} goes with music=FOLDER, which names the files to measure")
-    if cfg.music is not None and (cfg.data is not None or cfg.split is not None):
-        raise AurlError("music=FOLDER measures files without a model; leave out data and split, or leave out music")
+        if cfg[key] is not None and cfg.music is None and not cfg.samples:
+            raise AurlError(
+                f"{key}={cfg[key]} goes with music=FOLDER, which names the files to measure, or with samples=N, which "
+                "draws them"
+            )
+    if cfg.music is not None:
+        asked = [key for key in MODEL_KEYS if cfg[key] not in (None, False, 0)]
+        if asked:
+            raise AurlError(
+                f"music=FOLDER measures files without a model; leave out {' and '.join(asked)}, or leave out music"
+            )
+    for key in TECHNICAL_KEYS:
+        if cfg[key] is not None and not cfg.technical:
+            raise AurlError(f"{key}={cfg[key]} goes with technical=true")
+    if cfg.likelihood is False and not cfg.samples and not cfg.technical and cfg.music is None:
+        raise AurlError("likelihood=false leaves nothing to measure; add samples=N or technical=true")
 
 
 def evaluate_music(cfg: DictConfig) -> None:
-    """Measure the files, print the tables, write the JSON file."""
+    """Measure the files, print the tables, write JSON file and report."""
     from aurl.cli.evaluate import scoring_progress
     from aurl.evaluation.folder import measure_folder
     from aurl.utils.files import atomic_write_json
@@ -50,6 +67,28 @@ def evaluate_music(cfg: DictConfig) -> None:
     print_validation(report)
     if cfg.json:
         print(f"written: {cfg.json}")
+    if cfg.report:
+        report_music(cfg, report)
+
+
+def report_music(cfg: DictConfig, report: FolderReport) -> None:
+    """Write the report of the files and say where it is."""
+    from aurl.cli import app
+    from aurl.cli.evaluate_report import printable_name, write_report
+    from aurl.music.score import read_score
+
+    music = Path(cfg.music)
+    intro = f"Music: {app.shown(music)}" + (f", beside {app.shown(Path(cfg.reference))}." if cfg.reference else ".")
+    files = write_report(
+        Path(cfg.report),
+        f"Evaluation: {printable_name(music.name)}",
+        intro,
+        {"music": report.to_dict()},
+        report.to_dict(),
+        report,
+        lambda name: read_score(music / name if music.is_dir() else music),
+    )
+    print(f"Look:    {app.shown(files[0].absolute())}")
 
 
 def print_metrics(report: FolderReport) -> None:

@@ -89,7 +89,9 @@ def training_stage(asked: Asked) -> tuple[str, Callable[[], object]]:
     config = read_checkpoint(Path(asked["checkpoint"]))["aurl"]["config"]
     missing = [group for group in ("model", "data", "tokenizer") if group not in config]
     if missing:
-        raise AurlError(f"ckpt={asked['checkpoint']} does not hold {', '.join(missing)} of its run; use one of aurl-train")
+        raise AurlError(
+            f"ckpt={asked['checkpoint']} does not hold {', '.join(missing)} of its run; use one of aurl-train"
+        )
     accelerator = "gpu" if asked["device"].startswith("cuda") else asked["device"]
     quiet = ["callbacks=none", "logger=none", "trainer=smoke", f"trainer.accelerator={accelerator}"]
     cfg = compose("train", [*quiet, "paths.output=here"])

@@ -1,4 +1,4 @@
-"""Where the nats of a likelihood lie: kinds of tokens, places in the piece, single pieces, and what far context is worth.
+"""Where the nats of a likelihood lie: kinds of tokens, places in the piece, single pieces, and the worth of far context.
 
 Plain tables (lists of dicts) for JSON and for the report. The figures of kinds add up to nats per note. A curve over
 places falls while a model still learns from the piece itself, but pieces differ in length and their ends in kind, so
@@ -105,9 +105,7 @@ def by_bar(result: LikelihoodResult, pieces: Sequence[TokenPiece]) -> list[Row]:
     return _binned(index, edges, result, pieces)
 
 
-def _binned(
-    index: np.ndarray, edges: np.ndarray, result: LikelihoodResult, pieces: Sequence[TokenPiece]
-) -> list[Row]:
+def _binned(index: np.ndarray, edges: np.ndarray, result: LikelihoodResult, pieces: Sequence[TokenPiece]) -> list[Row]:
     """Means of the nats of tokens whose ``index`` lies between successive edges."""
     nats = np.concatenate(result.token_nats).astype(np.float64)
     owner = np.repeat(np.arange(len(pieces)), [len(piece.ids) - 1 for piece in pieces])

@@ -19,7 +19,6 @@ from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.utils.errors import AurlError
 
-PEERS = ("huggingface",)
 WIDTH_MULTIPLE = 8
 """The feed-forward width is rounded to a multiple of this."""
 WARMUP_TOKENS = 8
@@ -38,7 +37,9 @@ def matching_width(config: ModelConfig, vocab_size: int) -> int:
     return max(WIDTH_MULTIPLE, round(free / (2 * width + 1) / WIDTH_MULTIPLE) * WIDTH_MULTIPLE)
 
 
-def huggingface(ours: ModelConfig, vocab_size: int, tokens: int, top_p: float, device: str = "cpu") -> tuple[Write, int]:
+def huggingface(
+    ours: ModelConfig, vocab_size: int, tokens: int, top_p: float, device: str = "cpu"
+) -> tuple[Write, int]:
     """Hugging Face's ``generate``: no more positions than are needed, feed-forward wide enough that the sizes agree.
 
     Args:

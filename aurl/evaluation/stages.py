@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +19,16 @@ import psutil
 from aurl.evaluation.performance import MEBIBYTE
 from aurl.utils.errors import AurlError
 
-STAGES = ("data", "training", "generation")
 POLL_SECONDS = 0.05
 MODULE = "aurl.cli.stage"
 """Program of one stage; it lies with the commands, because it composes a config."""
-
-
-def check_stages(stages: Sequence[str]) -> list[str]:
-    """The stages in their order, each once.
-
-    Raises:
-        ValueError: none, or an unknown one.
-    """
-    unknown = [stage for stage in stages if stage not in STAGES]
-    if unknown or not stages:
-        raise ValueError(f"stages={list(stages)} is unknown; allowed: one or more of {', '.join(STAGES)}")
-    return [stage for stage in STAGES if stage in stages]
 
 
 def measure_stage(stage: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Run one stage in a fresh process.
 
     Args:
-        stage: one of ``STAGES``.
+        stage: data, training or generation.
         settings: what the program of the stage needs, JSON types: see aurl/cli/stage.py.
 
     Returns:

@@ -46,7 +46,7 @@ UPRIGHT = frozenset({"pitch_classes", "pitches"})
 
 def _upright(chart: Chart, text: Text) -> str:
     bins = chart["bins"]
-    top, step = _scale(max(bin_["value"] for bin_ in bins))
+    top, step = nice_scale(max(bin_["value"] for bin_ in bins))
     floor = HEIGHT - BOTTOM
     width = (WIDTH - LEFT - RIGHT) / len(bins)
     parts = []
@@ -109,11 +109,11 @@ def _tooltip(bin_: Mapping[str, Any], chart: Chart, text: Text) -> str:
     return f"<title>{text(label)}: {short(bin_['value'])} {text(chart['counts'])}</title>"
 
 
-def _scale(most: float) -> tuple[float, float]:
-    """Top of an axis and the distance of its lines, both round."""
+def nice_scale(most: float, whole: bool = True) -> tuple[float, float]:
+    """Top of an axis and the distance of its lines, both round; ``whole`` lines from 1 on, as counts have them."""
     power = 10.0 ** math.floor(math.log10(most / GRID_LINES))
     step = next(factor * power for factor in STEPS if factor * power * GRID_LINES >= most * 0.999)
-    step = max(step, 1.0) if most >= 1 else step
+    step = max(step, 1.0) if whole and most >= 1 else step
     return math.ceil(most / step - 1e-9) * step, step
 
 
