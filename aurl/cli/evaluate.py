@@ -89,9 +89,17 @@ def evaluate_checkpoint(cfg: DictConfig) -> None:
     Raises:
         AurlError: no such checkpoint, no music, or nothing in the split.
     """
-    from aurl.cli.evaluate_model import Session, measure_likelihood, measure_samples, measure_technical
+    from aurl.cli.evaluate_model import (
+        Session,
+        check_samples,
+        measure_likelihood,
+        measure_samples,
+        measure_technical,
+    )
     from aurl.utils.files import atomic_write_json
 
+    if cfg.samples:
+        check_samples(cfg)
     session = Session(cfg)
     checkpoint = app.shown(session.bundle.path)
     parts: dict[str, Any] = {}
@@ -225,8 +233,9 @@ def print_samples(drawn: Drawn) -> None:
 
 def print_technical(found: Mapping[str, Any], checkpoint: str) -> None:
     """Speed, latency, size and memory on standard output."""
-    from rich.console import Console
     from rich.table import Table
+
+    from aurl.cli.tables import table_console
 
     size = found["size"]
     print(f"{checkpoint}: {size['parameters']:,} parameters, {size['checkpoint_mb']:.1f} MiB on disk")
@@ -242,7 +251,7 @@ def print_technical(found: Mapping[str, Any], checkpoint: str) -> None:
         cells += [f"{row[key]:.3g}" for key in ("token_ms_p50", "token_ms_p99", "first_note_ms")] + [f"{memory:.0f}"]
         cells += [f"{peer[row['batch_size']]['tokens_per_second']:.4g}"] if peer else []
         table.add_row(*cells)
-    Console().print(table)
+    table_console().print(table)
     for row in found.get("stages", ()):
         print(
             f"{row['stage']}: peak {row['peak_mb']:.0f} MiB, {row['tree_mb']:.0f} with its children, "

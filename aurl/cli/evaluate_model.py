@@ -125,6 +125,20 @@ class Drawn:
     """What they are compared with, in words."""
 
 
+def check_samples(cfg: DictConfig) -> None:
+    """Refuse before the work what would fail after it.
+
+    Raises:
+        AurlError: an unknown metric, or no reference where one is named.
+    """
+    from aurl.evaluation.folder import list_music
+    from aurl.evaluation.metrics.registry import choose_metrics
+
+    choose_metrics(list(cfg.metrics) if cfg.metrics is not None else None)
+    if cfg.reference:
+        list_music(Path(cfg.reference), "reference")
+
+
 def measure_samples(session: Session) -> Drawn:
     """Draw ``samples`` pieces and measure them beside ``reference``, or else beside the split.
 
@@ -134,14 +148,12 @@ def measure_samples(session: Session) -> Drawn:
     from aurl.cli.evaluate import scoring_progress
     from aurl.cli.generate import writing_progress
     from aurl.evaluation.folder import list_music, measure_tables, read_tables
-    from aurl.evaluation.metrics.registry import choose_metrics
     from aurl.evaluation.metrics.table import read_table
     from aurl.generation.config import SamplerConfig
     from aurl.generation.generator import GenerationRequest
 
     cfg = session.cfg
     names = list(cfg.metrics) if cfg.metrics is not None else None
-    choose_metrics(names)
     if cfg.reference:
         with scoring_progress() as on_progress:
             files = list_music(Path(cfg.reference), "reference")

@@ -93,12 +93,13 @@ def report_music(cfg: DictConfig, report: FolderReport) -> None:
 
 def print_metrics(report: FolderReport) -> None:
     """One row a metric; those kept for comparability come last, under a heading of their own."""
-    from rich.console import Console
     from rich.table import Table
 
+    from aurl.cli.tables import table_console
     from aurl.evaluation.metrics.registry import all_metrics
 
     known = all_metrics()
+    console = table_console()
     with_reference = report.reference_pieces > 0
     beside = f", beside {report.reference_pieces} of reference" if with_reference else ""
     print(f"{len(report.files)} piece{'' if len(report.files) == 1 else 's'}{beside}")
@@ -108,15 +109,15 @@ def print_metrics(report: FolderReport) -> None:
             continue
         table = Table(title=title, title_justify="left")
         table.add_column("metric", no_wrap=True)
-        table.add_column("unit")
+        table.add_column("unit", no_wrap=True)
         heads = ["mean", "5 %", "median", "95 %"] + (
             ["reference 5 %", "median", "95 %", "inside"] if with_reference else []
         )
         for column in heads:
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=True)
         for row in rows:
             table.add_row(*cells(row, with_reference))
-        Console().print(table)
+        console.print(table)
 
 
 def cells(row: Summary, with_reference: bool) -> list[str]:

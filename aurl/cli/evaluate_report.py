@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 log = get_logger("cli.evaluate_report")
 
 PAGE, FIGURES, SAMPLES = "report.html", "report.json", "samples"
+SAMPLE_PATTERN = "sample_[0-9][0-9][0-9][0-9].mid"
 
 
 def check_folder(folder: Path) -> None:
@@ -99,8 +100,11 @@ def write_report(
 
 
 def write_samples(folder: Path, drawn: Drawn) -> None:
-    """The samples as MIDI files below the report's folder."""
+    """The samples as MIDI files below the report's folder; those of an earlier report go."""
     from aurl.utils.files import atomic_write_bytes
 
+    for old in (folder / SAMPLES).glob(SAMPLE_PATTERN):
+        if old.name not in drawn.samples:
+            old.unlink()
     for name, sample in drawn.samples.items():
         atomic_write_bytes(folder / SAMPLES / name, sample.score.dumps_midi())

@@ -1,4 +1,4 @@
-"""Where the nats of a likelihood lie: kinds of tokens, places in the piece, single pieces, and the worth of far context.
+"""Where the nats of a likelihood lie: kinds of tokens, places in the piece, single pieces; what far context is worth.
 
 Plain tables (lists of dicts) for JSON and for the report. The figures of kinds add up to nats per note. A curve over
 places falls while a model still learns from the piece itself, but pieces differ in length and their ends in kind, so

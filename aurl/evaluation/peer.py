@@ -22,6 +22,8 @@ from aurl.utils.errors import AurlError
 WIDTH_MULTIPLE = 8
 """The feed-forward width is rounded to a multiple of this."""
 WARMUP_TOKENS = 8
+FEWEST_POSITIONS = 16
+"""The shortest context that our models, whose size is matched, may have."""
 
 Write = Callable[[int, int], int]
 """(batch size, tokens of each sample) -> tokens written."""
@@ -60,13 +62,14 @@ def huggingface(
     except ImportError as error:
         raise AurlError('technical_peer=huggingface needs transformers: pip install "aurl[bench]"') from error
     torch.manual_seed(0)
+    positions = max(tokens + 1, FEWEST_POSITIONS)
     config = GPT2Config(
         vocab_size=vocab_size,
-        n_positions=tokens + 1,
+        n_positions=positions,
         n_embd=ours.hidden_dim,
         n_layer=ours.layers,
         n_head=ours.heads,
-        n_inner=matching_width(replace(ours, context=tokens + 1), vocab_size),
+        n_inner=matching_width(replace(ours, context=positions), vocab_size),
         bos_token_id=1,
         eos_token_id=None,
     )

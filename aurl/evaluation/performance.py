@@ -70,7 +70,7 @@ def model_size(generator: Generator, checkpoint: Path) -> ModelSize:
     """Count parameters and bytes."""
     tensors = [*generator.model.parameters(), *generator.model.buffers()]
     return ModelSize(
-        parameters=generator.model.parameter_count,
+        parameters=sum(each.numel() for each in generator.model.parameters()),  # frozen ones too
         checkpoint_mb=checkpoint.stat().st_size / MEBIBYTE,
         weights_mb=sum(tensor.numel() * tensor.element_size() for tensor in tensors) / MEBIBYTE,
     )
@@ -203,7 +203,7 @@ def peak_rss() -> float:
 
         unit = 1 if sys.platform == "darwin" else 1024  # kilobytes on Linux, bytes on macOS
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return float(peak) / MEBIBYTE
+    return max(float(peak), float(info.rss)) / MEBIBYTE  # the kernel updates the first less often
 
 
 def to_rows(rows: Sequence[SpeedRow]) -> list[dict[str, Any]]:

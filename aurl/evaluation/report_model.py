@@ -50,7 +50,7 @@ def number(value: float | None) -> str:
 def likelihood_section(part: Part) -> str:
     """Figures, kinds of tokens, places in the piece, context, single pieces."""
     bound = " These are upper bounds: the model has latent variables." if part.get("bound") else ""
-    figures = [[name, number(part.get(key))] for key, name in FIGURES if part.get(key) is not None]
+    figures = [[name, f"{part[key]:.3f}"] for key, name in FIGURES if part.get(key) is not None]
     amounts = ", ".join(f"{number(part[key])} {key}" for key in AMOUNTS if part.get(key) is not None)
     body = card(
         f"<p>How well the model predicts this music; lower is better.{bound} Measured on {text(amounts)}.</p>"

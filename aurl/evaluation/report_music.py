@@ -85,8 +85,8 @@ def _metric_table(
             line.append(_span(low, high))
         if distances:
             line += _distance(distances.get(metric, {}))
-        cells.append([*line, f"sees {text(known[metric].sees)}; not {text(known[metric].blind_to)}"])
-    return table([*heads, "what it sees, and what not"], cells, range(2, len(heads)), name)
+        cells.append([*line, f"sees {text(known[metric].sees)}; blind to {text(known[metric].blind_to)}"])
+    return table([*heads, "what it measures"], cells, range(2, len(heads)), name)
 
 
 def _distance(row: Part) -> list[str]:

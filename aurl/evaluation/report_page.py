@@ -121,7 +121,7 @@ def _rendered(part: Any, name: str) -> str:
     if isinstance(part, Mapping):
         plain = {key: value for key, value in part.items() if not isinstance(value, (Mapping, list)) or _is_cell(value)}
         nested = {key: value for key, value in part.items() if key not in plain and value}
-        if nested and not plain and all(isinstance(value, Mapping) for value in nested.values()):
+        if nested and not plain and all(_is_row(value) for value in nested.values()):
             return _rows([{"": key, **value} for key, value in nested.items()], name)
         body = table(["", ""], [[text(_words(key)), cell(value)] for key, value in plain.items()], [], name)
         deeper = "".join(f"<h3>{text(_words(key))}</h3>{_rendered(value, name)}" for key, value in nested.items())
@@ -132,8 +132,9 @@ def _rendered(part: Any, name: str) -> str:
 
 
 def _rows(rows: Sequence[Part], name: str) -> str:
-    """Dicts with the same keys as a table; columns that hold more than a cell are left out."""
-    heads = [key for key in rows[0] if all(_is_cell(row.get(key)) for row in rows)]
+    """Dicts as a table with a column for each key; columns that hold more than a cell are left out."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    heads = [key for key in keys if all(_is_cell(row.get(key)) for row in rows)]
     numbers = [i for i, key in enumerate(heads) if all(_is_number(row.get(key)) for row in rows)]
     body = [[cell(row.get(key)) for key in heads] for row in rows[:ROWS_SHOWN]]
     rest = len(rows) - ROWS_SHOWN
@@ -164,6 +165,11 @@ def _is_cell(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return len(value) <= LONGEST_LIST and not any(isinstance(item, (Mapping, list, tuple)) for item in value)
     return not isinstance(value, Mapping)
+
+
+def _is_row(value: Any) -> bool:
+    """Whether a value is a dict with something that fits a cell, and so a row of a table."""
+    return isinstance(value, Mapping) and any(_is_cell(item) for item in value.values())
 
 
 def _words(key: object) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from aurl.utils.charts import BOTTOM, GAP, HEIGHT, LEAST_HEIGHT, LEFT, RIGHT, TOP, WIDTH, nice_scale, short
 from aurl.utils.pages import text
 
-MOST_LABELS = 9
+MOST_LABELS, MOST_EDGES = 9, 5
+"""Labels below an axis: of places or bars, and of the edges of bins, which are longer."""
 LABEL_HEIGHT = 15.0
 """Below the axis, for what the numbers are."""
 LOWEST_SHARE = 0.6
@@ -118,7 +119,7 @@ def overlay_svg(
             f"V{y_of(value):.1f}H{LEFT + (index + 1) * width:.1f}" for index, value in enumerate(reference)
         )
         parts.append(f'<path class="curve two" d="{path}V{floor:g}"/>')
-    every = math.ceil(len(labels) / MOST_LABELS)
+    every = math.ceil((len(labels) - 1) / (MOST_EDGES - 1)) if edges else math.ceil(len(labels) / MOST_LABELS)
     shift = 0.0 if edges else 0.5
     for index in range(0, len(labels), every):
         x = LEFT + (index + shift) * width
@@ -162,7 +163,7 @@ def _key(labels: Sequence[str], y_label: str) -> str:
         for index, label in enumerate(labels)
         if len(labels) > 1
     ]
-    return f"<p class=keys>{text(y_label)} {''.join(names)}</p>"
+    return f"<p class=keys><span>{text(y_label)}</span>{''.join(names)}</p>"
 
 
 def _svg(height: float, parts: Sequence[str], label: str) -> str:
