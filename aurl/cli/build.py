@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -138,9 +138,20 @@ def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
     from aurl.training.module import MusicModule
 
     vocabulary = data.codec.vocabulary
-    model = MusicTransformerVAEGAN(to_config(cfg.model), vocabulary.size, TokenMeaning.of(vocabulary.meaning()))
     resolved = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     settings = cast("dict[str, Any]", resolved)
+    config = to_config(cfg.model)
+    if config.hearing and not data.codec.tells_what_sounds:
+        log.info(
+            "model.hearing is off: %s",
+            "tokens learned by tokenizer.bpe hold several notes or parts of them"
+            if data.codec.merges is not None
+            else f"tokenizer={cfg.tokenizer.kind} does not write how long a note lasts",
+        )
+        config = replace(config, hearing=False)
+        settings["model"]["hearing"] = False
+    meaning = TokenMeaning.of(vocabulary.meaning()) if data.codec.merges is None else None
+    model = MusicTransformerVAEGAN(config, data.codec.size, meaning)
     return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met())
 
 

@@ -224,11 +224,11 @@ def print_figures(figures: Mapping[str, Any]) -> None:
 
 def print_samples(drawn: Drawn) -> None:
     """The metrics of the samples, and how many pass the validation."""
-    from aurl.cli.evaluate_music import print_metrics, print_validation
+    from aurl.cli.evaluate_music import print_files, print_metrics
 
     print(f"{len(drawn.samples)} samples, beside {drawn.reference}")
     print_metrics(drawn.report)
-    print_validation(drawn.report)
+    print_files(drawn.report)
 
 
 def print_technical(found: Mapping[str, Any], checkpoint: str) -> None:

@@ -76,12 +76,19 @@ class Session:
 
         data, tokenizer, preprocess = self.corpus
         cache = Path(self.cfg.paths.cache)
-        store = prepare(data, tokenizer, cache, preprocess=preprocess, cache_limit=cache_limit(self.cfg))
-        if store.tokenizer != self.bundle.tokenizer:
+        store = prepare(
+            data, tokenizer.without_merges(), cache, preprocess=preprocess, cache_limit=cache_limit(self.cfg)
+        )
+        if store.tokenizer != self.generator.codec.base_dict():
             raise AurlError(
                 f"ckpt={self.bundle.path} was trained with another version of the tokenizer; train it again"
             )
         return store
+
+    @cached_property
+    def pieces(self) -> list[int]:
+        """Numbers of the pieces of the split in the store."""
+        return self.store.split(None if self.split == WHOLE else self.split)
 
     @cached_property
     def generator(self) -> Generator:
@@ -102,11 +109,14 @@ def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
         AurlError: nothing in the split, or weights that give no numbers.
     """
     from aurl.cli.evaluate import count_skipped, scoring_progress
+    from aurl.data.merging import MergedStore
     from aurl.evaluation.likelihood import score_corpus, store_pieces
     from aurl.evaluation.likelihood_detail import describe
 
     model, context = session.bundle.model, session.bundle.model.config.context
-    pieces = store_pieces(session.store, None if session.split == WHOLE else session.split)
+    merges = session.generator.codec.merges
+    store: Any = session.store if merges is None else MergedStore(session.store, merges, session.pieces)
+    pieces = store_pieces(store, None if session.split == WHOLE else session.split)
     with scoring_progress() as on_progress:
         result = score_corpus(model, pieces, context, device=session.device, on_progress=on_progress)
     vocabulary = session.generator.codec.vocabulary
@@ -190,8 +200,7 @@ def split_tables(session: Session) -> dict[str, NoteTable]:
     from aurl.generation.prompt import first_bars
 
     codec, store = session.generator.codec, session.store
-    chosen = store.split(None if session.split == WHOLE else session.split)
-    chosen = chosen[:: max(math.ceil(len(chosen) / MOST_REFERENCE), 1)]
+    chosen = session.pieces[:: max(math.ceil(len(session.pieces) / MOST_REFERENCE), 1)]
     tables = {}
     for piece in chosen:
         ids = np.asarray(store.ids(piece)[1:-1], dtype=np.int64)  # without BOS and EOS

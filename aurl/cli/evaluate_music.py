@@ -64,7 +64,7 @@ def evaluate_music(cfg: DictConfig) -> None:
     if cfg.json:
         atomic_write_json(Path(cfg.json), report.to_dict())
     print_metrics(report)
-    print_validation(report)
+    print_files(report)
     if cfg.json:
         print(f"written: {cfg.json}")
     if cfg.report:
@@ -129,8 +129,8 @@ def cells(row: Summary, with_reference: bool) -> list[str]:
     return values
 
 
-def print_validation(report: FolderReport) -> None:
-    """How near the style is, how many files pass, and why the others do not."""
+def print_files(report: FolderReport) -> None:
+    """How near the style is, how long pieces hold together, how many files pass and why the others do not."""
     styles = [file.style for file in report.files if math.isfinite(file.style)]
     if styles:
         print(
@@ -138,6 +138,11 @@ def print_validation(report: FolderReport) -> None:
             f"reference's band; of all but a twentieth of the reference's own pieces "
             f"at least {100 * report.usual_style:.0f} % do"
         )
+    long = [file.coherence for file in report.files if math.isfinite(file.coherence["late_recurrence"])]
+    if long:
+        middle = {name: statistics.median(row[name] for row in long) for name in long[0]}
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in middle.items())
+        print(f"coherence of {len(long)} pieces of two minutes or more (medians): {figures}")
     failing = [file for file in report.files if not file.verdict.passed]
     print(f"validation: {len(report.files) - len(failing)} of {len(report.files)} pass")
     for file in failing[:LISTED_FILES]:

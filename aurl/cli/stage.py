@@ -59,7 +59,7 @@ def run_stage(asked: Asked) -> dict[str, Any]:
         "what": what,
         "seconds": time.perf_counter() - start,
         "start_mb": start_mb,
-        "peak_mb": peak_rss(),
+        "peak_mb": max(peak_rss(), start_mb),
         "peak_cuda_mb": peak_cuda(asked["device"]),
     }
 
@@ -74,7 +74,9 @@ def data_stage(asked: Asked) -> tuple[str, Callable[[], object]]:
     data, tokenizer, preprocess = corpus_of(bundle, None)
     del bundle
     cache = Path(asked["folder"]) / "cache"
-    return f"{data.name}, all pieces", lambda: prepare(data, tokenizer, cache, progress=False, preprocess=preprocess)
+    return f"{data.name}, all pieces", lambda: prepare(
+        data, tokenizer.without_merges(), cache, progress=False, preprocess=preprocess
+    )
 
 
 def training_stage(asked: Asked) -> tuple[str, Callable[[], object]]:

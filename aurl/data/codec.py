@@ -15,16 +15,29 @@ import numpy as np
 import numpy.typing as npt
 from symusic.core import ScoreTick
 
+from aurl.data.compound import ORDERS, Compound
 from aurl.data.config import TokenizerConfig
 from aurl.data.decoder import Decoder
 from aurl.data.encoder import Encoder
+from aurl.data.encoder_shifts import NoteEndEncoder, ShiftEncoder
+from aurl.data.encoder_words import OctupleEncoder, WordEncoder
 from aurl.data.fitting import Limits, prepare_score
-from aurl.data.tokenizer import TrackREMI, build_tokenizer
+from aurl.data.kinds import Form
+from aurl.data.merges import Merges
+from aurl.data.tokenizer import AnyTokenizer, TrackCPWord, build_tokenizer, tokenizer_from_params
 from aurl.data.vocabulary import Vocabulary
 from aurl.utils.errors import AurlError
 
 PARAMS_KEY = "params"
 FINGERPRINT_KEY = "vocabulary_sha256"
+MERGES_KEY = "learned_tokens"
+ENCODERS: dict[Form, type[Encoder]] = {
+    Form.bars: Encoder,
+    Form.words: WordEncoder,
+    Form.shifts: ShiftEncoder,
+    Form.note_ends: NoteEndEncoder,
+    Form.numbered: OctupleEncoder,
+}
 
 
 class Codec:
@@ -32,6 +45,7 @@ class Codec:
 
     Args:
         tokenizer: the tokenizer that defines tokens and ids.
+        merges: tokens learned over them, which models read and write; scores are encoded to base ids all the same.
 
     Example:
         >>> codec = Codec.from_config(TokenizerConfig())
@@ -40,12 +54,22 @@ class Codec:
         0
     """
 
-    def __init__(self, tokenizer: TrackREMI) -> None:
+    def __init__(self, tokenizer: AnyTokenizer, merges: Merges | None = None) -> None:
         self.tokenizer = tokenizer
-        names = sorted(tokenizer.vocab, key=tokenizer.vocab.__getitem__)
-        self.vocabulary = Vocabulary(names, tokenizer.config.max_num_pos_per_beat)
-        self._encoder = Encoder(tokenizer, self.vocabulary)
+        self.compound: Compound | None = None
+        """Between flat ids and miditok's compound ones, where the tokenizer has such."""
+        if tokenizer.is_multi_voc:
+            order = ORDERS[type(tokenizer).__name__]
+            self.compound = Compound(tokenizer.vocab, tokenizer.vocab_types_idx, order)
+            names = self.compound.names
+        else:
+            names = sorted(tokenizer.vocab, key=tokenizer.vocab.__getitem__)
+        form = Form.words if isinstance(tokenizer, TrackCPWord) else None
+        self.vocabulary = Vocabulary(names, tokenizer.config.max_num_pos_per_beat, form)
+        self._encoder = ENCODERS[self.vocabulary.form](tokenizer, self.vocabulary)
         self._decoder = Decoder(self.vocabulary)
+        self.merges = merges
+        """Learned tokens behind those of the vocabulary (``tokenizer.bpe``)."""
         low, high = tokenizer.config.pitch_range
         drum_low, drum_high = tokenizer.config.drums_pitch_range
         self.limits = Limits(
@@ -61,9 +85,37 @@ class Codec:
         """The codec of a configuration."""
         return cls(build_tokenizer(config))
 
+    @property
+    def size(self) -> int:
+        """Tokens that a model reads and writes: those of the vocabulary and the learned ones."""
+        return self.vocabulary.size if self.merges is None else self.merges.size
+
+    @property
+    def tells_what_sounds(self) -> bool:
+        """Whether a model can listen to what it reads: notes say their durations, one token after the other."""
+        return self.vocabulary.tells_what_sounds and self.merges is None
+
+    def with_merges(self, merges: Merges) -> Codec:
+        """This codec with learned tokens."""
+        return Codec(self.tokenizer, merges)
+
+    def merge(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Ids as a model reads them (M,), of base ids (N,)."""
+        array = np.asarray(ids, np.int64)
+        return array if self.merges is None else self.merges.merge(array)[0]
+
+    def expand(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Base ids (N,) of ids as a model writes them (M,)."""
+        array = np.asarray(ids, np.int64)
+        return array if self.merges is None else self.merges.expand(array)
+
     def prepare_score(self, score: ScoreTick) -> tuple[ScoreTick, dict[str, int]]:
-        """Fit a score to the vocabulary and count what had to change; see ``fitting.prepare_score``."""
-        return prepare_score(score, self.limits)
+        """Fit a score to the vocabulary and count what had to change; see ``fitting.prepare_score``, and for what a
+        tokenizer cannot say ``Encoder.fit``.
+        """
+        score, counts = prepare_score(score, self.limits)
+        score, more = self._encoder.fit(score)
+        return score, counts | more
 
     def encode(self, score: ScoreTick) -> npt.NDArray[np.uint16]:
         """Ids of a score, uint16 (N,), without BOS and EOS: those of the tokenizer itself, made much faster.
@@ -75,11 +127,16 @@ class Codec:
         return self._encoder.encode(score)
 
     def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> ScoreTick:
-        """Score of ids (N,); BOS, EOS, PAD and incomplete notes are ignored. See ``Decoder.decode``."""
-        return self._decoder.decode(ids, cut_overlaps)
+        """Score of ids (N,), base or learned; BOS, EOS, PAD and broken notes are ignored. See ``Decoder.decode``."""
+        return self._decoder.decode(self.expand(ids), cut_overlaps)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything needed to build this codec again, in JSON types."""
+        saved = self.base_dict()
+        return saved if self.merges is None else saved | {MERGES_KEY: self.merges.to_text()}
+
+    def base_dict(self) -> dict[str, Any]:
+        """The same without learned tokens: what a store is made with."""
         params = json.loads(json.dumps(self.tokenizer.to_dict()))
         return {PARAMS_KEY: params, FINGERPRINT_KEY: self._fingerprint()}
 
@@ -92,12 +149,14 @@ class Codec:
         """
         if PARAMS_KEY not in saved or FINGERPRINT_KEY not in saved:
             raise AurlError(f"tokenizer settings lack '{PARAMS_KEY}' or '{FINGERPRINT_KEY}'; they hold {sorted(saved)}")
-        codec = cls(TrackREMI.from_params(saved[PARAMS_KEY]))
+        codec = cls(tokenizer_from_params(saved[PARAMS_KEY]))
         if codec._fingerprint() != saved[FINGERPRINT_KEY]:
             raise AurlError(
                 "the installed miditok builds another vocabulary than the one these tokens were made with; "
                 f"install miditok {saved[PARAMS_KEY].get('miditok_version', 'of that time')}"
             )
+        if MERGES_KEY in saved:
+            return codec.with_merges(Merges(saved[MERGES_KEY], codec.vocabulary.size))
         return codec
 
     def _fingerprint(self) -> str:

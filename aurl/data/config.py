@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from aurl.music.limits import ReadLimits
+
+TOKENIZERS = ("remi", "tsd", "midi_like", "cpword", "octuple")
+"""Values of ``TokenizerConfig.kind``."""
 
 
 class Source(str, Enum):
@@ -96,7 +99,7 @@ class TokenizerConfig:
     """
 
     kind: str = "remi"
-    """Token grammar; remi is miditok's REMI with track identity."""
+    """Token grammar: remi, tsd, midi_like, cpword or octuple, each miditok's with track identity."""
     positions_per_beat: int = 8
     """Finest grid: positions in a beat for durations up to four beats; half of it beyond that."""
     max_duration_beats: int = 12
@@ -109,16 +112,28 @@ class TokenizerConfig:
     """Most tracks of one program that keep their identity; further ones share the last."""
     pitch_range: list[int] = field(default_factory=lambda: [21, 109])
     """Lowest pitch and one above the highest pitch with a token."""
+    max_bars: int = 1024
+    """With octuple, which numbers its bars: most bars of a piece; notes beyond are left out and counted."""
+    bpe: str | None = None
+    """Byte pair encoding: how many tokens in all, learned from the training pieces, or a file that aurl-data tokenizer
+    wrote; null reads the tokenizer's own tokens."""
+
+    def without_merges(self) -> TokenizerConfig:
+        """The settings that decide the ids in a store."""
+        return replace(self, bpe=None)
 
     def __post_init__(self) -> None:
-        if self.kind != "remi":
-            raise ValueError(f"tokenizer.kind={self.kind} is unknown; allowed: remi")
+        if self.bpe is not None and not self.bpe.strip():
+            raise ValueError("tokenizer.bpe='' is empty; allowed: a number of tokens, a file, or null")
+        if self.kind not in TOKENIZERS:
+            raise ValueError(f"tokenizer.kind={self.kind} is unknown; allowed: {', '.join(TOKENIZERS)}")
         for key, low, high in (
             ("positions_per_beat", 1, 96),
             ("max_duration_beats", 1, 64),
             ("velocities", 1, 127),
             ("tempos", 1, 128),
             ("tracks_per_program", 1, 16),
+            ("max_bars", 1, 4096),
         ):
             value = getattr(self, key)
             if not low <= value <= high:

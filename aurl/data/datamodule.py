@@ -13,6 +13,7 @@ from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.batching import EvaluationBatches, TrainingBatches, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.data.merging import MergedBatches, MergedStore, learned
 from aurl.data.prepare import prepare
 from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.store import TokenStore
@@ -57,7 +58,7 @@ class MusicDataModule(L.LightningDataModule):
     def _prepare(self) -> TokenStore:
         return prepare(
             self.data_config,
-            self.tokenizer_config,
+            self.tokenizer_config.without_merges(),
             self.cache,
             progress=self.progress,
             preprocess=self.preprocess_config,
@@ -66,13 +67,15 @@ class MusicDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Read and tokenise the corpus on first use (one process of each machine)."""
-        self._prepare()
+        self.setup()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared corpus."""
         if self._store is None:
             self._store = self._prepare()
             self.codec = Codec.from_dict(self._store.tokenizer)
+            if self.tokenizer_config.bpe is not None:
+                self.codec = learned(self._store, self.codec, self.tokenizer_config.bpe, self.cache)
 
     @property
     def store(self) -> TokenStore:
@@ -115,7 +118,7 @@ class MusicDataModule(L.LightningDataModule):
             )
         return pieces
 
-    def train_dataloader(self) -> TrainingBatches:
+    def train_dataloader(self) -> TrainingBatches | MergedBatches:
         """Batches of about ``data.batch_tokens`` tokens, augmented.
 
         Raises:
@@ -131,7 +134,8 @@ class MusicDataModule(L.LightningDataModule):
             self.seed,
             self.data_config.segment_overlap,
         )
-        return TrainingBatches(plan, **self._place())
+        batches = TrainingBatches(plan, **self._place())
+        return batches if self.codec.merges is None else MergedBatches(batches, self.codec.merges)
 
     def val_dataloader(self) -> EvaluationBatches:
         """The validation split, every token scored once."""
@@ -142,6 +146,9 @@ class MusicDataModule(L.LightningDataModule):
         return self._evaluation("test")
 
     def _evaluation(self, split: str) -> EvaluationBatches:
+        store: Any = self.store
+        if self.codec.merges is not None:
+            store = MergedStore(self.store, self.codec.merges, self._pieces(split))
         return EvaluationBatches(
-            self.store, self._pieces(split), self.context, self.data_config.batch_tokens, **self._place()
+            store, self._pieces(split), self.context, self.data_config.batch_tokens, **self._place()
         )

@@ -17,7 +17,8 @@ from miditok.constants import MIDI_INSTRUMENTS
 from symusic import Note
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from aurl.data.vocabulary import DRUM_PROGRAM, QUARTERS_PER_WHOLE, Kind, Vocabulary
+from aurl.data.kinds import Form, Kind
+from aurl.data.vocabulary import DRUM_PROGRAM, QUARTERS_PER_WHOLE, Vocabulary
 
 MIN_TICKS_PER_QUARTER = 384
 """Decoded scores have the grid's ticks, doubled until there are at least this many, as notation programs expect."""
@@ -25,7 +26,8 @@ DEFAULT_TEMPO = 120.0
 """Quarters a minute where no tempo is given, as in MIDI."""
 DRUM_CHANNEL_NAME = "Drums"
 TRACKS_LIMIT = 128
-"""Above any number of tracks of one program."""
+"""Above any number of tracks of one program, and above any pitch."""
+MOST_SMALL_TRACKS = 2**16 // TRACKS_LIMIT
 
 IntArray = npt.NDArray[np.int64]
 
@@ -63,7 +65,8 @@ class Decoder:
     def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> ScoreTick:
         """A score in ticks from ids.
 
-        BOS, EOS and PAD are ignored. A note needs pitch, velocity and duration in a row, and belongs to the last
+        BOS, EOS and PAD are ignored. A note needs pitch, velocity and duration in a row (where notes have ends instead
+        of durations: pitch and velocity in a row and an end later), and belongs to the last
         Program token before it (piano without one); what is incomplete is dropped. Time is that of
         ``Vocabulary.musical_time``.
 
@@ -81,32 +84,57 @@ class Decoder:
         _, beat, metre = self._vocabulary.timeline(tokens)
         ticks = np.rint(beat * self.ticks_per_quarter).astype(np.int64)
         score = ScoreTick(self.ticks_per_quarter)
-        notes = self._notes(tokens, ticks, metre)
-        order = track_order(notes.onset, notes.track)
+        spans = self._vocabulary.note_spans(tokens) if self._vocabulary.form is Form.note_ends else None
+        notes = self._notes(tokens, ticks, metre, spans)
+        order = track_order(*self._meetings(tokens, ticks, notes, spans))
         if cut_overlaps:
-            notes = _cut_overlaps(notes)
+            notes = _cut_overlaps(notes, order)
         self._add_tracks(score, notes, order)
         self._add_tempos(score, tokens, ticks)
         self._add_metres(score, tokens, ticks, metre)
         return score
 
-    def _notes(self, ids: IntArray, ticks: IntArray, metre: IntArray) -> _Notes:
-        """Complete notes, by time."""
+    def _notes(
+        self, ids: IntArray, ticks: IntArray, metre: IntArray, spans: tuple[IntArray, IntArray] | None
+    ) -> _Notes:
+        """Complete notes, by time; ``spans`` says where they begin and end, None that they have durations."""
         vocabulary = self._vocabulary
-        starts = vocabulary.note_starts(ids)
-        is_program = vocabulary.kind[ids] == Kind.PROGRAM
-        programs = np.concatenate([[vocabulary.program_id(0) or 0], ids[is_program]])
-        program = programs[np.cumsum(is_program)[starts]]
-        beat_ticks = QUARTERS_PER_WHOLE * self.ticks_per_quarter // np.maximum(vocabulary.denominator[metre[starts]], 1)
-        beat_ticks[metre[starts] == vocabulary.pad] = self.ticks_per_quarter
+        if spans is not None:
+            starts, ends = spans
+            lasts = ticks[ends] > ticks[starts]  # what ends where it begins is no note
+            starts, ends = starts[lasts], ends[lasts]
+            duration = ticks[ends] - ticks[starts]
+        else:
+            starts = vocabulary.note_starts(ids)
+            denominator = np.maximum(vocabulary.denominator[metre[starts]], 1)
+            beat_ticks = QUARTERS_PER_WHOLE * self.ticks_per_quarter // denominator
+            beat_ticks[metre[starts] == vocabulary.pad] = self.ticks_per_quarter
+            duration = vocabulary.value[ids[starts + 2]] * beat_ticks // vocabulary.positions_per_beat
         notes = _Notes(
             onset=ticks[starts],
-            duration=vocabulary.value[ids[starts + 2]] * beat_ticks // vocabulary.positions_per_beat,
+            duration=duration,
             pitch=vocabulary.value[ids[starts]].astype(np.int64),
             velocity=vocabulary.value[ids[starts + 1]].astype(np.int64),
-            track=(vocabulary.value[program].astype(np.int64) + 1) * TRACKS_LIMIT + vocabulary.track[program],
+            track=self._tracks_of(ids, starts),
         )
         return notes.take(notes.onset.argsort(kind="stable"))
+
+    def _meetings(
+        self, ids: IntArray, ticks: IntArray, notes: _Notes, spans: tuple[IntArray, IntArray] | None
+    ) -> tuple[IntArray, IntArray]:
+        """Times and tracks of what the encoder wrote in track order: notes, or where they begin and end."""
+        if spans is None:
+            return notes.onset, notes.track
+        at = np.sort(np.concatenate(spans))
+        return ticks[at], self._tracks_of(ids, at)
+
+    def _tracks_of(self, ids: IntArray, at: IntArray) -> IntArray:
+        """Code of the track of the tokens at some places: that of the last Program token, piano without one."""
+        vocabulary = self._vocabulary
+        is_program = vocabulary.kind[ids] == Kind.PROGRAM
+        programs = np.concatenate([[vocabulary.program_id(0) or 0], ids[is_program]])
+        program = programs[np.cumsum(is_program)[at]]
+        return (vocabulary.value[program].astype(np.int64) + 1) * TRACKS_LIMIT + vocabulary.track[program]
 
     def _add_tracks(self, score: ScoreTick, notes: _Notes, order: list[int]) -> None:
         programs = [code // TRACKS_LIMIT - 1 for code in order]
@@ -122,8 +150,14 @@ class Decoder:
             score.tracks.append(track)
 
     def _add_tempos(self, score: ScoreTick, ids: IntArray, ticks: IntArray) -> None:
-        """Tempo changes; of several at one tick the last holds."""
+        """Tempo changes; of several at one tick the last holds. Where every position or note says its tempo, only what
+        differs from the one before is a change, and the first holds from the start.
+        """
         at = np.flatnonzero(self._vocabulary.kind[ids] == Kind.TEMPO)
+        if self._vocabulary.form in (Form.words, Form.numbered) and len(at):
+            at = at[np.append(True, np.diff(ids[at]) != 0)]
+            ticks = ticks.copy()
+            ticks[at[0]] = 0
         tempos = dict(zip(ticks[at].tolist(), self._vocabulary.tempo[ids[at]].tolist(), strict=True))
         for tick, tempo in sorted(tempos.items()) or [(0, DEFAULT_TEMPO)]:
             score.tempos.append(TempoTick(tick, tempo))
@@ -131,6 +165,9 @@ class Decoder:
     def _add_metres(self, score: ScoreTick, ids: IntArray, ticks: IntArray, metre: IntArray) -> None:
         """Time signatures, at the bar lines where they change."""
         vocabulary = self._vocabulary
+        if vocabulary.form not in (Form.bars, Form.words):
+            self._add_written_metres(score, ids, ticks)
+            return
         opens = np.flatnonzero(vocabulary.kind[ids] == Kind.BAR)
         closes = np.append(opens[1:], len(ids))[: len(opens)]
         metre_of_bar = metre[closes - 1]  # the last one of a bar counts
@@ -142,6 +179,23 @@ class Decoder:
                 score.time_signatures.append(TimeSignatureTick(int(ticks[opens[index]]), numerator, denominator))
         if not len(score.time_signatures) or score.time_signatures[0].time != 0:
             score.time_signatures.insert(0, TimeSignatureTick(0, QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE))
+
+    def _add_written_metres(self, score: ScoreTick, ids: IntArray, ticks: IntArray) -> None:
+        """Time signatures where bars have no tokens of their own: where they are written, or, where every note says its
+        metre, at the bar line of the first note that says another.
+        """
+        vocabulary = self._vocabulary
+        at = np.flatnonzero(vocabulary.kind[ids] == Kind.TIMESIG)
+        if vocabulary.form is Form.numbered:
+            at = at[np.append(True, ids[at[1:]] != ids[at[:-1]])[: len(at)]]
+        times = ticks[at].copy()
+        if vocabulary.form is Form.numbered:
+            times[:1] = 0  # bars before the first note have its metre
+        metres = {0: (QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE)}
+        for tick, id_ in zip(times.tolist(), ids[at].tolist(), strict=True):
+            metres[tick] = (int(vocabulary.numerator[id_]), int(vocabulary.denominator[id_]))
+        for tick, (numerator, denominator) in sorted(metres.items()):
+            score.time_signatures.append(TimeSignatureTick(tick, numerator, denominator))
 
 
 def note_list(
@@ -186,16 +240,28 @@ def track_order(onset: IntArray, track: IntArray) -> list[int]:
     return order
 
 
-def _cut_overlaps(notes: _Notes) -> _Notes:
-    """At most one note of a track and pitch at a time; the order of the notes is kept."""
-    voice = notes.track * TRACKS_LIMIT + notes.pitch
-    order = np.lexsort((-notes.duration, notes.onset, voice))
-    same = voice[order][1:] == voice[order][:-1]
-    onset = notes.onset[order]
-    first = np.append(True, ~(same & (onset[1:] == onset[:-1])))[: len(order)]
-    order = order[first]
-    same = voice[order][1:] == voice[order][:-1]
-    room = np.where(same, np.diff(notes.onset[order]), np.iinfo(np.int64).max)
+def _cut_overlaps(notes: _Notes, tracks: list[int]) -> _Notes:
+    """At most one note of a track and pitch at a time; the order of the notes, by onset, is kept.
+
+    Args:
+        notes: all notes.
+        tracks: code of every track.
+    """
+    voice = np.searchsorted(np.sort(tracks), notes.track) * TRACKS_LIMIT + notes.pitch
+    if len(tracks) <= MOST_SMALL_TRACKS:
+        voice = voice.astype(np.uint16)  # numpy sorts sixteen bits by counting
+    order = voice.argsort(kind="stable")
+    voices, onset = voice[order], notes.onset[order]
+    same, gap = voices[1:] == voices[:-1], np.diff(onset)
+    doubled = same & (gap == 0)
+    if doubled.any():  # of notes that begin together the longest stays
+        places = np.flatnonzero(np.append(doubled, False) | np.append(False, doubled))
+        among = order[places]
+        order[places] = among[np.lexsort((-notes.duration[among], notes.onset[among], voice[among]))]
+        order = order[np.append(True, ~doubled)]
+        voices, onset = voice[order], notes.onset[order]
+        same, gap = voices[1:] == voices[:-1], np.diff(onset)
     duration = notes.duration.copy()
-    duration[order[:-1]] = np.minimum(duration[order[:-1]], room)
-    return notes._replace(duration=duration).take(np.sort(order))
+    duration[order[:-1]] = np.minimum(duration[order[:-1]], np.where(same, gap, np.iinfo(np.int64).max))
+    notes = notes._replace(duration=duration)
+    return notes if len(order) == len(duration) else notes.take(np.sort(order))

@@ -2,7 +2,8 @@
 
 ``Encoder.encode`` gives exactly the ids of ``TrackREMI`` (and of stock REMI where no program repeats); the tables below
 are filled by asking the tokenizer itself, so its rounding is copied rather than imitated. metre.py settles the time
-signatures, decoder.py goes the other way.
+signatures, decoder.py goes the other way. Everything up to the quantised piece (``Quantised``) is the same for all
+tokenizers; how the others write it is in encoder_shifts.py and encoder_words.py.
 
 The idea: a piece is a list of rows that a stable sort by time puts in order, and a row is at most six ids::
 
@@ -24,13 +25,14 @@ from miditok.utils.utils import np_get_closest
 from symusic import Tempo
 from symusic.core import TempoTick
 
+from aurl.data.kinds import Form
 from aurl.data.metre import Metres, settle_metres
 from aurl.data.vocabulary import DRUM_PROGRAM, Vocabulary
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick, TrackTick
 
-    from aurl.data.tokenizer import TrackREMI
+    from aurl.data.tokenizer import AnyTokenizer
 
 PAIR = np.dtype("<u4")
 ID = np.dtype("<u2")
@@ -52,28 +54,60 @@ class _Notes(NamedTuple):
     """Program and Pitch ids (N,)."""
     velocities: npt.NDArray[np.int8]
     """MIDI velocities (N,)."""
+    sizes: list[int]
+    """Notes of each track."""
+
+
+class Quantised(NamedTuple):
+    """A piece on the grid of the tokens, before it is written; times in ticks of ``metres``."""
+
+    metres: Metres
+    notes: _Notes
+    onsets: IntArray
+    """(N,)."""
+    durations: IntArray
+    """(N,), resampled, but not yet those that have tokens."""
+    raw_onsets: IntArray
+    """(N,), resampled, before each was moved to the grid of its own metre."""
+    tempo_times: IntArray
+    """Rising, the first 0 (T,)."""
+    tempo_ids: npt.NDArray[np.uint32] | int
+    """(T,), or one for all."""
+
+    @property
+    def last(self) -> int:
+        """Tick of the last event."""
+        onset = int(self.onsets.max()) if len(self.onsets) else 0
+        return max(onset, int(self.tempo_times[-1]), self.metres.sections[-1].tick)
 
 
 class Encoder:
-    """Turns scores into ids.
+    """Turns scores into ids: those of REMI; the other tokenizers' encoders say how they write a piece (``_write``).
 
     Args:
         tokenizer: the tokenizer whose ids are wanted.
         vocabulary: its vocabulary.
     """
 
-    def __init__(self, tokenizer: TrackREMI, vocabulary: Vocabulary) -> None:
+    _pitch_types = ("Pitch", "PitchDrum")
+    """Types of the tokens that begin notes, of drums the second."""
+
+    def __init__(self, tokenizer: AnyTokenizer, vocabulary: Vocabulary) -> None:
         self._tokenizer = tokenizer
         self._positions = vocabulary.positions_per_beat
         self._tracks_per_program = tokenizer.tracks_per_program
         self._metres = frozenset(tokenizer.time_signatures)
-        self._bar = vocabulary.index["Bar_None"]
-        self._first_position = vocabulary.index["Position_0"]
+        self._bar = vocabulary.index.get("Bar_None", 0)
+        self._first_position = vocabulary.index.get("Position_0", 0)
         self._timesig = {metre: vocabulary.index[f"TimeSig_{metre[0]}/{metre[1]}"] for metre in self._metres}
         self._heads = self._make_heads(vocabulary)
         closest = np_get_closest(tokenizer.velocities, np.arange(MIDI_VALUES))
         self._velocities = np.array([vocabulary.index[f"Velocity_{v}"] for v in closest], PAIR)
-        self._durations = {ticks: self._make_durations(ticks, vocabulary) for ticks in tokenizer._tpb_to_time_array}
+        self._durations = (
+            {}
+            if vocabulary.form is Form.note_ends
+            else {ticks: self._make_durations(ticks, vocabulary) for ticks in tokenizer._tpb_to_time_array}
+        )
         self._make_tempos(vocabulary)
         self._known_tempos: dict[int, int] = {}
         self._position_tables: dict[tuple[int, int], npt.NDArray[np.uint32]] = {}
@@ -82,7 +116,7 @@ class Encoder:
         """Program and Pitch ids by (program + 1, track, pitch), flattened; 0 where the pitch has no token."""
         heads = np.zeros((MIDI_VALUES + 1, self._tracks_per_program, MIDI_VALUES), PAIR)
         for program in self._tokenizer.config.programs:
-            type_ = "PitchDrum" if program == DRUM_PROGRAM else "Pitch"
+            type_ = self._pitch_types[program == DRUM_PROGRAM]
             pitches = np.array([vocabulary.index.get(f"{type_}_{pitch}", 0) for pitch in range(MIDI_VALUES)], PAIR)
             for track in range(self._tracks_per_program):
                 id_ = vocabulary.program_id(program, track) or 0
@@ -115,6 +149,22 @@ class Encoder:
         Returns:
             uint16 (tokens,), without BOS and EOS.
         """
+        return self._write(self._quantise(score))
+
+    def fit(self, score: ScoreTick) -> tuple[ScoreTick, dict[str, int]]:
+        """What this way of writing cannot say is left out of a score that fits the vocabulary, and counted.
+
+        Args:
+            score: all its pitches and metres have tokens.
+
+        Returns:
+            The score (the same object where nothing is left out of it) and counts by name, empty where bars, positions
+            and durations say everything.
+        """
+        return score, {}
+
+    def _quantise(self, score: ScoreTick) -> Quantised:
+        """The piece on the grid."""
         metres = settle_metres(score, self._metres, self._positions)
         notes = self._gather(score)
         count = len(notes.heads)
@@ -122,12 +172,15 @@ class Encoder:
             spans = (notes.spans * (metres.ticks_per_quarter / score.ticks_per_quarter) + HALF).astype(np.int64)
         else:
             spans = notes.spans
-        onsets, durations = spans[:count], spans[count:]
-        if metres.grids is not None:
-            onsets = metres.to_grid(onsets)
-        tempo_times, tempo_ids = self._tempos(score, metres)
-        last = max(int(onsets.max()) if count else 0, int(tempo_times[-1]), metres.sections[-1].tick)
-        bar_times, bar_heads = self._bars(metres, last)
+        raw, durations = spans[:count], spans[count:]
+        onsets = raw if metres.grids is None else metres.to_grid(raw)
+        return Quantised(metres, notes, onsets, durations, raw, *self._tempos(score, metres))
+
+    def _write(self, piece: Quantised) -> npt.NDArray[np.uint16]:
+        """Ids of a piece."""
+        metres, notes, onsets, durations, _, tempo_times, tempo_ids = piece
+        count = len(onsets)
+        bar_times, bar_heads = self._bars(metres, piece.last)
         # Twice the time, plus one for what is no bar: sorts a bar before all else at its tick, and sets it apart.
         keys = np.concatenate([bar_times, tempo_times, onsets])
         keys += keys
@@ -250,7 +303,7 @@ class Encoder:
 
     def _concatenate(self, tracks: list[tuple[TrackTick, dict[str, npt.NDArray[np.int32]]]]) -> _Notes:
         if not tracks:
-            return _Notes(np.zeros(0, np.int64), np.zeros(0, PAIR), np.zeros(0, np.int8))
+            return _Notes(np.zeros(0, np.int64), np.zeros(0, PAIR), np.zeros(0, np.int8), [])
         seen: dict[int, int] = {}
         heads = []
         for track, arrays in tracks:
@@ -263,4 +316,5 @@ class Encoder:
             np.concatenate([arrays[key] for key in ("time", "duration") for _, arrays in tracks]),
             np.concatenate(heads),
             np.concatenate([arrays["velocity"] for _, arrays in tracks]),
+            [len(arrays["pitch"]) for _, arrays in tracks],
         )

@@ -22,6 +22,13 @@ METRES_REPLACED = "metres_replaced"
 PITCHES_MOVED = "pitches_moved"
 NOTES_DROPPED = "notes_dropped"
 TRACKS_JOINED = "tracks_joined"
+NOTES_CUT = "notes_cut"
+"""Notes that end where the next of their track and pitch begins (MIDI-like)."""
+NOTES_AFTER_LAST_BAR = "notes_after_last_bar"
+"""Notes in bars beyond ``tokenizer.max_bars`` (Octuple)."""
+METRES_UNWRITTEN = "metres_without_notes"
+TEMPOS_UNWRITTEN = "tempos_without_notes"
+"""Time signatures and tempi that no note carries (Octuple)."""
 NOTE_FIELDS = ("time", "duration", "pitch", "velocity")
 Arrays = dict[str, npt.NDArray[np.int32]]
 """Notes of a track by field, as symusic gives them."""

@@ -2,7 +2,8 @@
 
 Built from the names of the tokens alone (miditok's ``Type_Value`` spelling, in id order), so models, samplers and
 datasets need numpy and nothing else. The tokenizer that makes the names is tokenizer.py; encoder.py and decoder.py use
-the same arrays between scores and ids. Axis legend: V vocabulary, N tokens of one piece.
+the same arrays between scores and ids, timeline.py reads musical time from them. Axis legend: V vocabulary, N tokens of
+one piece.
 
 One idea carries the whole file: time inside a bar is counted in positions. A beat (the note value of the metre's
 denominator) has ``positions_per_beat`` of them, so a position lasts ``4 / denominator / positions_per_beat`` quarters,
@@ -12,38 +13,21 @@ and durations are whole numbers of positions as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-QUARTERS_PER_WHOLE = 4
-DEFAULT_BAR_QUARTERS = 4.0
-"""Length of a bar before any time signature: 4/4, as MIDI and miditok have it."""
+from aurl.data import timeline
+from aurl.data.kinds import Form, Kind
+from aurl.data.timeline import QUARTERS_PER_WHOLE
+
 DRUM_PROGRAM = -1
 """Program number that stands for drums, as in miditok."""
 OCTAVE = 12
+MIDI_PITCHES = 128
 NUMERATOR_SHIFT = 8
 """Value of a TIMESIG token: numerator * 2**8 + denominator."""
-
-
-class Kind(IntEnum):
-    """The part a token plays in the grammar."""
-
-    PAD = 0
-    BOS = 1
-    EOS = 2
-    BAR = 3
-    TIMESIG = 4
-    POSITION = 5
-    TEMPO = 6
-    PROGRAM = 7
-    PITCH = 8
-    PITCH_DRUM = 9
-    VELOCITY = 10
-    DURATION = 11
-    OTHER = 12
 
 
 _KIND_OF_TYPE = {
@@ -59,7 +43,13 @@ _KIND_OF_TYPE = {
     "PitchDrum": Kind.PITCH_DRUM,
     "Velocity": Kind.VELOCITY,
     "Duration": Kind.DURATION,
+    "TimeShift": Kind.TIME_SHIFT,
+    "NoteOn": Kind.PITCH,
+    "DrumOn": Kind.PITCH_DRUM,
+    "NoteOff": Kind.NOTE_OFF,
+    "DrumOff": Kind.NOTE_OFF_DRUM,
 }
+_PITCHED = (Kind.PITCH, Kind.PITCH_DRUM, Kind.NOTE_OFF, Kind.NOTE_OFF_DRUM)
 
 
 class Vocabulary:
@@ -72,8 +62,10 @@ class Vocabulary:
         pad, bos, eos: ids of the special tokens.
         positions_per_beat: grid of the tokenizer.
         kind: ``Kind`` of each token, uint8 (V,).
-        value: int32 (V,). POSITION: index in the bar; PITCH, PITCH_DRUM: MIDI pitch; PROGRAM: program, -1 for drums;
-            VELOCITY: 1-127; DURATION: length in positions; TEMPO: quarters a minute, rounded (exact in ``tempo``);
+        form: how the tokens say when notes begin and end.
+        value: int32 (V,). BAR: its number, where bars are numbered; POSITION: index in the bar; PITCH, PITCH_DRUM,
+            NOTE_OFF, NOTE_OFF_DRUM: MIDI pitch; PROGRAM: program, -1 for drums; VELOCITY: 1-127; DURATION, TIME_SHIFT:
+            length in positions; TEMPO: quarters a minute, rounded (exact in ``tempo``);
             TIMESIG: numerator * 256 + denominator; others 0.
         track: PROGRAM: which track of that program, 0 for the first; int8 (V,).
         tempo: TEMPO: quarters a minute; float64 (V,).
@@ -81,6 +73,9 @@ class Vocabulary:
         bar_positions: TIMESIG: positions in a bar; int32 (V,).
         position_quarters: TIMESIG: quarters a position lasts; float32 (V,).
         bar_quarters: TIMESIG: quarters a bar lasts; float32 (V,).
+        ticks_per_quarter: of the grid on which every position of every metre is a whole number of ticks; float.
+        position_ticks, bar_ticks: TIMESIG: ticks of a position and of a bar; int64 (V,). PAD, which stands for "no time
+            signature yet": those of 4/4.
 
     Raises:
         ValueError: PAD, BOS or EOS is missing.
@@ -91,7 +86,7 @@ class Vocabulary:
         ('PITCH', 60)
     """
 
-    def __init__(self, tokens: Sequence[str], positions_per_beat: int) -> None:
+    def __init__(self, tokens: Sequence[str], positions_per_beat: int, form: Form | None = None) -> None:
         self.tokens = tuple(tokens)
         self.index = {token: id_ for id_, token in enumerate(self.tokens)}
         self.size = len(self.tokens)
@@ -113,13 +108,28 @@ class Vocabulary:
         self.bar_positions = self.numerator * np.int32(positions_per_beat)
         self.position_quarters = (beat_quarters / positions_per_beat).astype(np.float32)
         self.bar_quarters = (beat_quarters * self.numerator).astype(np.float32)
+        finest = max(int(self.denominator.max()), QUARTERS_PER_WHOLE)
+        self.ticks_per_quarter = positions_per_beat * finest / QUARTERS_PER_WHOLE
+        self.position_ticks = np.where(metre, finest // np.maximum(self.denominator, 1), 0).astype(np.int64)
+        self.bar_ticks = self.position_ticks * self.bar_positions
+        self.position_ticks[self.pad] = finest // QUARTERS_PER_WHOLE
+        self.bar_ticks[self.pad] = finest * positions_per_beat
+        self.form = form or self._form()
+
+    def _form(self) -> Form:
+        """The form that the names tell (those of CPWord are those of REMI)."""
+        if (self.kind == Kind.NOTE_OFF).any():
+            return Form.note_ends
+        if (self.kind == Kind.TIME_SHIFT).any():
+            return Form.shifts
+        return Form.numbered if "Bar_0" in self.index else Form.bars
 
     def _read(self, id_: int, token: str) -> None:
         """Fill row ``id_`` of every array from the token's name."""
         type_, _, text = token.partition("_")
         kind = _KIND_OF_TYPE.get(type_, Kind.OTHER)
         self.kind[id_] = kind
-        if kind in (Kind.POSITION, Kind.PITCH, Kind.PITCH_DRUM, Kind.VELOCITY):
+        if kind in (Kind.POSITION, Kind.VELOCITY, *_PITCHED) or (kind == Kind.BAR and text.isdigit()):
             self.value[id_] = int(text)
         elif kind == Kind.PROGRAM:
             program, _, track = text.partition(".")
@@ -131,13 +141,18 @@ class Vocabulary:
             numerator, denominator = map(int, text.split("/"))
             self.numerator[id_], self.denominator[id_] = numerator, denominator
             self.value[id_] = (numerator << NUMERATOR_SHIFT) + denominator
-        elif kind == Kind.DURATION:
+        elif kind in (Kind.DURATION, Kind.TIME_SHIFT):
             beats, positions, resolution = map(int, text.split("."))
             self.value[id_] = (beats * resolution + positions) * self.positions_per_beat // resolution
 
+    @property
+    def tells_what_sounds(self) -> bool:
+        """Whether the tokens of a note say how long it lasts, which a model that listens (``meaning``) needs."""
+        return self.form is not Form.note_ends
+
     def meaning(self) -> dict[str, npt.NDArray[Any]]:
         """What a model that listens needs to know of each token id, (V,) each but for the last: the fields of
-        ``aurl.models.hearing.TokenMeaning``.
+        ``aurl.models.hearing.TokenMeaning``. Without Position tokens every note is heard at place 0 of its bar.
         """
         kind = self.kind
         place = np.where(kind == Kind.POSITION, self.value, np.where(kind == Kind.BAR, 0, -1))
@@ -161,9 +176,9 @@ class Vocabulary:
     def musical_time(self, ids: npt.ArrayLike) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Bar and beat of every token of a piece, read from the tokens themselves.
 
-        A Bar token opens the next bar (the first one bar 0) where the last one ends; a TimeSig token sets the length
-        of its bar; a Position token moves inside the bar; every other token keeps the time of the one before it.
-        Whatever stands before the first Bar token has bar 0 and beat 0; a bar without time signature is 4/4.
+        What moves time is told in timeline.py, by form; every other token keeps the time of the one before it. A time
+        shift carries the time that it leads to. Whatever stands before the first token that moves time has bar 0 and
+        beat 0; a bar without time signature is 4/4.
 
         Args:
             ids: token ids of a whole piece, (N,).
@@ -183,25 +198,25 @@ class Vocabulary:
             bar (N,), beat in quarters (N,), and the id of the last TimeSig token at or before each token (N,); PAD
             where there is none yet.
         """
-        ids = np.asarray(ids, np.int64)
-        kind = self.kind[ids]
-        is_bar = kind == Kind.BAR
-        bar = np.cumsum(is_bar, dtype=np.int32) - np.int32(1)  # (N,), -1 before the first Bar
-        metres = np.concatenate([[self.pad], ids[kind == Kind.TIMESIG]]).astype(np.int64)
-        metre = np.cumsum(kind == Kind.TIMESIG)  # (N,): index into metres of the one in force
-        beat_quarters = QUARTERS_PER_WHOLE / np.maximum(self.denominator[metres], 1)
-        lengths = beat_quarters * self.numerator[metres]
-        lengths[0] = DEFAULT_BAR_QUARTERS
-        beat_quarters[0] = 1.0
-        opens = np.flatnonzero(is_bar)
-        starts = np.zeros(max(len(opens), 1))
-        np.cumsum(lengths[metre[opens[1:] - 1]], out=starts[1:])  # a bar is as long as its last time signature says
-        anchors = np.flatnonzero((is_bar | (kind == Kind.POSITION)) & (bar >= 0))
-        positions = np.where(is_bar[anchors], 0, self.value[ids[anchors]])
-        inside = positions * beat_quarters[metre[anchors]] / self.positions_per_beat
-        beats = np.concatenate([[0.0], starts[bar[anchors]] + inside])
-        counts = np.diff(anchors, prepend=0, append=len(ids))
-        return np.maximum(bar, 0), np.repeat(beats, counts), metres[metre]
+        array = np.asarray(ids, np.int64)
+        if self.form in (Form.shifts, Form.note_ends):
+            return timeline.of_shifts(self, array)
+        if self.form is Form.numbered:
+            return timeline.of_numbered_bars(self, array)
+        return timeline.of_bars(self, array)
+
+    def bar_lines(self, ids: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Where a sequence may be cut at a bar line: the tokens (N,) that are the first of their bar.
+
+        Where bars have tokens of their own these are the Bar tokens; where they have numbers or none, the tokens at
+        which the number of the bar rises.
+        """
+        array = np.asarray(ids, np.int64)
+        is_bar = self.kind[array] == Kind.BAR
+        if self.form in (Form.bars, Form.words):
+            return is_bar
+        bar, _, _ = self.timeline(array)
+        return np.append(False, bar[1:] != bar[:-1])[: len(array)]
 
     def transposition_table(self, low: int, high: int) -> npt.NDArray[np.uint16]:
         """Ids after transposition: ``table[shift - low][ids]`` transposes ``ids`` by ``shift`` semitones.
@@ -218,24 +233,47 @@ class Vocabulary:
             uint16 (high - low + 1, V).
         """
         table = np.tile(np.arange(self.size, dtype=np.uint16), (high - low + 1, 1))
-        pitched = self.ids_of(Kind.PITCH)
-        id_of_pitch = {int(self.value[id_]): int(id_) for id_ in pitched}
-        for row, shift in zip(table, range(low, high + 1), strict=True):
-            back = -OCTAVE if shift > 0 else OCTAVE
-            for pitch, id_ in id_of_pitch.items():
-                target = pitch + shift
-                while target not in id_of_pitch and (target - pitch) * back < 0:
-                    target += back
-                row[id_] = id_of_pitch.get(target, id_)
+        for kind in (Kind.PITCH, Kind.NOTE_OFF):
+            id_of_pitch = {int(self.value[id_]): int(id_) for id_ in self.ids_of(kind)}
+            for row, shift in zip(table, range(low, high + 1), strict=True):
+                back = -OCTAVE if shift > 0 else OCTAVE
+                for pitch, id_ in id_of_pitch.items():
+                    target = pitch + shift
+                    while target not in id_of_pitch and (target - pitch) * back < 0:
+                        target += back
+                    row[id_] = id_of_pitch.get(target, id_)
         return table
 
     def note_starts(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Where complete notes begin: indices of pitch tokens that velocity and duration follow at once."""
-        kind = self.kind[np.asarray(ids, np.int64)]
+        """Where complete notes begin: indices of pitch tokens that velocity and duration follow at once, or velocity
+        at once and the end of the note later (see ``note_spans``).
+        """
+        array = np.asarray(ids, np.int64)
+        if self.form is Form.note_ends:
+            return self.note_spans(array)[0]
+        kind = self.kind[array]
         is_pitch = (kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)
         complete = is_pitch[:-2] & (kind[1:-1] == Kind.VELOCITY) & (kind[2:] == Kind.DURATION)
         return np.flatnonzero(complete)
 
+    def note_spans(self, ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """With ``Form.note_ends``: indices of the pitch tokens of complete notes (K,), rising, and of their ends (K,).
+
+        Of several notes of one pitch and track that sound at once the one that began first ends first, as miditok has
+        it. An end of what does not sound means nothing.
+        """
+        kind = self.kind[ids]
+        follows = np.append(kind[1:], Kind.PAD)[: len(ids)]
+        drum = (kind == Kind.PITCH_DRUM) | (kind == Kind.NOTE_OFF_DRUM)
+        begins = ((kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)) & (follows == Kind.VELOCITY)
+        ends = (kind == Kind.NOTE_OFF) | (kind == Kind.NOTE_OFF_DRUM)
+        at = np.flatnonzero(begins | ends)
+        programs = np.concatenate([[self.program_id(0) or 0], ids[kind == Kind.PROGRAM]])
+        program = programs[np.cumsum(kind == Kind.PROGRAM)[at]]
+        return timeline.first_in_first_out(
+            program * MIDI_PITCHES * 2 + drum[at] * MIDI_PITCHES + self.value[ids[at]], at, begins[at]
+        )
+
     def count_notes(self, ids: npt.ArrayLike) -> int:
-        """Number of complete notes in ``ids`` (N,): a pitch with its velocity and its duration."""
+        """Number of complete notes in ``ids`` (N,): a pitch with its velocity and its duration or its end."""
         return len(self.note_starts(ids))

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from aurl.data.vocabulary import Kind, Vocabulary
+from aurl.data.kinds import Kind
+from aurl.data.vocabulary import Vocabulary
 from aurl.evaluation.likelihood import LikelihoodResult, ScoreModel, TokenPiece, score_corpus
 
 KIND_NAMES = {
@@ -22,15 +23,20 @@ KIND_NAMES = {
     Kind.BAR: "bar",
     Kind.TIMESIG: "time signature",
     Kind.POSITION: "position",
+    Kind.TIME_SHIFT: "time shift",
     Kind.TEMPO: "tempo",
     Kind.PROGRAM: "program",
     Kind.PITCH: "pitch",
     Kind.PITCH_DRUM: "drum",
     Kind.VELOCITY: "velocity",
     Kind.DURATION: "duration",
+    Kind.NOTE_OFF: "note end",
+    Kind.NOTE_OFF_DRUM: "drum end",
+    Kind.OTHER: "other",
 }
-"""Kinds in the order of the grammar; all others are 'other'."""
-OTHER = "other"
+"""Kinds in the order of the grammar."""
+LEARNED_KIND, LEARNED = max(Kind) + 1, "learned"
+"""Tokens of byte pair encoding, which stand for several others."""
 CONTEXTS = (64, 128, 256, 512, 1024, 2048)
 """Lengths, in tokens, that the past is cut to."""
 CONTEXT_TOKENS = 60_000
@@ -53,19 +59,19 @@ def by_token_type(result: LikelihoodResult, pieces: Sequence[TokenPiece], vocabu
     Args:
         result: of ``pieces``, with ``token_nats``.
         pieces: what was scored.
-        vocabulary: meaning of the ids.
+        vocabulary: meaning of the ids; those beyond it are learned tokens.
 
     Returns:
         Rows with type, tokens, nats (sum), nats_per_token, nats_per_note and share; nats_per_note adds up to the
         result's.
     """
-    kinds = np.concatenate([vocabulary.kind[np.asarray(piece.ids[1:], dtype=np.int64)] for piece in pieces])
+    ids = np.concatenate([np.asarray(piece.ids[1:], dtype=np.int64) for piece in pieces])
+    own = ids < vocabulary.size
+    kinds = np.where(own, vocabulary.kind[np.where(own, ids, 0)], LEARNED_KIND).astype(np.int64)
     nats = np.concatenate(result.token_nats).astype(np.float64)
-    counts = np.bincount(kinds, minlength=max(Kind) + 1)
-    sums = np.bincount(kinds, weights=nats, minlength=max(Kind) + 1)
-    named = [(name, int(counts[kind]), float(sums[kind])) for kind, name in KIND_NAMES.items()]
-    rest = [kind for kind in Kind if kind not in KIND_NAMES]
-    named.append((OTHER, int(counts[rest].sum()), float(sums[rest].sum())))
+    counts = np.bincount(kinds, minlength=LEARNED_KIND + 1)
+    sums = np.bincount(kinds, weights=nats, minlength=LEARNED_KIND + 1)
+    names: dict[int, str] = {**{int(kind): name for kind, name in KIND_NAMES.items()}, LEARNED_KIND: LEARNED}
     total = float(nats.sum())
     return [
         {
@@ -76,7 +82,7 @@ def by_token_type(result: LikelihoodResult, pieces: Sequence[TokenPiece], vocabu
             "nats_per_note": amount / result.notes,
             "share": amount / total if total else 0.0,
         }
-        for name, count, amount in named
+        for name, count, amount in ((name, int(counts[kind]), float(sums[kind])) for kind, name in names.items())
         if count
     ]
 

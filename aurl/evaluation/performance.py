@@ -21,7 +21,7 @@ import torch
 
 from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import GenerationRequest, Generator
-from aurl.generation.grammar import Grammar
+from aurl.generation.grammars import make_grammar
 from aurl.generation.loop import Decoding
 
 BATCH_SIZES = (1, 4, 16, 64)
@@ -159,7 +159,8 @@ def _whole_run(generator: Generator, request: GenerationRequest) -> dict[str, fl
 
 def _stepped_run(generator: Generator, request: GenerationRequest) -> tuple[np.ndarray, float]:
     """Seconds of every step of a batch while all its pieces are under way (S,), and until the first note."""
-    grammar = Grammar(generator.codec.vocabulary, request.rules(generator.programs_met), generator.device)
+    codec, rules = generator.codec, request.rules(generator.programs_met)
+    grammar = make_grammar(codec.vocabulary, rules, generator.device, codec.merges)
     seeds = [request.seed + number for number in range(request.num_samples)]
     start = time.perf_counter()
     decoding = Decoding(generator.model, grammar, request.sampler, NO_PROMPT, seeds)

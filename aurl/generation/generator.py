@@ -16,9 +16,11 @@ import numpy as np
 from symusic.core import ScoreTick, TempoTick, TempoTickList
 
 from aurl.data.codec import Codec
-from aurl.data.vocabulary import DRUM_PROGRAM, Kind
+from aurl.data.kinds import Form, Kind
+from aurl.data.vocabulary import DRUM_PROGRAM
 from aurl.generation.config import SamplerConfig
-from aurl.generation.grammar import Ending, Grammar, Rules
+from aurl.generation.grammar import Ending, Rules
+from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.loop import Decoding, Finished
 from aurl.models.checkpoint import Bundle, load_bundle
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -167,14 +169,14 @@ class Generator:
         device: str = "cpu",
         programs_met: Sequence[int] | None = None,
     ) -> None:
-        if model.vocab_size != codec.vocabulary.size:
+        if model.vocab_size != codec.size:
             raise AurlError(
-                f"the model knows {model.vocab_size} tokens, the tokenizer {codec.vocabulary.size}; "
+                f"the model knows {model.vocab_size} tokens, the tokenizer {codec.size}; "
                 "use the tokenizer that the model was trained with"
             )
         self.model, self.codec, self.device = model, codec, device
         self.programs_met = programs_met
-        self._last_grammar: Grammar | None = None
+        self._last_grammar: AnyGrammar | None = None
 
     @classmethod
     def from_checkpoint(cls, path: Path, device: str = "cpu") -> Generator:
@@ -205,6 +207,8 @@ class Generator:
             AurlError: a piece without notes came out, or the request leaves nothing to write.
         """
         grammar = self._grammar(request)
+        if request.sampler.repetition_penalty > 1.0 and self.codec.merges is not None:
+            log.warning("sampler.repetition_penalty has no effect: the checkpoint's learned tokens hold several notes")
         prompt = self._prompt_ids(request)
         meter = _Meter(request.num_samples, self.codec.vocabulary.count_notes(prompt), on_progress)
         was_training = self.model.training
@@ -213,7 +217,7 @@ class Generator:
             for first in range(0, request.num_samples, request.batch_size):
                 numbers = range(first, min(first + request.batch_size, request.num_samples))
                 seeds = [request.seed + number for number in numbers]
-                decoding = Decoding(self.model, grammar, request.sampler, prompt, seeds)
+                decoding = Decoding(self.model, grammar, request.sampler, self.codec.merge(prompt), seeds)
                 while decoding.active:
                     finished = decoding.run(REPORT_STEPS)
                     samples = [self._sample(each, first, request) for each in finished]
@@ -222,12 +226,12 @@ class Generator:
         finally:
             self.model.train(was_training)
 
-    def _grammar(self, request: GenerationRequest) -> Grammar:
+    def _grammar(self, request: GenerationRequest) -> AnyGrammar:
         """The tables for a request, kept from one request to the next with the same rules."""
         try:
             rules = request.rules(self.programs_met)
             if self._last_grammar is None or self._last_grammar.rules != rules:
-                self._last_grammar = Grammar(self.codec.vocabulary, rules, self.device)
+                self._last_grammar = make_grammar(self.codec.vocabulary, rules, self.device, self.codec.merges)
             return self._last_grammar
         except ValueError as error:
             raise AurlError(str(error)) from error
@@ -237,12 +241,13 @@ class Generator:
         vocabulary = self.codec.vocabulary
         if request.prompt is None or not len(request.prompt):
             return np.zeros(0, dtype=np.int64)
-        from aurl.generation.prompt import first_bars
+        from aurl.generation.prompt import first_bars, to_next_bar
 
         ids = first_bars(np.asarray(request.prompt, dtype=np.int64), vocabulary, request.prompt_bars)
-        if vocabulary.kind[ids[0]] != Kind.BAR:
+        opening = Kind.TIMESIG if vocabulary.form in (Form.shifts, Form.note_ends) else Kind.BAR
+        if vocabulary.kind[ids[0]] != opening:
             raise AurlError("the prompt does not begin with a bar; make it with make_prompt or Codec.encode")
-        return np.append(ids, vocabulary.ids_of(Kind.BAR)[0])
+        return np.append(ids, to_next_bar(ids, vocabulary))
 
     def _sample(self, finished: Finished, first: int, request: GenerationRequest) -> Sample:
         score = self.codec.decode(finished.ids)
@@ -259,7 +264,7 @@ class Generator:
             set_tempo(score, request.tempo)
         if request.programs is not None:
             set_programs(score, request.programs)
-        return Sample(number, finished.ids, score, request.seed + number, finished.ended, notes)
+        return Sample(number, self.codec.expand(finished.ids), score, request.seed + number, finished.ended, notes)
 
 
 class _Meter:

@@ -1,12 +1,16 @@
 """Which tokens may follow: an automaton over the whole batch that makes every sampled sequence a complete piece.
 
+Here are the rules for all tokenizers and the tables for those with Bar and Position tokens, REMI and CPWord; the others
+have theirs in grammar_shifts.py and grammar_numbered.py, and grammars.py picks.
+
 Axes: B samples, V vocabulary, S state variables, P tracks (Program tokens that may be played).
 
 The language::
 
     piece    = BOS bar+ EOS
     bar      = Bar TimeSig moment*
-    moment   = Position [Tempo] note* (a note at least where no Tempo stands), positions rising inside the bar's metre
+    moment   = Position [Tempo] note* (a note at least where no Tempo stands), positions rising inside the bar's metre;
+               in CPWord a Tempo stands at every position
     note     = Program Pitch Velocity Duration (PitchDrum for drums), no pitch twice in one track at one moment
     EOS      only after a complete note
 
@@ -25,10 +29,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aurl.data.vocabulary import Kind, Vocabulary
+from aurl.data.kinds import Form, Kind
+from aurl.data.vocabulary import Vocabulary
 
 CLOSING_TOKENS = 5
-"""Tokens that complete a piece from any point: Program Pitch Velocity Duration EOS."""
+"""Tokens that complete a piece from any point: Program Pitch Velocity Duration EOS. One more where a Tempo is due."""
 SHORTEST_PIECE = 16
 """Least max_tokens: room for BOS, Bar, TimeSig, Position, Tempo, a note and its end, twice over."""
 PITCHES = 128
@@ -153,6 +158,7 @@ class Grammar:
 
     def __init__(self, vocabulary: Vocabulary, rules: Rules, device: torch.device | str = "cpu") -> None:
         self.vocabulary, self.rules, self.device = vocabulary, rules, torch.device(device)
+        self.closing_tokens = CLOSING_TOKENS + (vocabulary.form is Form.words)
         kind, value = np.asarray(vocabulary.kind), np.asarray(vocabulary.value)
         allowed = allowed_tokens(vocabulary, rules)
         programs = np.flatnonzero((kind == Kind.PROGRAM) & allowed)
@@ -168,11 +174,11 @@ class Grammar:
         keep, put = _effects(vocabulary, track, metre)
         self.keep, self.put = tensor(keep), tensor(put)
         self.barrier = tensor(np.where(_followers(vocabulary, allowed, rules), 0.0, -np.inf))
-        self.positions = _runs(kind == Kind.POSITION)
+        self.positions = runs_of(kind == Kind.POSITION)
         self.late = [tensor(np.where(late[:, value[run]], -np.inf, 0.0)) for run in self.positions]
         is_pitch = (kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)
-        self.pitches = [(run, tensor(value[run], torch.long)) for run in _runs(is_pitch)]
-        self.programs = [(run, tensor(track[run], torch.long)) for run in _runs((kind == Kind.PROGRAM) & allowed)]
+        self.pitches = [(run, tensor(value[run], torch.long)) for run in runs_of(is_pitch)]
+        self.programs = [(run, tensor(track[run], torch.long)) for run in runs_of((kind == Kind.PROGRAM) & allowed)]
         drums = np.count_nonzero((kind == Kind.PITCH_DRUM) & allowed)
         melodic = np.count_nonzero((kind == Kind.PITCH) & allowed)
         room = np.where(value[programs] < 0, drums, melodic)
@@ -198,7 +204,10 @@ def allowed_tokens(vocabulary: Vocabulary, rules: Rules) -> np.ndarray:
         allowed &= ~(is_program & (value >= 0))
     if not (allowed & (kind == Kind.PITCH_DRUM)).any():
         allowed &= ~(is_program & (value < 0))
-    for needed in (Kind.BAR, Kind.TIMESIG, Kind.POSITION, Kind.PROGRAM, Kind.VELOCITY, Kind.DURATION):
+    needs: tuple[Kind, ...] = (Kind.BAR, Kind.TIMESIG, Kind.POSITION, Kind.PROGRAM, Kind.VELOCITY, Kind.DURATION)
+    if vocabulary.form in (Form.shifts, Form.note_ends):
+        needs = (Kind.TIMESIG, Kind.TIME_SHIFT, Kind.PROGRAM, Kind.VELOCITY)
+    for needed in needs:
         if not (allowed & (kind == needed)).any():
             raise ValueError(
                 f"programs={_listed(rules.programs)} with pitches={_listed(rules.pitches)} leave no "
@@ -226,6 +235,8 @@ def _followers(vocabulary: Vocabulary, allowed: np.ndarray, rules: Rules) -> np.
         State.VELOCITY: of[Kind.DURATION],
         State.DONE: pad,
     }
+    if vocabulary.form is Form.words:
+        fixed[State.POSITION] = of[Kind.TEMPO]
     may_end = rules.bars is None or rules.ending is Ending.model
     table = np.zeros((len(State) * (MODES + 1), vocabulary.size), dtype=bool)
     for state, mode in ((state, mode) for state in State for mode in range(MODES)):
@@ -248,7 +259,7 @@ def _followers(vocabulary: Vocabulary, allowed: np.ndarray, rules: Rules) -> np.
     return table
 
 
-def _runs(mask: np.ndarray) -> list[slice]:
+def runs_of(mask: np.ndarray) -> list[slice]:
     """Stretches of True, so that columns can be reached by slices instead of index lists."""
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
     return [slice(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]

@@ -19,11 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aurl.data.vocabulary import Kind
 from aurl.generation.config import SamplerConfig
-from aurl.generation.grammar import CLOSING_TOKENS, Grammar
-from aurl.generation.sampling import RecentPitches, UniformStreams, choose, draw, filtered_weights, penalise_recent
-from aurl.generation.walk import Walk
+from aurl.generation.grammar_merged import MergedGrammar, MergedWalk
+from aurl.generation.grammars import AnyGrammar, make_walk
+from aurl.generation.sampling import (
+    NOTHING,
+    RecentPitches,
+    UniformStreams,
+    choose,
+    draw,
+    filtered_weights,
+    penalise_recent,
+)
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.utils.errors import AurlError
@@ -32,6 +39,9 @@ LEAVE_SHARE = 8
 """Ended samples leave when they are at least one in so many: each leaving copies the cache of those who stay."""
 GROWTH = 2048
 """Steps by which the record of tokens grows."""
+FRESH_DIGITS = 4096
+"""A random number's later digits, multiplied up by this, serve when a drawn token is refused: one number a token keeps
+each sample's stream independent of the batch."""
 DEVICE_CHECK_STEPS = 16
 """Steps between two looks at who has ended, on devices where looking means waiting."""
 
@@ -65,7 +75,7 @@ class Decoding:
     def __init__(
         self,
         model: MusicTransformerVAEGAN,
-        grammar: Grammar,
+        grammar: AnyGrammar,
         sampler: SamplerConfig,
         prompt: np.ndarray,
         seeds: Sequence[int],
@@ -81,9 +91,9 @@ class Decoding:
     def _start(self, ids: Tensor, batch_size: int) -> None:
         limit = min(self.model.config.context, len(ids) + self.grammar.rules.max_tokens)
         self._cache = self.model.new_cache(1, limit)
-        self._walk = Walk(self.grammar, 1)
+        self._walk = make_walk(self.grammar, 1)
         self._recent = None
-        if self.sampler.repetition_penalty > 1.0:
+        if self.sampler.repetition_penalty > 1.0 and not isinstance(self.grammar, MergedGrammar):
             tracks, size = self.grammar.tracks, self.grammar.vocabulary.size
             self._recent = RecentPitches(1, tracks, size, self.sampler.repetition_window, self.device)
         self._record = torch.empty(len(ids) + GROWTH, 1, dtype=torch.long, device=self.device)
@@ -127,14 +137,28 @@ class Decoding:
     def _choose(self, logits: Tensor) -> Tensor:
         """The next token of each sample ``(B,)``."""
         logits = self._walk.restrict(logits)
+        if not isinstance(self._walk, MergedWalk):
+            return self._drawn(logits, None if self.sampler.is_greedy else self._streams.next())
+        uniform = None if self.sampler.is_greedy else self._streams.next()
+        token = self._drawn(logits, uniform)
+        while bool((refused := self._walk.refused(token)).any()):
+            rows = refused.nonzero().squeeze(1)
+            logits[rows, token[rows]] = NOTHING
+            if uniform is not None:  # digits that the first draw did not look at
+                uniform = torch.where(refused, (uniform * FRESH_DIGITS) % 1, uniform)
+            token = torch.where(refused, self._drawn(logits, uniform), token)
+        return token
+
+    def _drawn(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
+        """A token of each sample ``(B,)`` from restricted logits and a random number of each (None: the likeliest)."""
         if self._recent is not None:
             logits = penalise_recent(logits, self._recent.mask(self._walk.track), self.sampler.repetition_penalty)
-        if self.sampler.is_greedy:
+        if uniform is None:
             return choose(logits)
         if self.sampler.pitch_temperature is not None:
             ratio = self.sampler.temperature / self.sampler.pitch_temperature
             logits = torch.where(self._walk.writes_pitch[:, None], logits * ratio, logits)
-        return draw(filtered_weights(logits, self.sampler), self._streams.next())
+        return draw(filtered_weights(logits, self.sampler), uniform)
 
     def _read(self, token: Tensor) -> None:
         self._walk.advance(token)
@@ -160,7 +184,9 @@ class Decoding:
     def _fill(self) -> Tensor:
         """Fill the cache with the tokens so far, or the last half of the context; logits ``(B, V)`` after the last."""
         tokens = self._record[: self._length]
-        first, starts = window_starts(tokens.cpu().numpy(), self.grammar.vocabulary.kind, self._cache.capacity)
+        rows = tokens.cpu().numpy()
+        lines = np.stack([self.grammar.vocabulary.bar_lines(row) for row in rows.T], axis=1)
+        first, starts = window_starts(lines, self._cache.capacity)
         pad = torch.from_numpy(starts - first).to(self.device)  # (B,) slots of padding
         tokens = tokens[first:].t()  # (B, T)
         bar, beat = self._times(first)
@@ -198,7 +224,7 @@ class Decoding:
     def _finish(self, number: int, tokens: np.ndarray) -> Finished:
         end = int(np.flatnonzero(tokens == self.grammar.vocabulary.eos)[0])
         written = end + 1 - (self._length - self._walk.tokens)
-        ended = written <= self.grammar.rules.max_tokens - CLOSING_TOKENS
+        ended = written <= self.grammar.rules.max_tokens - self.grammar.closing_tokens
         return Finished(number, tokens[1:end].copy(), ended)
 
     def _select(self, rows: Tensor) -> None:
@@ -212,23 +238,22 @@ class Decoding:
             self._recent.select(rows)
 
 
-def window_starts(tokens: np.ndarray, kind: np.ndarray, capacity: int) -> tuple[int, np.ndarray]:
+def window_starts(lines: np.ndarray, capacity: int) -> tuple[int, np.ndarray]:
     """What is put into a cache that is filled (again).
 
     Args:
-        tokens: ``(T, B)`` so far.
-        kind: kind of each token id ``(V,)``.
+        lines: ``(T, B)`` which of the tokens so far begin a bar.
         capacity: tokens that the cache holds.
 
     Returns:
         The first token that gets a slot, 0 when all fit with room to go on, else that of the last ``capacity // 2``;
-        and ``(B,)`` int64, from which token on each sample sees them: from its first Bar token, or from the first slot
+        and ``(B,)`` int64, from which token on each sample sees them: from its first bar line, or from the first slot
         where a single bar is longer than all slots. When the next filling is due does not depend on where the bars are,
         so it is the same in any batch.
     """
-    length, batch = tokens.shape
+    length, batch = lines.shape
     if length < capacity:
         return 0, np.zeros(batch, dtype=np.int64)
     first = length - capacity // 2
-    is_bar = np.asarray(kind)[tokens[first:]] == Kind.BAR
+    is_bar = lines[first:]
     return first, first + np.where(is_bar.any(0), is_bar.argmax(0), 0)

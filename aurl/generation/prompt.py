@@ -19,8 +19,18 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from aurl.data.codec import Codec
-from aurl.data.fitting import METRES_REPLACED, NOTES_DROPPED, PITCHES_MOVED, TRACKS_JOINED
-from aurl.data.vocabulary import DRUM_PROGRAM, Kind, Vocabulary
+from aurl.data.fitting import (
+    METRES_REPLACED,
+    METRES_UNWRITTEN,
+    NOTES_AFTER_LAST_BAR,
+    NOTES_CUT,
+    NOTES_DROPPED,
+    PITCHES_MOVED,
+    TEMPOS_UNWRITTEN,
+    TRACKS_JOINED,
+)
+from aurl.data.kinds import Form, Kind
+from aurl.data.vocabulary import DRUM_PROGRAM, Vocabulary
 from aurl.utils.errors import AurlError
 
 FAMILY = 8
@@ -72,13 +82,80 @@ def make_prompt(
         lost = f" after fitting it to the checkpoint ({', '.join(remarks)})" if remarks else ""
         raise AurlError(f"prompt has no notes{where}{lost}; choose another file or more prompt_bars")
     remark = f"prompt: {', '.join(remarks)}" if remarks else ""
-    return Prompt(ids, int(np.count_nonzero(vocabulary.kind[ids] == Kind.BAR)), notes, remark)
+    return Prompt(ids, count_bars(ids, vocabulary), notes, remark)
+
+
+def count_bars(ids: np.ndarray, vocabulary: Vocabulary) -> int:
+    """Bars that have begun; where bars have no tokens of their own, up to the last note that begins."""
+    if vocabulary.form in (Form.bars, Form.words):
+        return int(np.count_nonzero(vocabulary.kind[ids] == Kind.BAR))
+    starts = np.flatnonzero(np.isin(vocabulary.kind[ids], (Kind.PITCH, Kind.PITCH_DRUM)))
+    bar, _ = vocabulary.musical_time(ids)
+    return int(bar[starts[-1]]) + 1 if len(starts) else 0
 
 
 def first_bars(ids: np.ndarray, vocabulary: Vocabulary, bars: int | None) -> np.ndarray:
-    """The tokens of the first ``bars`` bars; all where there are fewer or ``bars`` is None."""
-    starts = np.flatnonzero(vocabulary.kind[ids] == Kind.BAR)
-    return ids if bars is None or bars >= len(starts) else ids[: starts[bars]]
+    """The tokens of the first ``bars`` bars; all where there are fewer or ``bars`` is None.
+
+    Where bars have no tokens of their own, what leads to the bar line after them is added; notes that sound over it
+    go on.
+    """
+    if bars is None:
+        return ids
+    if vocabulary.form in (Form.bars, Form.words):
+        starts = np.flatnonzero(vocabulary.kind[ids] == Kind.BAR)
+        return ids if bars >= len(starts) else ids[: starts[bars]]
+    if bars >= count_bars(ids, vocabulary):
+        return ids
+    bar, _ = vocabulary.musical_time(ids)
+    cut = ids[: int(np.argmax(bar >= bars))]
+    if vocabulary.form is Form.numbered:
+        return np.append(cut, vocabulary.index[f"Bar_{bars}"])
+    while int(vocabulary.musical_time(cut)[0][-1]) < bars:
+        cut = np.append(cut, shifts_to_bar_line(cut, vocabulary, further=True))
+    return cut
+
+
+def to_next_bar(ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """The tokens that lead from the end of a prompt to the bar that is written next."""
+    if vocabulary.form in (Form.bars, Form.words):
+        return vocabulary.ids_of(Kind.BAR)[:1]
+    if vocabulary.form is Form.numbered:
+        if vocabulary.kind[ids[-1]] == Kind.BAR:
+            return ids[:0]
+        bars = vocabulary.ids_of(Kind.BAR)
+        number = count_bars(ids, vocabulary)
+        if number >= len(bars):
+            raise AurlError(f"the prompt has {number} bars, all that the tokenizer has numbers for; take fewer of them")
+        return bars[number : number + 1]
+    _, beat = vocabulary.musical_time(ids)
+    begins = np.isin(vocabulary.kind[ids], (Kind.PITCH, Kind.PITCH_DRUM))
+    return shifts_to_bar_line(ids, vocabulary, further=bool((beat[begins] == beat[-1]).any()))
+
+
+def shifts_to_bar_line(ids: np.ndarray, vocabulary: Vocabulary, further: bool) -> np.ndarray:
+    """Time shifts from the end of ``ids`` to a bar line.
+
+    Args:
+        ids: a piece or its beginning, with time shifts.
+        vocabulary: their meaning.
+        further: at a bar line, go on to the next one.
+    """
+    _, beat, metre = vocabulary.timeline(ids)
+    ticks = np.rint(beat * vocabulary.ticks_per_quarter).astype(np.int64)
+    signed = np.flatnonzero(vocabulary.kind[ids] == Kind.TIMESIG)
+    into = int(ticks[-1] - (ticks[signed[-1]] if len(signed) else 0))
+    length = int(vocabulary.bar_ticks[metre[-1]])
+    left = (length - into % length) if further or into % length else 0
+    left //= int(vocabulary.position_ticks[metre[-1]])
+    shifts = vocabulary.ids_of(Kind.TIME_SHIFT)
+    values = vocabulary.value[shifts]
+    way = []
+    while left:
+        chosen = int(np.argmax(np.where(values <= left, values, 0)))
+        way.append(int(shifts[chosen]))
+        left -= int(values[chosen])
+    return np.array(way, np.int64)
 
 
 def nearest_program(program: int, met: Sequence[int]) -> int | None:
@@ -130,5 +207,9 @@ def describe_counts(counts: dict[str, int]) -> list[str]:
         PITCHES_MOVED: "notes moved by octaves into range",
         NOTES_DROPPED: "notes outside the range left out",
         TRACKS_JOINED: "tracks joined with another of their program",
+        NOTES_CUT: "notes cut where the next of their pitch begins",
+        NOTES_AFTER_LAST_BAR: "notes after the last bar that has a token left out",
+        METRES_UNWRITTEN: "time signatures without notes left out",
+        TEMPOS_UNWRITTEN: "tempi without notes left out",
     }
     return [f"{counts[key]} {phrase}" for key, phrase in words.items() if counts.get(key)]

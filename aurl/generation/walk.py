@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aurl.generation.grammar import CLOSING, CLOSING_TOKENS, LAST, MODES, PITCHES, Ending, Grammar, State, Var
+from aurl.generation.grammar import CLOSING, LAST, MODES, PITCHES, Ending, Grammar, State, Var
 from aurl.generation.sampling import NOTHING
 
 
@@ -85,6 +85,10 @@ class Walk:
         """
         return set(self._rows[Var.ROW].tolist()) if self._state.device.type == "cpu" else None
 
+    def look_again(self) -> None:
+        """Note the states of all samples after they were changed from outside."""
+        self._states = self._look()
+
     def _is_any(self, states: frozenset[float]) -> bool:
         return self._states is None or not states.isdisjoint(self._states)
 
@@ -96,7 +100,7 @@ class Walk:
         grammar, rows = self.grammar, self._rows
         if grammar.rules.bars is not None:
             self._meet_the_end(logits)
-        if self.tokens >= grammar.rules.max_tokens - CLOSING_TOKENS:
+        if self.tokens >= grammar.rules.max_tokens - grammar.closing_tokens:
             row = rows[Var.ROW].div(MODES).add_(CLOSING)
         else:
             full = rows[Var.BAR_TOKENS] >= grammar.rules.max_bar_tokens
@@ -154,6 +158,11 @@ class Walk:
     def bar(self) -> Tensor:
         """Bar number of the last token, ``(B,)`` float32; 0 in the first bar and before it."""
         return (self._rows[Var.BARS] - 1).clamp_(min=0)
+
+    @property
+    def sounding(self) -> Tensor:
+        """Notes of each sample whose end is still to be written, ``(B,)``: none, as notes have durations."""
+        return torch.zeros_like(self._rows[Var.NOTES])
 
     @property
     def notes(self) -> Tensor:

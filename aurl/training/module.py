@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from aurl.data.batching import IGNORED, PackedBatch, TrainingBatches
 from aurl.data.codec import Codec
+from aurl.data.merging import MergedBatches
 from aurl.models.checkpoint import MODEL_PREFIX, describe
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
@@ -197,9 +198,9 @@ class MusicModule(L.LightningModule):
         batches = int(self.trainer.num_training_batches)
         self._loader().set_length(self.total_steps() * self.optim_config.accumulate, batches)
 
-    def _loader(self) -> TrainingBatches:
+    def _loader(self) -> TrainingBatches | MergedBatches:
         loader = self.trainer.train_dataloader
-        assert isinstance(loader, TrainingBatches)
+        assert isinstance(loader, TrainingBatches | MergedBatches)
         return loader
 
     # -- evaluation ---------------------------------------------------------------------------------------------------

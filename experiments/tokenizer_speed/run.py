@@ -3,12 +3,18 @@
     python experiments/tokenizer_speed/run.py parity  --data FOLDER [CORPUS ...] [--every N]
     python experiments/tokenizer_speed/run.py speed   --data FOLDER [CORPUS ...]
     python experiments/tokenizer_speed/run.py load    --data FOLDER [CORPUS ...]
+    python experiments/tokenizer_speed/run.py others  --data FOLDER [CORPUS ...] [--every N]
+    python experiments/tokenizer_speed/run.py tokens  --data FOLDER [CORPUS ...] [--every N]
+    python experiments/tokenizer_speed/run.py merges  --data FOLDER [CORPUS ...]
 
 FOLDER holds unpacked corpora, each with manifest.jsonl. ``parity`` compares ids on every N-th file with TrackREMI on
 miditok's own event path, and with stock REMI wherever no program repeats; and it checks that decoding is the inverse.
 ``speed`` measures CPU time from MIDI bytes to ids, the two taking turns every 20 files, medians
 over files. ``load`` prepares each corpus and compares reading a piece (ids, bars and beats)
-from the memory-mapped store with miditok's way from the file.
+from the memory-mapped store with miditok's way from the file. ``others`` does for all tokenizers what ``parity`` and
+``speed`` do for REMI: ids of every N-th file on miditok's own event path and on ours, CPU time of both from a parsed
+score, and of decoding. ``tokens`` counts tokens per note of every tokenizer. ``merges`` measures learning and applying
+byte pair encoding.
 """
 
 from __future__ import annotations
@@ -29,7 +35,8 @@ import numpy as np
 from symusic import Score
 
 from aurl.data.codec import Codec
-from aurl.data.config import DataConfig, Source, TokenizerConfig
+from aurl.data.config import TOKENIZERS, DataConfig, Source, TokenizerConfig
+from aurl.data.merges import Merges
 from aurl.data.prepare import prepare
 from aurl.data.store import TokenStore
 from aurl.data.tokenizer import miditok_config
@@ -166,9 +173,90 @@ def load(data: Path, corpora: list[str]) -> None:
             )
 
 
+def others(data: Path, corpora: list[str], every: int) -> None:
+    columns: tuple[str, ...] = ("tokenizer", "corpus", "files", "same ids", "comes back", "notes")
+    columns += ("encode: miditok", "ours", "", "decode: miditok", "ours", "")
+    print(f"| {' | '.join(columns)} |")
+    print("| --- " * len(columns) + "|")
+    for kind in TOKENIZERS:
+        codec = Codec.from_config(TokenizerConfig(kind=kind))
+        for corpus in corpora:
+            paths = files_of(data, corpus)[::every]
+            if corpus == "pop909":
+                paths = [path for path in paths if path.name == "cl.mid"]
+            rows, same, back = [], 0, 0
+            for path in paths:
+                score, _ = codec.prepare_score(Score(path))
+                their_ids: list[Any] = []
+                slow = cpu_times(lambda each, to=their_ids, by=codec: to.append(by.tokenizer(each)), [score])[0]
+                ids = codec.encode(score)
+                wanted = their_ids[0].ids if codec.compound is None else codec.compound.to_flat(their_ids[0].ids)
+                same += np.array_equal(ids, wanted)
+                decoded = codec.decode(ids, cut_overlaps=False)
+                back += np.array_equal(codec.encode(decoded), ids)
+                fast = min(cpu_times(codec.encode, [score] * 5))
+                read = min(cpu_times(codec.decode, [ids] * 5))
+                theirs = cpu_times(_stock_decode(codec, their_ids[0]), [None])[0]
+                rows.append((score.note_num(), slow, fast, theirs, read))
+            notes, slow, fast, theirs, read = np.median(np.array(rows), axis=0)
+            print(
+                f"| {kind} | {corpus} | {len(paths)} | {same} | {back} | {notes:.0f} | {slow:.0f} us | {fast:.0f} us | "
+                f"**{slow / fast:.1f}x** | {theirs:.0f} us | {read:.0f} us | **{theirs / read:.1f}x** |",
+                flush=True,
+            )
+
+
+def _stock_decode(codec: Codec, sequence: Any) -> Callable[[Any], object]:
+    """miditok's own decoding of a sequence without the numbers of tracks, which it cannot read."""
+
+    def plain(token: Any) -> Any:
+        if isinstance(token, list):
+            return [plain(each) for each in token]
+        return token.partition(".")[0] if token.startswith("Program") else token
+
+    tokens = miditok.TokSequence(tokens=plain(sequence.tokens))
+    return lambda _: codec.tokenizer._tokens_to_score(tokens)
+
+
+def tokens(data: Path, corpora: list[str], every: int) -> None:
+    print(f"| corpus | {' | '.join(TOKENIZERS)} |")
+    print("| --- |" + " --- |" * len(TOKENIZERS))
+    codecs = [Codec.from_config(TokenizerConfig(kind=kind)) for kind in TOKENIZERS]
+    for corpus in corpora:
+        counts, notes = np.zeros(len(codecs)), 0
+        for path in files_of(data, corpus)[::every]:
+            score = Score(path)
+            notes += score.note_num()
+            counts += [len(codec.encode(codec.prepare_score(score)[0])) for codec in codecs]
+        print(f"| {corpus} | {' | '.join(f'{count / notes:.2f}' for count in counts)} |", flush=True)
+
+
+def merges(data: Path, corpora: list[str]) -> None:
+    print("| corpus | tokenizer | vocabulary | learned in | base tokens per note | merged | merging a piece |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for corpus in corpora:
+        scores = [Score(path) for path in files_of(data, corpus)[::4]]
+        notes = sum(score.note_num() for score in scores)
+        for kind in ("remi", "tsd"):
+            codec = Codec.from_config(TokenizerConfig(kind=kind))
+            pieces = [codec.encode(codec.prepare_score(score)[0]) for score in scores]
+            for size in (2000, 5000):
+                started = time.perf_counter()
+                found = Merges.learn(pieces, codec.vocabulary, size)
+                seconds = time.perf_counter() - started
+                merged = sum(len(found.merge(piece)[0]) for piece in pieces)
+                took = np.median(cpu_times(found.merge, pieces))
+                base = sum(map(len, pieces))
+                print(
+                    f"| {corpus} | {kind} | {found.size} | {seconds:.1f} s | {base / notes:.2f} | {merged / notes:.2f} "
+                    f"| {took:.0f} us |",
+                    flush=True,
+                )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["parity", "speed", "load"])
+    parser.add_argument("what", choices=["parity", "speed", "load", "others", "tokens", "merges"])
     parser.add_argument("corpora", nargs="*", help=f"default: {' '.join(CORPORA)}")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--every", type=int, default=1, help="parity: take every N-th file")
@@ -178,6 +266,12 @@ def main() -> None:
         parity(arguments.data, corpora, arguments.every)
     elif arguments.what == "speed":
         speed(arguments.data, corpora)
+    elif arguments.what == "others":
+        others(arguments.data, corpora, arguments.every)
+    elif arguments.what == "tokens":
+        tokens(arguments.data, corpora, arguments.every)
+    elif arguments.what == "merges":
+        merges(arguments.data, corpora)
     else:
         load(arguments.data, corpora)
 

@@ -22,6 +22,7 @@ from aurl.data.augmentation.rows import NOTE, RowCodec, Rows, track_ranks
 from aurl.data.augmentation.segments import Segments
 from aurl.data.augmentation.stretching import stretch_rows
 from aurl.data.augmentation.tables import TokenTables, Transposer
+from aurl.data.kinds import Form
 from aurl.data.vocabulary import QUARTERS_PER_WHOLE, Kind, Vocabulary
 from aurl.utils.errors import AurlError
 
@@ -343,6 +344,11 @@ def check_tokens(config: AugmentConfig, vocabulary: Vocabulary) -> None:
     drums_only = Kind.PITCH_DRUM in present
     for name, (wanted, kinds) in needs.items():
         missing = [kind.name for kind in kinds if kind not in present and not (kind is Kind.PITCH and drums_only)]
+        if wanted and kinds is grid and not missing and vocabulary.form is not Form.bars:
+            raise AurlError(
+                f"augment.{name} moves notes in time, which works with tokenizer=remi only; "
+                f"set augment.{name}.probability=0"
+            )
         if wanted and missing:
             raise AurlError(
                 f"augment.{name} needs {' and '.join(missing)} tokens, which this tokenizer does not have; "

@@ -248,7 +248,7 @@ NOTE_METRICS: tuple[MetricSpec, ...] = (
         compute=melody.interval_distribution,
         sees="steps and leaps",
         blind_to="order of intervals",
-        source="mgeval, fixed",
+        source="aurl",
         size=25,
     ),
     MetricSpec(

@@ -17,7 +17,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         compute=rhythm.note_density,
         sees="how full it is",
         blind_to="all planted damage",
-        source="mgeval, aurl",
+        source="aurl",
         low=0,
         comparability_only=True,
     ),
@@ -184,7 +184,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         compute=rhythm.onset_position_distribution,
         sees="metre, jitter",
         blind_to="order of bars",
-        source="MusPy, aurl",
+        source="aurl",
         size=16,
     ),
     MetricSpec(
@@ -204,7 +204,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         compute=rhythm.inter_onset_distribution,
         sees="rhythm, jitter",
         blind_to="order",
-        source="mgeval, fixed",
+        source="aurl",
         size=rhythm.LENGTH_CLASSES,
     ),
     MetricSpec(

@@ -74,6 +74,12 @@ def test_chosen_metrics_of_one_file_need_no_reference(music: Path, capsys) -> No
     )
 
 
+def test_long_pieces_are_told_how_they_hold_together(tmp_path: Path, capsys) -> None:
+    write(tmp_path / "long.mid", 3, bars=80)  # 160 seconds
+    assert run(f"music={tmp_path}", "metrics=[pitch_range]") == 0
+    assert "coherence of 1 pieces of two minutes or more (medians): bridge_similarity 0." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -84,7 +90,7 @@ def test_chosen_metrics_of_one_file_need_no_reference(music: Path, capsys) -> No
         (["music={made}/broken.mid"], "none of 1 files can be read"),
         (["music={made}", "reference={made}/0.mid"], "has 1 readable pieces; allowed: 2 or more"),
         (["reference={made}"], "goes with music=FOLDER"),
-        (["music={made}", "split=test"], "leave out data and split"),
+        (["music={made}", "split=test"], "leave out split, or leave out music"),
     ],
 )
 def test_mistakes_are_told_in_one_line(music: Path, capsys, arguments: list[str], message: str) -> None:

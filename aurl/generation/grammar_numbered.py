@@ -1,0 +1,325 @@
+"""Which tokens may follow where every note says its place: Octuple, written out.
+
+Axes: B samples, V vocabulary, P tracks (Program tokens), K numbered bars.
+
+The language::
+
+    piece    = BOS note+ EOS
+    note     = Bar TimeSig Position Tempo Program Pitch Velocity Duration      (PitchDrum for drums)
+
+Bars rise, and positions inside a bar; a note of the same bar has its metre, one of the same moment its tempo; no pitch
+stands twice in one track at one moment. A bar without notes is not written: its number is left out.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aurl.data.kinds import Kind
+from aurl.data.vocabulary import Vocabulary
+from aurl.generation.grammar import PITCHES, Ending, Rules, allowed_tokens, runs_of
+from aurl.generation.sampling import NOTHING
+from aurl.utils.errors import AurlError
+
+NOTE_TOKENS = 8
+CLOSING_TOKENS = NOTE_TOKENS + 1
+"""Tokens that complete a piece from any point: a note and EOS."""
+
+
+class State(IntEnum):
+    """What the last token was."""
+
+    START = 0
+    BAR = auto()
+    TIMESIG = auto()
+    POSITION = auto()
+    TEMPO = auto()
+    PROGRAM = auto()
+    DRUM_PROGRAM = auto()
+    PITCH = auto()
+    VELOCITY = auto()
+    DURATION = auto()
+    DONE = auto()
+
+
+STATES = {
+    Kind.BAR: State.BAR,
+    Kind.TIMESIG: State.TIMESIG,
+    Kind.POSITION: State.POSITION,
+    Kind.TEMPO: State.TEMPO,
+    Kind.PROGRAM: State.PROGRAM,
+    Kind.PITCH: State.PITCH,
+    Kind.PITCH_DRUM: State.PITCH,
+    Kind.VELOCITY: State.VELOCITY,
+    Kind.DURATION: State.DURATION,
+    Kind.EOS: State.DONE,
+    Kind.PAD: State.DONE,
+}
+
+
+class NumberedGrammar:
+    """Tables for one vocabulary and one set of rules; ``walk`` starts samples.
+
+    Args:
+        vocabulary: meaning of the token ids, with numbered bars.
+        rules: what is asked of the samples.
+        device: where the tables live.
+
+    Raises:
+        ValueError: the rules leave no note, metre or position to write, or ask for more bars than have numbers.
+    """
+
+    closing_tokens = CLOSING_TOKENS
+
+    def __init__(self, vocabulary: Vocabulary, rules: Rules, device: torch.device | str = "cpu") -> None:
+        self.vocabulary, self.rules, self.device = vocabulary, rules, torch.device(device)
+        kind, value = np.asarray(vocabulary.kind), np.asarray(vocabulary.value)
+        allowed = allowed_tokens(vocabulary, rules)
+        self.bars = int(np.count_nonzero(kind == Kind.BAR))
+        if rules.bars is not None and rules.bars > self.bars:
+            raise ValueError(f"bars={rules.bars} is out of range; allowed: up to {self.bars}, the tokenizer's max_bars")
+        programs = np.flatnonzero((kind == Kind.PROGRAM) & allowed)
+        self.tracks = len(programs)
+        track = np.full(vocabulary.size, self.tracks)
+        track[programs] = np.arange(self.tracks)
+
+        def tensor(array: np.ndarray, dtype: torch.dtype = torch.long) -> Tensor:
+            return torch.as_tensor(np.ascontiguousarray(array), device=self.device).to(dtype)
+
+        state = np.zeros(vocabulary.size, np.int64)
+        for each, number in STATES.items():
+            state[kind == each] = number
+        state[(kind == Kind.PROGRAM) & (value < 0)] = State.DRUM_PROGRAM
+        self.state = tensor(state)
+        self.kind, self.value, self.track = tensor(kind), tensor(value), tensor(track)
+        self.bar_positions = tensor(np.asarray(vocabulary.bar_positions))
+        self.position_ticks, self.bar_ticks = tensor(vocabulary.position_ticks), tensor(vocabulary.bar_ticks)
+        self.barrier = tensor(np.where(_followers(kind, value, allowed), 0.0, -np.inf), torch.float32)
+        (self.bar_run,), (self.metre_run,) = runs_of(kind == Kind.BAR), runs_of(kind == Kind.TIMESIG)
+        (self.position_run,), (self.tempo_run,) = runs_of(kind == Kind.POSITION), runs_of(kind == Kind.TEMPO)
+        self.program_runs = [(run, self.track[run]) for run in runs_of((kind == Kind.PROGRAM) & allowed)]
+        pitches = (kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)
+        self.pitch_runs = [(run, self.value[run]) for run in runs_of(pitches)]
+        drums = np.count_nonzero((kind == Kind.PITCH_DRUM) & allowed)
+        melodic = np.count_nonzero((kind == Kind.PITCH) & allowed)
+        self.room = tensor(np.append(np.where(value[programs] < 0, drums, melodic), 0))  # (P + 1,)
+
+    def walk(self, batch_size: int) -> NumberedWalk:
+        """Samples at their beginning."""
+        return NumberedWalk(self, batch_size)
+
+
+def _followers(kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Tokens that may follow in each state, time and notes apart, ``(len(State), V)`` bool."""
+    of = {each: (kind == each) & allowed for each in Kind}
+    table = {
+        State.START: of[Kind.BAR],
+        State.BAR: of[Kind.TIMESIG],
+        State.TIMESIG: of[Kind.POSITION],
+        State.POSITION: of[Kind.TEMPO],
+        State.TEMPO: of[Kind.PROGRAM],
+        State.PROGRAM: of[Kind.PITCH],
+        State.DRUM_PROGRAM: of[Kind.PITCH_DRUM],
+        State.PITCH: of[Kind.VELOCITY],
+        State.VELOCITY: of[Kind.DURATION],
+        State.DURATION: of[Kind.BAR] | (kind == Kind.EOS),
+        State.DONE: kind == Kind.PAD,
+    }
+    return np.stack([table[state] for state in State])
+
+
+class NumberedWalk:
+    """Samples under way: what each may write next, and where it is in musical time; see ``walk.Walk``."""
+
+    may_be_done = True
+
+    def __init__(self, grammar: NumberedGrammar, batch_size: int) -> None:
+        self.grammar = grammar
+        device, vocabulary = grammar.device, grammar.vocabulary
+        self.tokens = 0
+        self.bar_limit = grammar.bars
+        """One past the number of the last bar that may be written."""
+        self._is_limited = False
+
+        def numbers(first: int = 0, *shape: int) -> Tensor:
+            return torch.full((batch_size, *shape), first, dtype=torch.long, device=device)
+
+        self._state, self._tick, self._bar_start = numbers(), numbers(), numbers()
+        self._bar, self._position, self._moment = numbers(), numbers(-1), numbers()
+        self._metre, self._tempo = numbers(vocabulary.pad), numbers(vocabulary.pad)
+        self._stays = numbers() > 0
+        """The note under way belongs to the bar of the one before it."""
+        self._same = numbers() > 0
+        """It belongs to its moment."""
+        self._bar_tokens, self._notes = numbers(), numbers()
+        self._track, self._is_pitch = numbers(grammar.tracks), numbers() > 0
+        self._played = numbers(-1, grammar.tracks + 1, PITCHES).to(torch.int32)
+        self._now = numbers(0, grammar.tracks + 1)
+        """Notes of each track at this moment; the last track is a bin."""
+        self._rows = torch.arange(batch_size, device=device)
+
+    def start_counting(self) -> None:
+        """The prompt ends here: bars and tokens are counted from now on.
+
+        Raises:
+            AurlError: there are fewer numbers of bars left than are asked for.
+        """
+        self.tokens = 0
+        bars, grammar = self.grammar.rules.bars, self.grammar
+        self._is_limited = bars is not None
+        if bars is None:
+            return
+        # The prompt's last Bar token, where nothing follows it, begins the first bar that is written.
+        begun = int(self._bar[0]) + int(self._state[0] not in (State.START, State.BAR))
+        if begun + bars > grammar.bars:
+            raise AurlError(
+                f"bars={bars} after a prompt of {begun} are more than the {grammar.bars} bars that the tokenizer has "
+                f"numbers for; ask for up to {grammar.bars - begun}, or train with a larger tokenizer.max_bars"
+            )
+        self.bar_limit = begun + bars
+
+    def advance(self, token: Tensor) -> None:
+        """Read one token of each sample, ``(B,)`` int64."""
+        grammar, kind = self.grammar, self.grammar.kind[token]
+        self.tokens += 1
+        value, vocabulary = grammar.value[token], grammar.vocabulary
+        is_bar, is_metre, is_position = kind == Kind.BAR, kind == Kind.TIMESIG, kind == Kind.POSITION
+        is_first = self._metre == vocabulary.pad
+        rise = torch.where(is_bar, value - self._bar, 0).clamp_(min=0)
+        is_new = is_bar & ((rise > 0) | is_first)
+        jump = torch.where(is_first, 0, rise * grammar.bar_ticks[self._metre])
+        self._bar_start += jump
+        self._bar += rise
+        # Bars before the first one have its own metre, which is known from here on.
+        at_first = is_metre & is_first
+        self._bar_start = torch.where(at_first, self._bar * grammar.bar_ticks[token], self._bar_start)
+        self._metre = torch.where(is_metre, token, self._metre)
+        self._tick = torch.where((is_new & ~is_first) | at_first, self._bar_start, self._tick)
+        self._stays = torch.where(is_bar, ~is_new, self._stays)
+        self._same = torch.where(is_position, self._stays & (value == self._position), self._same)
+        place = self._bar_start + value * grammar.position_ticks[self._metre]
+        self._tick = torch.where(is_position, place, self._tick)
+        self._position = torch.where(is_position, value, torch.where(is_new, -1, self._position))
+        fresh = is_new | (is_position & ~self._same)
+        self._moment += fresh
+        self._now.masked_fill_(fresh[:, None], 0)
+        self._tempo = torch.where(kind == Kind.TEMPO, token, self._tempo)
+        self._bar_tokens = torch.where(is_new, 1, self._bar_tokens + 1)
+        self._track = torch.where(kind == Kind.PROGRAM, grammar.track[token], self._track)
+        self._is_pitch = (kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)
+        self._notes += kind == Kind.DURATION
+        track = torch.where(self._is_pitch, self._track, grammar.tracks)
+        at = (self._rows, track, torch.where(self._is_pitch, value, 0))
+        self._played[at] = self._moment.to(torch.int32)
+        self._now[at[:2]] += self._is_pitch
+        self._state = grammar.state[token]
+
+    def restrict(self, logits: Tensor) -> Tensor:
+        """Set the logits ``(B, V)`` of tokens that may not be written next to -inf, in place.
+
+        Every row keeps at least one token.
+        """
+        grammar, rules, state = self.grammar, self.grammar.rules, self._state
+        closing = self.tokens >= rules.max_tokens - CLOSING_TOKENS
+        full = self._bar_tokens >= rules.max_bar_tokens
+        last = self._bar + 1 >= self.bar_limit
+        may_end = last | closing | (rules.bars is None or rules.ending is Ending.model)
+        number = torch.arange(grammar.bars, device=logits.device)
+        free = self._now[:, :-1] < grammar.room[:-1]  # (B, P)
+        crowded = ~free.any(1)  # every track has played all its pitches at this moment
+        stuck = crowded & (self._position + 1 >= grammar.bar_positions[self._metre])
+        stays = (number == self._bar[:, None]) & ~(full | stuck)[:, None]
+        first = (self._position < 0)[:, None]  # nothing is written yet
+        later = (number > self._bar[:, None]) | (first & (number == self._bar[:, None]))
+        allowed = (stays | later) & (number < self.bar_limit)
+        if self._is_limited:
+            self._meet_the_end(logits, may_end, allowed)
+        if closing:
+            allowed &= (state == State.START)[:, None]
+        logits += grammar.barrier.index_select(0, state)
+        logits[:, grammar.bar_run].masked_fill_(~allowed, NOTHING)
+        logits[:, grammar.vocabulary.eos].masked_fill_(~may_end & (state != State.DONE), NOTHING)
+        self._keep(logits[:, grammar.metre_run], self._metre - grammar.metre_run.start, self._stays)
+        position = torch.arange(grammar.position_run.stop - grammar.position_run.start, device=logits.device)
+        earliest = torch.where(self._stays, self._position + crowded, 0)
+        outside = (position < earliest[:, None]) | (position >= grammar.bar_positions[self._metre][:, None])
+        logits[:, grammar.position_run].masked_fill_(outside, NOTHING)
+        self._keep(logits[:, grammar.tempo_run], self._tempo - grammar.tempo_run.start, self._same)
+        for run, track in grammar.program_runs:
+            logits[:, run].masked_fill_(~free.index_select(1, track), NOTHING)
+        heard = self._played[self._rows, self._track] == self._moment[:, None]
+        for run, pitch in grammar.pitch_runs:
+            logits[:, run].masked_fill_(heard.index_select(1, pitch), NOTHING)
+        return logits
+
+    @staticmethod
+    def _keep(columns: Tensor, only: Tensor, where: Tensor) -> None:
+        """In the rows ``where`` (B,), forbid all ``columns`` (B, n) but the one ``only`` (B,)."""
+        others = torch.arange(columns.shape[1], device=columns.device) != only[:, None]
+        columns.masked_fill_(others & where[:, None], NOTHING)
+
+    def _meet_the_end(self, logits: Tensor, may_end: Tensor, allowed: Tensor) -> None:
+        """Later bars than the last give their probability to the end; where the piece may not end yet, the end gives it
+        to the next bar. See ``Walk._meet_the_end``.
+        """
+        grammar, end = self.grammar, self.grammar.vocabulary.eos
+        bars = logits[:, grammar.bar_run]
+        beyond = torch.arange(grammar.bars, device=logits.device) >= self.bar_limit
+        leaving = bars.masked_fill(~beyond, NOTHING).logsumexp(1)
+        following = (self._bar + 1).clamp(max=grammar.bars - 1)[:, None]
+        onto = bars.gather(1, following)
+        grown = torch.logaddexp(onto, logits[:, end : end + 1])
+        ends = may_end | ~allowed.gather(1, following).squeeze(1)
+        bars.scatter_(1, following, torch.where(ends[:, None], onto, grown))
+        logits[:, end] = torch.where(may_end, torch.logaddexp(logits[:, end], leaving), logits[:, end])
+
+    @property
+    def beat(self) -> Tensor:
+        """Onset of the last token in quarter notes since the start of the piece, ``(B,)`` float32."""
+        return (self._tick.double() / self.grammar.vocabulary.ticks_per_quarter).float()
+
+    @property
+    def bar(self) -> Tensor:
+        """Bar number of the last token, ``(B,)`` float32."""
+        return self._bar.float()
+
+    @property
+    def sounding(self) -> Tensor:
+        """Notes of each sample whose end is still to be written, ``(B,)``: none, as notes have durations."""
+        return torch.zeros_like(self._notes)
+
+    @property
+    def notes(self) -> Tensor:
+        """Complete notes of each sample, ``(B,)``, the prompt's included."""
+        return self._notes
+
+    @property
+    def done(self) -> Tensor:
+        """Which samples have ended, ``(B,)`` bool."""
+        return self._state == State.DONE
+
+    @property
+    def writes_pitch(self) -> Tensor:
+        """Which samples write a pitch next (drums not counted), ``(B,)`` bool."""
+        return self._state == State.PROGRAM
+
+    @property
+    def track(self) -> Tensor:
+        """Track of the last Program token of each sample, ``(B,)`` int64 below P, or P for none."""
+        return self._track
+
+    @property
+    def is_pitch(self) -> Tensor:
+        """Where the last token was a pitch, ``(B,)`` bool."""
+        return self._is_pitch
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the given batch rows, in that order (one row may be repeated)."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and name != "_rows":
+                setattr(self, name, value.index_select(0, rows))
+        self._rows = torch.arange(len(rows), device=rows.device)
