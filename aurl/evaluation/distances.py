@@ -1,7 +1,7 @@
 """How far is one set of pieces from another: one metric at a time, and all features together.
 
-- ``metric_distance``: one number a piece. Wasserstein and energy distance with bootstrap intervals, a permutation
-  p-value and what real music scores against real music; overlap area.
+- ``metric_distance``: one number a piece. Shift and energy distance with intervals; Wasserstein distance with what no
+  difference looks like and a permutation p-value; overlap area.
 - ``frechet_distance``, ``frechet_infinity``: many features a piece.
 
 Classifier two-sample tests are two_sample.py.
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from aurl.evaluation.significance import Interval
 
@@ -31,35 +32,38 @@ RESAMPLES = 1000
 FEWEST_PIECES = 8
 """Pieces of each set below which nothing is said."""
 TAILS = (0.025, 0.975)
+TINY = 1e-12
 GRID = 256
 """Points at which densities are read."""
 BANDWIDTHS_BEYOND = 3.0
 """The grid reaches this many bandwidths beyond the samples."""
-SIZES, DRAWS = 8, 5
+SIZES, DRAWS = 8, 20
 """Sample sizes of the extrapolation, and draws of each."""
 SMALLEST_SHARE = 0.5
 """The smallest size as a share of all pieces."""
 GROUPS = 40
 """Groups of pieces that the jackknife leaves out in turn."""
-LEVEL_Z = 1.959963984540054
-"""Standard normal quantile of a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class MetricDistance:
-    """One metric in two sets; distances in standard deviations of the reference."""
+    """One metric in two sets; everything but the overlap in standard deviations of the reference."""
 
     name: str
     pieces: tuple[int, int]
     """Pieces that have it, in the set and in the reference."""
-    wasserstein: float
-    wasserstein_interval: Interval
-    """95 %, basic bootstrap over pieces, cut off at 0. Too short near 0: there the p-value is the test."""
-    wasserstein_null: float
-    """95th percentile between two random sets of these sizes drawn from both together: what no difference looks like."""
+    shift: float
+    """Mean of the set minus mean of the reference."""
+    shift_interval: Interval
+    """95 %, jackknife over pieces."""
     energy: float
-    """Square root of twice the integral of the squared difference of the distribution functions."""
+    """Energy distance, of its unbiased estimate; 0 where that is below 0."""
     energy_interval: Interval
+    """95 %, jackknife over pieces."""
+    wasserstein: float
+    """Wasserstein distance of order 1. Too large for few pieces, so it has no interval but ``wasserstein_null``."""
+    wasserstein_null: float
+    """95th percentile between two sets of these sizes dealt from all pieces: what no difference looks like."""
     overlap: float
     """Overlap area of the two densities, 1 for equal ones."""
     p_value: float
@@ -115,45 +119,100 @@ def metric_distance(
     if min(count, other) < FEWEST_PIECES:
         return None
     scale = float(reference.std(ddof=1)) or float(values.std(ddof=1)) or 1.0
-    pooled = np.concatenate([values, reference]) / scale
+    first, second = values / scale, reference / scale
+    pooled = np.concatenate([first, second])
     order = np.argsort(pooled, kind="stable")
     steps = np.diff(pooled[order])
     mine = (order < count).astype(np.float64)
 
-    def both(first: Floats, second: Floats) -> tuple[Floats, Floats]:
-        """Wasserstein and energy distance for (R, N + M) weights of the sorted pieces in each set."""
-        apart = np.cumsum(first / count - second / other, axis=1)[:, :-1]
-        return np.abs(apart) @ steps, np.sqrt(2 * (apart**2 @ steps))
-
-    wasserstein, energy = (float(distance[0]) for distance in both(mine[None], 1 - mine[None]))
-    drawn_first = np.zeros((resamples, count + other))
-    drawn_second = np.zeros_like(drawn_first)
-    drawn_first[:, mine == 1] = rng.multinomial(count, np.full(count, 1 / count), resamples)
-    drawn_second[:, mine == 0] = rng.multinomial(other, np.full(other, 1 / other), resamples)
-    boot = both(drawn_first, drawn_second)
-    dealt = rng.permuted(np.broadcast_to(mine, drawn_first.shape), axis=1)
-    null, _ = both(dealt, 1 - dealt)
+    dealt = np.concatenate([mine[None], rng.permuted(np.broadcast_to(mine, (resamples, count + other)), axis=1)])
+    # Distance between distribution functions in each gap between neighbouring pieces; the first row is as it was found.
+    apart = np.cumsum(dealt / count - (1 - dealt) / other, axis=1)[:, :-1]
+    wasserstein, null = float(np.abs(apart[0]) @ steps), np.abs(apart[1:]) @ steps
+    energy, energy_interval = energy_distance(first, second, float(np.std(2 * apart[1:] ** 2 @ steps)))
     return MetricDistance(
         name=name,
         pieces=(count, other),
-        wasserstein=wasserstein,
-        wasserstein_interval=basic_interval(wasserstein, boot[0]),
-        wasserstein_null=float(np.quantile(null, 0.95)),
+        shift=float(first.mean() - second.mean()),
+        shift_interval=shift_interval(first, second),
         energy=energy,
-        energy_interval=basic_interval(energy, boot[1]),
+        energy_interval=energy_interval,
+        wasserstein=wasserstein,
+        wasserstein_null=float(np.quantile(null, 0.95)),
         overlap=overlap_area(values, reference),
         p_value=float((np.sum(null >= wasserstein * (1 - 1e-9)) + 1) / (resamples + 1)),
     )
 
 
-def basic_interval(value: float, drawn: Floats) -> Interval:
-    """Basic bootstrap interval of a distance, cut off at 0.
+def shift_interval(first: Floats, second: Floats) -> Interval:
+    """95 % interval of the difference of means in standard deviations of the second set.
 
-    A distance between resampled sets is too large on average, by about as much as the distance itself is: reflecting
-    the drawn values at the estimate takes that off, which their plain percentiles double.
+    Args:
+        first: (N,) numbers.
+        second: (M,) numbers with standard deviation 1.
     """
-    low, high = np.quantile(drawn, TAILS)
-    return Interval(max(2 * value - float(high), 0.0), max(2 * value - float(low), 0.0))
+    shift, count = first.mean() - second.mean(), len(first)
+    without_first = (first.sum() - first) / (count - 1) - second.mean()
+    means = (second.sum() - second) / (len(second) - 1)
+    without_second = (first.mean() - means) / np.sqrt(variances_without(second))
+    return around(float(shift), jackknife_variance(without_first, without_second), min(count, len(second)))
+
+
+def variances_without(values: Floats) -> Floats:
+    """(n,) sample variance without each value in turn; 1 where it would be 0."""
+    count = len(values)
+    left = (values.var(ddof=1) * (count - 1) - (values - values.mean()) ** 2 * count / (count - 1)) / (count - 2)
+    result: Floats = np.where(left > TINY, left, 1.0)
+    return result
+
+
+def jackknife_variance(*left_out: Floats) -> float:
+    """Variance of a statistic from its values without each piece (or group) of each set in turn."""
+    return sum((len(part) - 1) / len(part) * float(((part - part.mean()) ** 2).sum()) for part in left_out)
+
+
+def around(centre: float, variance: float, count: int) -> Interval:
+    """95 % interval of a statistic with a variance estimated from ``count`` pieces (or groups)."""
+    reach = float(stats.t.ppf(TAILS[1], count - 1)) * math.sqrt(variance)
+    return Interval(centre - reach, centre + reach)
+
+
+def energy_distance(first: Floats, second: Floats, null_spread: float = 0.0) -> tuple[float, Interval]:
+    """Energy distance in standard deviations of the second set, and its 95 % interval.
+
+    2 E|X - Y| - E|X - X'| - E|Y - Y'| (Szekely and Rizzo 2013), each mean over pairs of different pieces: unbiased, and
+    so below 0 about half the time where there is no difference. The square root is taken at the end.
+
+    Args:
+        first: (N,) numbers.
+        second: (M,) numbers with standard deviation 1.
+        null_spread: standard deviation of the squared distance where there is no difference. The jackknife is too
+            sure of small distances, whose errors are mostly of this kind.
+    """
+    count, other = len(first), len(second)
+    to_second, to_first = absolute_sums(first, second), absolute_sums(second, first)
+    in_first, in_second = absolute_sums(first, first), absolute_sums(second, second)
+
+    def squared(across: Any, own: Any, theirs: Any, count: int, other: int) -> Any:
+        return 2 * across / (count * other) - own / (count * (count - 1)) - theirs / (other * (other - 1))
+
+    across, own, theirs = to_second.sum(), in_first.sum(), in_second.sum()
+    centre = float(squared(across, own, theirs, count, other))
+    without_first = squared(across - to_second, own - 2 * in_first, theirs, count - 1, other)
+    without_second = squared(across - to_first, own, theirs - 2 * in_second, count, other - 1)
+    variance = jackknife_variance(without_first, without_second / np.sqrt(variances_without(second)))
+    interval = around(centre, variance + null_spread**2, min(count, other))
+    low, middle, high = (math.sqrt(max(end, 0.0)) for end in (interval.low, centre, interval.high))
+    return middle, Interval(low, high)
+
+
+def absolute_sums(points: Floats, others: Floats) -> Floats:
+    """(N,) sum over all others of the absolute distance from each point."""
+    ordered = np.sort(others)
+    reached = np.concatenate([[0.0], np.cumsum(ordered)])
+    below = np.searchsorted(ordered, points)
+    sums: Floats = points * below - reached[below] + (reached[-1] - reached[below]) - points * (len(ordered) - below)
+    return sums
 
 
 def overlap_area(values: Floats, reference: Floats) -> float:
@@ -224,15 +283,14 @@ def frechet_infinity(first: Floats, second: Floats, rng: np.random.Generator) ->
         second: (M, D) features.
         rng: of the draws.
     """
+    both = (first, second)
     inverse, distances = [], []
     for share in 1 / np.linspace(1.0, 1 / SMALLEST_SHARE, SIZES):
-        sizes = [max(round(share * len(part)), 2) for part in (first, second)]
+        sizes = [max(round(share * len(part)), 2) for part in both]
         for _ in range(DRAWS if share < 1 else 1):
-            drawn = [
-                part[rng.choice(len(part), size, replace=False)] for part, size in zip((first, second), sizes, strict=True)
-            ]
+            cut = [part[rng.choice(len(part), size, replace=False)] for part, size in zip(both, sizes, strict=True)]
             inverse.append(1 / share)
-            distances.append(frechet_distance(drawn[0], drawn[1]))
+            distances.append(frechet_distance(cut[0], cut[1]))
     _, at_zero = np.polyfit(inverse, distances, 1)
     return float(at_zero)
 
@@ -246,13 +304,11 @@ def frechet_interval(first: Floats, second: Floats, rng: np.random.Generator, ce
         rng: deals the pieces into groups.
         centre: the extrapolated distance.
     """
-    variance = 0.0
+    left_out = []
     for part, other in ((first, second), (second, first)):
         groups = np.array_split(rng.permutation(len(part)), min(GROUPS, len(part)))
-        left = np.array([frechet_distance(np.delete(part, group, axis=0), other) for group in groups])
-        variance += (len(groups) - 1) / len(groups) * float(((left - left.mean()) ** 2).sum())
-    reach = LEVEL_Z * math.sqrt(variance)
-    return Interval(centre - reach, centre + reach)
+        left_out.append(np.array([frechet_distance(np.delete(part, group, axis=0), other) for group in groups]))
+    return around(centre, jackknife_variance(*left_out), min(len(part) for part in left_out))
 
 
 def measure_frechet(

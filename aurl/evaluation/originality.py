@@ -290,7 +290,11 @@ def copied_share(reports: Sequence[CopyReport]) -> float:
 
 def run_quantiles(reports: Sequence[CopyReport]) -> list[float]:
     """Median, 95 % and maximum of the longest runs; empty where there are none."""
-    return [float(value) for value in np.percentile([one.longest_run for one in reports], (50, 95, 100))] if reports else []
+    return (
+        [float(value) for value in np.percentile([one.longest_run for one in reports], (50, 95, 100))]
+        if reports
+        else []
+    )
 
 
 def plain(value: float) -> float | None:

@@ -1,7 +1,7 @@
 """Is the difference real: two runs over the same prompts, seeds or pieces, compared pair by pair.
 
-- ``paired_bootstrap``: interval of the mean difference: BCa (Efron 1987, "Better bootstrap confidence intervals"), or
-  plain percentiles where asked for.
+- ``paired_bootstrap``: interval of the mean difference: studentised (bootstrap-t, Efron and Tibshirani 1993), which
+  holds its level best for few and skewed pairs; BCa (Efron 1987) or plain percentiles where asked for.
 - ``sign_flip_test``: permutation test of paired differences; all 2^n sign patterns up to EXACT_PAIRS pairs, random ones
   (with the observed one among them, Phipson and Smyth 2010) beyond.
 - ``holm``: p-values of several metrics together (Holm 1979).
@@ -31,7 +31,7 @@ EXACT_PAIRS = 14
 FEWEST_PAIRS = 5
 """Fewer pairs cannot reach p = 0.05 by signs alone (2 / 2^5 is 0.0625), and their interval says nothing."""
 LEVEL = 0.95
-METHODS = ("bca", "percentile")
+METHODS = ("studentised", "bca", "percentile")
 TIE = 1e-12
 """Sums this near (relative) to the observed one count as equal."""
 
@@ -77,7 +77,7 @@ class Difference:
 def paired_bootstrap(
     differences: Floats,
     level: float = LEVEL,
-    method: str = "bca",
+    method: str = "studentised",
     resamples: int = RESAMPLES,
     rng: np.random.Generator | None = None,
 ) -> Interval:
@@ -86,7 +86,7 @@ def paired_bootstrap(
     Args:
         differences: (n,) one value a pair.
         level: share of intervals that hold the true mean.
-        method: bca or percentile.
+        method: studentised, bca or percentile.
         resamples: draws of n pairs.
         rng: of the draws; seeded with 0 without it.
 
@@ -108,12 +108,31 @@ def paired_bootstrap(
         mean = float(values.mean()) if len(values) else math.nan
         return Interval(mean, mean) if len(values) > 1 else Interval(math.nan, math.nan)
     rng = rng or np.random.default_rng(0)
-    means = values[rng.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
+    drawn = values[rng.integers(0, len(values), (resamples, len(values)))]  # (R, n)
+    means = drawn.mean(axis=1)
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    if method == "studentised":
+        return studentised(values, means, drawn.std(axis=1), tails)
     if method == "bca":
         tails = bca_tails(values, means, tails)
     low, high = np.quantile(means, tails)
     return Interval(float(low), float(high))
+
+
+def studentised(values: Floats, means: Floats, spreads: Floats, tails: Floats) -> Interval:
+    """Bootstrap-t interval of a mean: each draw's error is measured in the draw's own standard error.
+
+    Args:
+        values: (n,) the sample.
+        means: (R,) bootstrap means.
+        spreads: (R,) standard deviations of the draws.
+        tails: (2,) nominal quantiles.
+    """
+    varied = spreads > 0  # draws of one value alone (few pairs, many ties) have no unit
+    errors = (means[varied] - values.mean()) / spreads[varied]
+    low, high = np.quantile(errors, tails)
+    centre, spread = float(values.mean()), float(values.std())
+    return Interval(centre - float(high) * spread, centre - float(low) * spread)
 
 
 def bca_tails(values: Floats, means: Floats, tails: Floats) -> Floats:
@@ -134,9 +153,7 @@ def bca_tails(values: Floats, means: Floats, tails: Floats) -> Floats:
     return adjusted
 
 
-def sign_flip_test(
-    differences: Floats, resamples: int = RESAMPLES, rng: np.random.Generator | None = None
-) -> float:
+def sign_flip_test(differences: Floats, resamples: int = RESAMPLES, rng: np.random.Generator | None = None) -> float:
     """Two-sided p-value for paired differences lying symmetrically around 0.
 
     Args:
@@ -186,7 +203,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def compare(
     first: Mapping[str, Mapping[str, float]],
     second: Mapping[str, Mapping[str, float]],
-    method: str = "bca",
+    method: str = "studentised",
     seed: int = 0,
 ) -> list[Difference]:
     """Compare two runs file by file.
@@ -194,7 +211,7 @@ def compare(
     Args:
         first: file (or prompt, or seed) -> metric -> value; NaN where a file cannot have it.
         second: the same for the other run; only files that both have are compared.
-        method: of the intervals, bca or percentile.
+        method: of the intervals: studentised, bca or percentile.
         seed: of the draws.
 
     Returns:
@@ -218,9 +235,7 @@ def compare(
         if both.sum() >= FEWEST_PAIRS:
             rows.append(_row(metric, ours[both], theirs[both], method, seed))
     corrected = holm([row.p_value for row in rows])
-    return [
-        Difference(**{**asdict(row), "p_holm": p_holm}) for row, p_holm in zip(rows, corrected, strict=True)
-    ]
+    return [Difference(**{**asdict(row), "p_holm": p_holm}) for row, p_holm in zip(rows, corrected, strict=True)]
 
 
 def _row(metric: str, ours: Floats, theirs: Floats, method: str, seed: int) -> Difference:

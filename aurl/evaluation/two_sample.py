@@ -56,9 +56,9 @@ class TwoSampleResult:
     accuracy: float
     """Balanced: the mean of the shares of either set that are told right."""
     interval: Interval
-    """95 %, bootstrap over songs."""
+    """95 %, bootstrap over songs, widened for what the judge owes to its training pieces."""
     p_value: float
-    """One-sided: chance of such an accuracy for a judge that guesses, by the normal approximation over songs."""
+    """One-sided: chance of such an accuracy where there is no difference."""
     pieces: tuple[int, int]
     null: float = math.nan
     """The same judge on two halves of the reference."""
@@ -113,10 +113,10 @@ def two_sample_test(
             chance[test] = fitter(pick(features, train), labels[train], pick(features, test), seed + part)
     # A probability of exactly one half is a guess: it counts half.
     right = np.where(chance == 0.5, 0.5, (chance > 0.5) == (labels == 1))
-    return judged(judge, right, labels, songs, seed)
+    return judged(judge, right, labels, songs, folds, seed)
 
 
-def judged(judge: str, right: Floats, labels: Ints, songs: Sequence[str], seed: int) -> TwoSampleResult:
+def judged(judge: str, right: Floats, labels: Ints, songs: Sequence[str], folds: int, seed: int) -> TwoSampleResult:
     """Accuracy with interval and p-value from what was told right.
 
     Args:
@@ -124,6 +124,7 @@ def judged(judge: str, right: Floats, labels: Ints, songs: Sequence[str], seed: 
         right: (n,) 1 where a piece was told right, 0.5 where it was guessed.
         labels: (n,) set of each piece.
         songs: (n,) song of each piece; songs are drawn as wholes.
+        folds: parts of the cross-validation.
         seed: of the bootstrap.
     """
     _, number = np.unique(np.asarray(songs), return_inverse=True)
@@ -139,11 +140,14 @@ def judged(judge: str, right: Floats, labels: Ints, songs: Sequence[str], seed: 
     low, high = np.nanquantile(shares.mean(axis=1), TAILS)
     accuracy = float((hits.sum(axis=1) / counts.sum(axis=1)).mean())
     totals = counts.sum(axis=1)
-    spread = math.sqrt(0.25 * (1 / totals).sum()) / 2
+    # Folds share training pieces, so their errors go together: the variance of k folds is (1 / k + test / training) and
+    # not 1 / k times that of one (Nadeau and Bengio 2003, "Inference for the generalization error").
+    spread = math.sqrt(0.25 * (1 / totals).sum() * (1 + folds / (folds - 1))) / 2
+    widened = math.sqrt(1 + 1 / (folds - 1))
     return TwoSampleResult(
         judge=judge,
         accuracy=accuracy,
-        interval=Interval(float(low), float(high)),
+        interval=Interval(accuracy - widened * (accuracy - float(low)), accuracy + widened * (float(high) - accuracy)),
         p_value=float(stats.norm.sf((accuracy - 0.5) / spread)),
         pieces=(int(totals[0]), int(totals[1])),
     )

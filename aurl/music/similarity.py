@@ -3,7 +3,7 @@
 Everything is blind to transposition, and to notating twice as fast or as slow. Two questions:
 
 - ``longest_run``: the longest run of equal (interval, ratio of the times between notes), repetition inside the run not
-  counted. Exact for runs of SEED_SYMBOLS + 1 notes and more: equal seeds are looked up by hash, checked, and extended note by note.
+  counted. Exact for runs of SEED_SYMBOLS + 1 notes and more: equal seeds are looked up by hash and extended.
 - ``nearest``: passages that align best with windows of the query (alignment_local.py). Candidates are found by voting:
   every pair of intervals between three near notes of the window (one note between them may be skipped) votes for the
   places where it stands in the index; rare ones count more. Only the best places are aligned.
@@ -244,7 +244,9 @@ class MelodyIndex:
             places.append(start)
         return _Postings(_joined(keys, np.int64), _joined(places, np.int64))
 
-    def _extend(self, symbols: Ints, asked: Ints, places: Ints, without: str | None) -> tuple[int, int, int, int] | None:
+    def _extend(
+        self, symbols: Ints, asked: Ints, places: Ints, without: str | None
+    ) -> tuple[int, int, int, int] | None:
         """Richest run among pairs of equal seeds: richness, symbols, where in the query, where in the index."""
         before_query = np.where(asked > 0, symbols[asked - 1], -2)  # -2 equals no symbol: a run may begin there
         keep = self.symbols[places - 1] != before_query  # otherwise the same run was met one symbol earlier
