@@ -42,7 +42,7 @@ Main keys (default):
                      token_perplexity, skipped
   music (none)       folder or file whose musical metrics are measured and which is validated; needs no model
   reference (none)   folder or file that the music is compared with
-  metrics (all)      names or groups: metrics=[pitch,bar_order]
+  metrics (none)     names or groups, metrics=[pitch,bar_order]; none means all
   device (auto)      auto, cpu, cuda or mps
 
 nats_per_note is the negative log-likelihood of all tokens (end of piece included) divided by the number of notes;

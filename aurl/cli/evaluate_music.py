@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ def evaluate_music(cfg: DictConfig) -> None:
     if cfg.json:
         atomic_write_json(Path(cfg.json), report.to_dict())
     print_metrics(report)
-    print_validation(report)
+    print_files(report)
     if cfg.json:
         print(f"written: {cfg.json}")
 
@@ -61,14 +62,14 @@ def print_metrics(report: FolderReport) -> None:
     known = all_metrics()
     with_reference = report.reference_pieces > 0
     beside = f", beside {report.reference_pieces} of reference" if with_reference else ""
-    print(f"{len(report.files)} pieces{beside}")
+    print(f"{len(report.files)} piece{'' if len(report.files) == 1 else 's'}{beside}")
     for title, only in (("musical metrics", False), ("for comparability with published figures", True)):
         rows = [row for row in report.summaries if known[row.name].comparability_only == only and row.pieces]
         if not rows:
             continue
         table = Table(title=title, title_justify="left")
-        for column in ("metric", "unit"):
-            table.add_column(column)
+        table.add_column("metric", no_wrap=True)
+        table.add_column("unit")
         heads = ["mean", "5 %", "median", "95 %"] + (
             ["reference 5 %", "median", "95 %", "inside"] if with_reference else []
         )
@@ -88,8 +89,20 @@ def cells(row: Summary, with_reference: bool) -> list[str]:
     return values
 
 
-def print_validation(report: FolderReport) -> None:
-    """How many files pass, and why the others do not."""
+def print_files(report: FolderReport) -> None:
+    """How near the style is, how long pieces hold together, how many files pass and why the others do not."""
+    styles = [file.style for file in report.files if math.isfinite(file.style)]
+    if styles:
+        print(
+            f"style: {100 * statistics.median(styles):.0f} % of the metrics of the median piece lie inside the "
+            f"reference's band; of all but a twentieth of the reference's own pieces "
+            f"at least {100 * report.usual_style:.0f} % do"
+        )
+    long = [file.coherence for file in report.files if math.isfinite(file.coherence["late_recurrence"])]
+    if long:
+        middle = {name: statistics.median(row[name] for row in long) for name in long[0]}
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in middle.items())
+        print(f"coherence of {len(long)} pieces of two minutes or more (medians): {figures}")
     failing = [file for file in report.files if not file.verdict.passed]
     print(f"validation: {len(report.files) - len(failing)} of {len(report.files)} pass")
     for file in failing[:LISTED_FILES]:

@@ -1,8 +1,12 @@
-"""How good is it: likelihood of any music under a checkpoint, musical statistics, copied passages, reference baselines.
+"""How good is it: likelihood under a checkpoint, musical metrics, validation, copied passages, reference baselines.
 
 - likelihood: exact nats per note and per beat of token pieces under any model of the interface.
 - ngram: the Witten-Bell reference, on the same tokens with the same accounting.
 - voices: a four-part score as arrays of chords and notes (what chorale and copying read).
 - chorale: statistics of one four-part piece, and the band that held-out music spans.
 - copying: longest passages shared with the training set.
+- metrics: musical metrics of any score, by name, with what each sees and does not see.
+- corruptions: planted damage that metrics are tried on.
+- validation: playable, unbroken, in style, holding together: pass or fail of one file with reasons.
+- folder: metrics and validation of many files beside a reference.
 """

@@ -23,7 +23,6 @@ from aurl.music.score import read_score
 from aurl.utils.errors import AurlError, UnreadableFile
 
 QUANTILES = (5, 50, 95)
-SHOWN_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,15 @@ class FolderReport:
     skipped: dict[str, str] = field(default_factory=dict)
     """File that could not be read -> why."""
     reference_pieces: int = 0
+    usual_style: float = math.nan
+    """Style figure that all but a twentieth of the reference's own pieces reach."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what cannot be measured is null."""
         return {
             "pieces": len(self.files),
             "reference_pieces": self.reference_pieces,
+            "usual_style": plain(self.usual_style),
             "passed": sum(file.verdict.passed for file in self.files),
             "skipped": self.skipped,
             "metrics": {
@@ -157,7 +159,8 @@ def measure_folder(
         for spec in specs
         if spec.is_distribution
     }
-    return FolderReport(files, summaries, distributions, skipped, len(theirs))
+    usual = style.usual if style else math.nan
+    return FolderReport(files, summaries, distributions, skipped, len(theirs), usual)
 
 
 def list_music(path: Path, key: str) -> list[Path]:

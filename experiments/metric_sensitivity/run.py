@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,8 @@ def measure_corpus(data: Path, corpus: str, split: str, other: str, most: int | 
 def auc(real: np.ndarray, damaged: np.ndarray, paired: bool, rng: np.random.Generator) -> dict[str, float]:
     """Probability that a real piece has the higher value (ties count half), with its interval over pieces.
 
+    A piece is not compared with its own copy: drawn twice by the bootstrap, such a pair would count four times.
+
     Args:
         real: (R,) values.
         damaged: (D,) values; of the same pieces if ``paired``, and then a piece is drawn with its damaged copy.
@@ -92,10 +95,12 @@ def auc(real: np.ndarray, damaged: np.ndarray, paired: bool, rng: np.random.Gene
     above = (np.sign(real[:, None] - damaged[None]) + 1) / 2
     first = rng.multinomial(len(real), np.full(len(real), 1 / len(real)), RESAMPLES)
     second = first if paired else rng.multinomial(len(damaged), np.full(len(damaged), 1 / len(damaged)), RESAMPLES)
-    drawn = ((first @ above) * second).sum(axis=1) / (len(real) * len(damaged))
-    low, high = np.percentile(drawn, INTERVAL)
     wins = float(np.diagonal(above).mean()) if paired else math.nan
-    return {"auc": float(above.mean()), "low": float(low), "high": float(high), "wins": wins}
+    others = 1.0 - np.eye(len(real)) if paired else np.ones(above.shape)
+    drawn = ((first @ (above * others)) * second).sum(axis=1) / ((first @ others) * second).sum(axis=1)
+    low, high = np.percentile(drawn, INTERVAL)
+    middle = float((above * others).sum() / others.sum())
+    return {"auc": middle, "low": float(low), "high": float(high), "wins": wins}
 
 
 def table_of(values: Values) -> dict[str, dict[str, dict[str, float]]]:
@@ -134,7 +139,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axis.set_yticks(range(len(names)), names, fontsize=6.5)
         axis.set_title(corpus)
     figure.colorbar(image, ax=axes, fraction=0.02, label="AUC: 1 real above damaged, 0 below, 0.5 blind")
-    figure.savefig(path, dpi=130, bbox_inches="tight")
+    figure.savefig(path, dpi=100, pil_kwargs={"optimize": True}, bbox_inches="tight")
     plt.close(figure)
 
 
@@ -156,7 +161,23 @@ def report(results: dict[str, Any]) -> None:
         cells = {name: table[name][NULL] for name in table if math.isfinite(table[name][NULL]["auc"])}
         outside = [f"{n} {c['low']:.2f}-{c['high']:.2f}" for n, c in cells.items() if not c["low"] <= 0.5 <= c["high"]]
         print(f"null: {len(cells)} metrics, interval without 0.5: {outside or 'none'}")
+        print(f"null: differ after Holm's correction: {holm(cells) or 'none'}")
     print("\ntell nothing apart:", blind(results))
+
+
+def holm(cells: dict[str, dict[str, float]], level: float = 0.05) -> list[str]:
+    """Metrics whose null AUC differs from 0.5 when as many are looked at (normal approximation of the interval)."""
+    width = 2 * NormalDist().inv_cdf(INTERVAL[1] / 100)
+    chances = {}
+    for name, cell in cells.items():
+        spread = (cell["high"] - cell["low"]) / width
+        chances[name] = 2 * (1 - NormalDist().cdf(abs(cell["auc"] - 0.5) / spread)) if spread else 1.0
+    found = []
+    for rank, name in enumerate(sorted(chances, key=lambda name: chances[name])):
+        if chances[name] > level / (len(chances) - rank):
+            break
+        found.append(name)
+    return found
 
 
 def toward(value: float, side: int) -> float:
@@ -174,18 +195,29 @@ def blind(results: dict[str, Any]) -> list[str]:
     return found
 
 
+def rounded_cells(results: Any) -> Any:
+    """Three decimals are more than the intervals allow; what cannot be measured is NaN."""
+    if isinstance(results, dict):
+        return {name: rounded_cells(value) for name, value in results.items()}
+    return round(results, 3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of unpacked corpora")
     parser.add_argument("--split", default="test", choices=("valid", "test"))
     parser.add_argument("--most", type=int, help="pieces of each corpus, for a quick look")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--from-json", type=Path, help="report an earlier run again instead of measuring")
     args = parser.parse_args()
+    if args.from_json:
+        report(json.loads(args.from_json.read_text()))
+        return
     other = "valid" if args.split == "test" else "train"
     results = {corpus: table_of(measure_corpus(args.data, corpus, args.split, other, args.most)) for corpus in CORPORA}
     report(results)
     args.output.mkdir(parents=True, exist_ok=True)
-    rounded = json.dumps(results, default=float)
+    rounded = json.dumps(rounded_cells(results), separators=(",", ":"))
     (args.output / f"{args.split}.json").write_text(rounded + "\n")
     draw(results, args.output / f"matrix_{args.split}.png")
 

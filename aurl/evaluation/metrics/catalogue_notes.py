@@ -130,6 +130,7 @@ NOTE_METRICS: tuple[MetricSpec, ...] = (
         source="MIR toolbox; Albrecht and Shanahan 2013",
         low=-1,
         high=1,
+        comparability_only=True,
     ),
     MetricSpec(
         name="key_consistency",
@@ -247,7 +248,7 @@ NOTE_METRICS: tuple[MetricSpec, ...] = (
         compute=melody.interval_distribution,
         sees="steps and leaps",
         blind_to="order of intervals",
-        source="mgeval, fixed",
+        source="aurl",
         size=25,
     ),
     MetricSpec(

@@ -17,8 +17,9 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         compute=rhythm.note_density,
         sees="how full it is",
         blind_to="all planted damage",
-        source="mgeval, aurl",
+        source="aurl",
         low=0,
+        comparability_only=True,
     ),
     MetricSpec(
         name="notes_per_second",
@@ -29,6 +30,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         blind_to="all planted damage",
         source="aurl",
         low=0,
+        comparability_only=True,
     ),
     MetricSpec(
         name="empty_beat_rate",
@@ -107,6 +109,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="MusPy",
         low=0,
         high=1,
+        comparability_only=True,
     ),
     MetricSpec(
         name="onset_entropy",
@@ -172,6 +175,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         blind_to="all planted damage",
         source="aurl",
         low=0,
+        comparability_only=True,
     ),
     MetricSpec(
         name="onset_position_distribution",
@@ -180,7 +184,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         compute=rhythm.onset_position_distribution,
         sees="metre, jitter",
         blind_to="order of bars",
-        source="MusPy, aurl",
+        source="aurl",
         size=16,
     ),
     MetricSpec(
@@ -200,7 +204,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         compute=rhythm.inter_onset_distribution,
         sees="rhythm, jitter",
         blind_to="order",
-        source="mgeval, fixed",
+        source="aurl",
         size=rhythm.LENGTH_CLASSES,
     ),
     MetricSpec(
@@ -223,6 +227,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="aurl",
         low=1,
         high=127,
+        comparability_only=True,
     ),
     MetricSpec(
         name="velocity_std",
@@ -270,6 +275,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="aurl",
         low=-1,
         high=1,
+        comparability_only=True,
     ),
     MetricSpec(
         name="accent_gain",
@@ -281,6 +287,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="aurl",
         low=-126,
         high=126,
+        comparability_only=True,
     ),
     MetricSpec(
         name="timing_deviation",
@@ -326,6 +333,7 @@ TIME_METRICS: tuple[MetricSpec, ...] = (
         source="aurl",
         low=0,
         high=1,
+        comparability_only=True,
     ),
     MetricSpec(
         name="velocity_distribution",

@@ -21,6 +21,8 @@ CONTOUR_SAMPLES = 32
 """Points of equal time at which a contour is read."""
 CONTOUR_BARS = 2
 """Bars of one contour in contour_self_similarity."""
+MOST_CONTOURS = 512
+"""Later contours are not compared: the work grows with the square."""
 FEWEST_NOTES = 3
 """A contour needs as many notes."""
 STEP, LEAP = 2, 5
@@ -157,7 +159,7 @@ def _unit_contours(table: NoteTable) -> Floats:
     edges = table.bar_starts[::CONTOUR_BARS]
     if table.bars % CONTOUR_BARS == 1:
         edges = edges[: table.bars // CONTOUR_BARS + 1]
-    shapes = [sample_contour(table, begin, end) for begin, end in pairwise(edges)]
+    shapes = [sample_contour(table, begin, end) for begin, end in pairwise(edges[: MOST_CONTOURS + 1])]
     rows = np.array([shape - shape.mean() for shape in shapes if shape is not None and shape.std() > 0])
     if not len(rows):
         return np.zeros((0, CONTOUR_SAMPLES))

@@ -28,6 +28,7 @@ PHRASE_LAGS = (4, 8)
 FARTHEST = 12
 """A leap over the bar line counts up to an octave."""
 MOST_BARS = 256
+"""Later bars are not read."""
 
 
 def line_order(music: Music) -> float:
@@ -87,9 +88,11 @@ def random_orders(table: NoteTable, bars: int) -> Ints:
 
 def line_costs(table: NoteTable) -> Floats:
     """(B, B) mean leap in semitones from the last note of each track's line in bar i to its first in bar j."""
-    total, count = np.zeros((table.bars, table.bars)), np.zeros((table.bars, table.bars))
-    for line in table.lines:
-        first, last = np.full(table.bars, np.nan), np.full(table.bars, np.nan)
+    bars = min(table.bars, MOST_BARS)
+    total, count = np.zeros((bars, bars)), np.zeros((bars, bars))
+    for whole in table.lines:
+        line = whole[table.bar[whole] < bars]
+        first, last = np.full(bars, np.nan), np.full(bars, np.nan)
         bar, pitch = table.bar[line], table.pitch[line].astype(np.float64)
         last[bar] = pitch  # of several notes of one bar the last assignment stays
         first[bar[::-1]] = pitch[::-1]

@@ -196,7 +196,7 @@ def row_entropy(counts: Floats) -> Floats:
     """Entropy of each row in bits; every row has a positive sum."""
     share = counts / counts.sum(axis=-1, keepdims=True)
     logs = np.log2(share, out=np.zeros_like(share), where=share > 0)
-    result: Floats = -(share * logs).sum(axis=-1)
+    result: Floats = 0.0 - (share * logs).sum(axis=-1)  # not a minus sign, which would make a negative zero
     return result
 
 

@@ -48,6 +48,7 @@ def test_a_folder_is_measured_validated_and_compared(music: Path, tmp_path: Path
     assert code == 0, output.err
     assert "5 pieces, beside 4 of reference" in output.out
     assert "validation: 4 of 5 pass" in output.out
+    assert "% of the metrics of the median piece lie inside the reference's band" in output.out
     assert "deep/stuck.mid: 23 bars in a row repeat a loop of up to four bars (at most 16)" in output.out
     assert "broken.mid: not read" in output.out
     found = json.loads((tmp_path / "out.json").read_text())
@@ -58,14 +59,25 @@ def test_a_folder_is_measured_validated_and_compared(music: Path, tmp_path: Path
     assert len(found["distributions"]["pitch_class_distribution"]) == 12
     stuck = next(file for file in found["files"] if file["path"] == "deep/stuck.mid")
     others = [file["style"] for file in found["files"] if file is not stuck]
-    assert stuck["style"] < min(others)
+    assert stuck["style"] < min(others) and 0 < found["usual_style"] <= 1
     assert stuck["metrics"]["loop_share"] == 1 and stuck["metrics"]["tonal_distance"] is None
 
 
 def test_chosen_metrics_of_one_file_need_no_reference(music: Path, capsys) -> None:
     assert run(f"music={music / 'made' / '0.mid'}", "metrics=[pitch_range,structure]") == 0
     output = capsys.readouterr().out
-    assert "1 pieces" in output and "pitch_range" in output and "lag_peak" in output and "dissonance" not in output
+    assert (
+        output.lstrip().startswith("1 piece\n")
+        and "pitch_range" in output
+        and "lag_peak" in output
+        and "dissonance" not in output
+    )
+
+
+def test_long_pieces_are_told_how_they_hold_together(tmp_path: Path, capsys) -> None:
+    write(tmp_path / "long.mid", 3, bars=80)  # 160 seconds
+    assert run(f"music={tmp_path}", "metrics=[pitch_range]") == 0
+    assert "coherence of 1 pieces of two minutes or more (medians): bridge_similarity 0." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -417,6 +417,25 @@ def test_every_metric_measures_every_score_inside_its_range(score) -> None:
             assert spec.high is None or value <= spec.high + 1e-9, name
 
 
+def test_a_score_without_notes_has_no_figures_and_no_errors() -> None:
+    empty_track = Score(QUARTER)
+    empty_track.tracks.append(Track())
+    for score in (Score(QUARTER), empty_track):
+        values = score_metrics(score)
+        assert all(math.isnan(v) or v == 0 for v in values.values() if isinstance(v, float))
+        assert all(np.isfinite(v).all() for v in values.values() if not isinstance(v, float))
+
+
+def test_a_piece_of_thousands_of_bars_is_measured_by_its_beginning() -> None:
+    rng = np.random.default_rng(0)
+    long = make([(4 * bar, 1, int(rng.integers(40, 90))) for bar in range(3000)])
+    table = as_table(long)
+    assert table.bars == 3000
+    assert structure.bar_similarity(table).shape == (structure.MOST_BARS,) * 2
+    assert order.line_costs(table).shape == (order.MOST_BARS,) * 2
+    assert len(score_metrics(table)) == len(all_metrics()) - 1
+
+
 def test_no_metric_changes_its_table_or_depends_on_what_was_measured_before() -> None:
     score = random_score(2)
     table = as_table(score)
