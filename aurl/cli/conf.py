@@ -139,6 +139,14 @@ class EvaluateCommand:
     """Folder or file that the music is compared with."""
     metrics: list[str] | None = None
     """Names or groups of metrics; unset means all."""
+    training: str | None = None
+    """Folder or file that the music may have been copied from; unset means the reference."""
+    judges: list[str] | None = None
+    """Classifiers that try to tell the music from the reference; unset means all, [] none."""
+    compare: list[str] | None = None
+    """Two runs, checkpoints, folders of music or JSON files of figures, compared file by file."""
+    seed: int = 0
+    """Of all draws of comparisons."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     debug: bool = False
@@ -147,6 +155,9 @@ class EvaluateCommand:
     def __post_init__(self) -> None:
         if self.split not in (None, "train", "valid", "test", "all"):
             raise ValueError(f"split={self.split} is unknown; allowed: train, valid, test, all")
+        if self.compare is not None and len(self.compare) != 2:
+            raise ValueError(f"compare={list(self.compare)} names {len(self.compare)} runs; allowed: two, [runA,runB]")
+        at_least(("seed", self.seed, 0))
 
 
 COMMANDS: dict[str, type] = {"train": TrainCommand, "generate": GenerateCommand, "evaluate": EvaluateCommand}
@@ -156,7 +167,7 @@ COMMANDS: dict[str, type] = {"train": TrainCommand, "generate": GenerateCommand,
 PATH_KEYS: dict[str, tuple[str, ...]] = {
     "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
     "generate": ("prompt", "output", "paths.runs", "paths.cache"),
-    "evaluate": ("data.path", "json", "music", "reference", "paths.runs", "paths.cache"),
+    "evaluate": ("data.path", "json", "music", "reference", "training", "paths.runs", "paths.cache"),
 }
 """Keys that hold one path; made absolute before work starts."""
 

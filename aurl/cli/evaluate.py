@@ -1,6 +1,7 @@
 """``aurl-evaluate``: nats per note and per beat of any music under a checkpoint, as a table and as JSON.
 
-With music=FOLDER it measures the music itself (evaluate_music.py).
+With music=FOLDER it measures the music itself (evaluate_music.py), with compare=[A,B] it compares two runs
+(evaluate_compare.py).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ Examples:
   aurl-evaluate ckpt=last data=folder data.path=some/folder     every piece of a folder (or one file)
   aurl-evaluate ckpt=last data=jsb data.path=~/jsb-chorales json=jsb.json
   aurl-evaluate music=generated reference=some/folder json=music.json    musical metrics, no model
+  aurl-evaluate music=generated reference=held_out training=corpus       and what is copied from the corpus
+  aurl-evaluate compare=[generated/a,generated/b]               same seeds or prompts, file by file
 
 Main keys (default):
   ckpt (last)        last, best, a run's folder or a file
@@ -74,6 +77,11 @@ def evaluate(cfg: DictConfig) -> None:
 
     setup_logging(None)
     check_keys(cfg)
+    if cfg.compare is not None:
+        from aurl.cli.evaluate_compare import evaluate_compare
+
+        evaluate_compare(cfg)
+        return
     if cfg.music is not None:
         evaluate_music(cfg)
         return

@@ -1,4 +1,7 @@
-"""``aurl-evaluate music=FOLDER``: musical metrics and validation of files, without a model."""
+"""``aurl-evaluate music=FOLDER``: musical metrics and validation of files, without a model.
+
+With a reference or a training set also distances, judges, copies and diversity (tables in comparison_tables.py).
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,11 @@ def check_keys(cfg: DictConfig) -> None:
     Raises:
         AurlError: names the key.
     """
-    for key in ("reference", "metrics"):
-        if cfg[key] is not None and cfg.music is None:
+    for key in ("music", "reference", "training", "judges", "data", "split"):
+        if cfg.compare is not None and cfg[key] is not None and not (key in ("data", "split") and cfg.music is None):
+            raise AurlError(f"compare=[A,B] and {key}={cfg[key]} do not go together; leave one out")
+    for key in ("reference", "metrics", "training", "judges"):
+        if cfg[key] is not None and cfg.music is None and not (key == "metrics" and cfg.compare is not None):
             raise AurlError(f"{key}={cfg[key]} goes with music=FOLDER, which names the files to measure")
     if cfg.music is not None and (cfg.data is not None or cfg.split is not None):
         raise AurlError("music=FOLDER measures files without a model; leave out data and split, or leave out music")
@@ -34,9 +40,13 @@ def check_keys(cfg: DictConfig) -> None:
 def evaluate_music(cfg: DictConfig) -> None:
     """Measure the files, print the tables, write the JSON file."""
     from aurl.cli.evaluate import scoring_progress
+    from aurl.evaluation.comparison import check_judges
     from aurl.evaluation.folder import measure_folder
+    from aurl.evaluation.two_sample import JUDGES
     from aurl.utils.files import atomic_write_json
 
+    judges = list(cfg.judges) if cfg.judges is not None else list(JUDGES)
+    check_judges(judges)
     with scoring_progress() as on_progress:
         report = measure_folder(
             Path(cfg.music),

@@ -98,6 +98,7 @@ class FolderReport:
                 for row in self.summaries
             },
             "distributions": self.distributions,
+            "comparison": self.comparison.to_dict() if self.comparison is not None else None,
             "files": [file.to_dict() for file in self.files],
         }
 
