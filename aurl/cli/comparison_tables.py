@@ -31,17 +31,22 @@ def print_comparison(comparison: SetComparison) -> None:
     if comparison.frechet:
         print_table(
             "Frechet distance, extrapolated to endlessly many pieces",
-            ["features", "dimensions", "distance", "95 %", "real against real 95 %", "not extrapolated"],
+            ["features", "distance", "95 %", "real against real", "not extrapolated"],
             [
-                [row.features, str(row.dimensions), number(row.infinity), between(row.interval)]
-                + [between(row.null), number(row.plain)]
+                [
+                    row.features,
+                    number(row.infinity),
+                    between(row.interval),
+                    between(row.null),
+                    number(row.plain),
+                ]
                 for row in comparison.frechet
             ],
         )
     print_distances(comparison)
     if comparison.copies is not None:
         print_copies(comparison.copies)
-    if comparison.diversity is not None:
+    if comparison.diversity is not None and len(comparison.diversity.shared_run) > 1:
         print_diversity(comparison.diversity)
     for what, why in comparison.left_out.items():
         print(f"not measured: {what}: {why}")
@@ -55,11 +60,17 @@ def print_distances(comparison: SetComparison) -> None:
         return
     print_table(
         f"distances of metrics, in the reference's standard deviations ({apart} of {len(rows)} differ, Holm 5 %)",
-        ["metric", "shift", "95 %", "energy", "95 %", "Wasserstein", "by chance", "overlap", "p (Holm)"],
+        ["metric", "shift", "95 %", "energy", "Wasserstein", "by chance", "p (Holm)"],
         [
-            [row.name, number(row.shift), between(row.shift_interval), number(row.energy)]
-            + [between(row.energy_interval), number(row.wasserstein), number(row.wasserstein_null)]
-            + [f"{row.overlap:.2f}", shown_p(row.p_holm)]
+            [
+                row.name,
+                number(row.shift),
+                between(row.shift_interval),
+                number(row.energy),
+                number(row.wasserstein),
+                number(row.wasserstein_null),
+                shown_p(row.p_holm),
+            ]
             for row in rows[:SHOWN_METRICS]
         ],
     )
@@ -100,8 +111,8 @@ def print_diversity(diversity: Diversity) -> None:
     if diversity.reference_distinct:
         columns.append(("reference", diversity.reference_distinct, diversity.reference_shared_run))
     print_table(
-        "diversity within the batch",
-        ["", *(f"different {size}-grams" for size in diversity.distinct), "median run shared with another"],
+        "diversity: different n-grams, and the median run shared with another file of the batch",
+        ["", *(f"{size}-grams" for size in diversity.distinct), "shared run"],
         [
             [name, *(percent(share) for share in distinct.values()), f"{sorted(runs)[len(runs) // 2]}"]
             for name, distinct, runs in columns
@@ -117,10 +128,16 @@ def print_differences(rows: Sequence[Difference], names: tuple[str, str]) -> Non
     differ = sum(row.p_holm <= SIGNIFICANT for row in rows)
     print_table(
         f"{names[1]} minus {names[0]}: {differ} of {len(rows)} metrics differ (Holm 5 %)",
-        ["metric", "pairs", names[0], names[1], "difference", "95 %", "effect", "p", "p (Holm)"],
+        ["metric", names[0], names[1], "difference", "95 %", "p (Holm)"],
         [
-            [row.metric, str(row.pairs), number(row.first), number(row.second), number(row.difference)]
-            + [between((row.low, row.high)), number(row.effect), shown_p(row.p_value), shown_p(row.p_holm)]
+            [
+                row.metric,
+                number(row.first),
+                number(row.second),
+                number(row.difference),
+                between((row.low, row.high)),
+                shown_p(row.p_holm),
+            ]
             for row in sorted(rows, key=lambda row: (row.p_holm, row.p_value))
         ],
     )
@@ -133,7 +150,7 @@ def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]])
 
     table = Table(title=title, title_justify="left")
     for index, head in enumerate(heads):
-        table.add_column(head, justify="right" if index else "left")
+        table.add_column(head, justify="right" if index else "left", no_wrap=index == 0, min_width=6)
     for row in rows:
         table.add_row(*row)
     Console().print(table)
@@ -151,7 +168,7 @@ def percent(share: float) -> str:
 
 def between(interval: tuple[float, float]) -> str:
     """Both ends of an interval."""
-    return f"{number(interval[0])} to {number(interval[1])}"
+    return f"{number(interval[0])}..{number(interval[1])}"
 
 
 def shown_p(value: float) -> str:

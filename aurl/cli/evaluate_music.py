@@ -39,9 +39,10 @@ def check_keys(cfg: DictConfig) -> None:
 
 def evaluate_music(cfg: DictConfig) -> None:
     """Measure the files, print the tables, write the JSON file."""
+    from aurl.cli.comparison_tables import print_comparison
     from aurl.cli.evaluate import scoring_progress
     from aurl.evaluation.comparison import check_judges
-    from aurl.evaluation.folder import measure_folder
+    from aurl.evaluation.folder import compare_report, measure_folder
     from aurl.evaluation.two_sample import JUDGES
     from aurl.utils.files import atomic_write_json
 
@@ -54,10 +55,14 @@ def evaluate_music(cfg: DictConfig) -> None:
             list(cfg.metrics) if cfg.metrics is not None else None,
             on_progress,
         )
+    with scoring_progress() as on_progress:
+        report = compare_report(report, Path(cfg.training) if cfg.training else None, judges, cfg.seed, on_progress)
     if cfg.json:
         atomic_write_json(Path(cfg.json), report.to_dict())
     print_metrics(report)
     print_files(report)
+    if report.comparison is not None:
+        print_comparison(report.comparison)
     if cfg.json:
         print(f"written: {cfg.json}")
 

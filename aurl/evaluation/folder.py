@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aurl.data.folders import walk_scores
+from aurl.evaluation.comparison import SetComparison, check_judges, compare_sets
 from aurl.evaluation.metrics.progression import ChordModel
 from aurl.evaluation.metrics.registry import choose_metrics, measurable, score_metrics
 from aurl.evaluation.metrics.table import Floats, NoteTable, read_table
+from aurl.evaluation.two_sample import JUDGES
 from aurl.evaluation.validation import StyleBand, Verdict, long_term_coherence, validate
 from aurl.music.score import read_score
 from aurl.utils.errors import AurlError, UnreadableFile
@@ -77,6 +79,12 @@ class FolderReport:
     reference_pieces: int = 0
     usual_style: float = math.nan
     """Style figure that all but a twentieth of the reference's own pieces reach."""
+    tables: dict[str, NoteTable] = field(default_factory=dict, repr=False)
+    """The pieces, by path as in ``files``."""
+    reference_tables: dict[str, NoteTable] = field(default_factory=dict, repr=False)
+    """The pieces of the reference."""
+    comparison: SetComparison | None = None
+    """Distances, judges, copies and diversity, where they were asked for (see ``compare_report``)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what cannot be measured is null."""
@@ -161,7 +169,36 @@ def measure_folder(
         if spec.is_distribution
     }
     usual = style.usual if style else math.nan
-    return FolderReport(files, summaries, distributions, skipped, len(theirs), usual)
+    return FolderReport(files, summaries, distributions, skipped, len(theirs), usual, tables, theirs)
+
+
+def compare_report(
+    report: FolderReport,
+    training: Path | None = None,
+    judges: Sequence[str] = tuple(JUDGES),
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> FolderReport:
+    """The report with distances, judges, copies and diversity against its reference.
+
+    Args:
+        report: of ``measure_folder``; without a reference only copies of ``training`` and diversity are measured.
+        training: folder or file that may have been copied; without it the reference.
+        judges: which classifiers are asked.
+        seed: of all draws.
+        on_progress: is told how many steps of how many are done.
+
+    Raises:
+        AurlError: an unknown judge, or no readable music in ``training``.
+    """
+    check_judges(judges)
+    originals: dict[str, NoteTable] | None = None
+    if training is not None:
+        originals, skipped = read_tables(list_music(training, "training"), training, lambda done: None)
+        if not originals:
+            raise AurlError(f"training={training}: no file can be read; the first: {next(iter(skipped.values()))}")
+    comparison = compare_sets(report.tables, report.reference_tables, originals, judges, seed, on_progress)
+    return replace(report, comparison=comparison)
 
 
 def list_music(path: Path, key: str) -> list[Path]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from aurl.evaluation.metrics.table import NoteTable
@@ -82,6 +81,8 @@ def random_features(rolls: Sequence[Rolls], seed: int = 0) -> NDArray[np.float64
     Returns:
         One row a piece.
     """
+    import torch
+
     owner = np.repeat(np.arange(len(rolls)), [len(part) for part in rolls])
     excerpts = torch.from_numpy(np.concatenate(list(rolls)))
     rng = np.random.default_rng(seed)

@@ -371,6 +371,6 @@ def shape_keys(pitch: Ints, start: Ints, second: int, third: int) -> Ints:
     return one * (2 * WIDEST + 1) + two
 
 
-def _joined(parts: Sequence[NDArray[np.generic]], kind: type) -> NDArray:  # type: ignore[type-arg]
+def _joined(parts: Sequence[NDArray[np.generic]], kind: type) -> NDArray:
     """One array of all parts, empty where there are none."""
     return np.concatenate(parts).astype(kind) if parts else np.zeros(0, dtype=kind)
