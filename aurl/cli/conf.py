@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
+from aurl.cli.checks import PEERS, STAGES, at_least
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.preprocessing import PreprocessConfig
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 HYDRA_VERSION_BASE = "1.3"
-PEERS = ("huggingface",)
-"""What technical_peer may name (aurl.evaluation.peer, which is not imported for --help)."""
-STAGES = ("data", "training", "generation")
-"""What stages may name, in their order (aurl.evaluation.stages)."""
 RUN_ID_DIGITS = 4
 
 
@@ -159,7 +156,7 @@ class EvaluateCommand:
     """Length of these pieces in bars, and of the beginnings of the split's pieces they are compared with; null lets
     the model end them and compares with whole pieces."""
     seed: int = 0
-    """Sample number i is drawn with seed + i."""
+    """Sample number i is drawn with seed + i; also that of all draws of comparisons."""
     batch_size: int = 64
     """Samples drawn at the same time; does not change the result."""
     temperature: float = 1.0
@@ -180,6 +177,12 @@ class EvaluateCommand:
     """With technical: huggingface measures GPT-2 of equal size beside ours (needs the bench extra)."""
     stages: list[str] | None = None
     """With technical: stages whose peak memory is measured in fresh processes, of data, training and generation."""
+    training: str | None = None
+    """Folder or file that the music may have been copied from; unset means the reference."""
+    judges: list[str] | None = None
+    """Classifiers that try to tell the music from the reference; unset means all, [] none."""
+    compare: list[str] | None = None
+    """Two runs, checkpoints, folders of music or JSON files of figures, compared file by file."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     debug: bool = False
@@ -200,6 +203,8 @@ class EvaluateCommand:
         if unknown or self.stages == []:
             given = unknown[0] if unknown else "[]"
             raise ValueError(f"stages={given} is unknown; allowed: one or more of {', '.join(STAGES)}")
+        if self.compare is not None and len(self.compare) != 2:
+            raise ValueError(f"compare={list(self.compare)} names {len(self.compare)} runs; allowed: two, [runA,runB]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,21 +243,10 @@ COMMANDS: dict[str, type] = {
 PATH_KEYS: dict[str, tuple[str, ...]] = {
     "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
     "generate": ("prompt", "output", "paths.runs", "paths.cache"),
-    "evaluate": ("data.path", "json", "music", "reference", "report", "paths.runs", "paths.cache"),
+    "evaluate": ("data.path", "json", "music", "reference", "training", "report", "paths.runs", "paths.cache"),
     "prepare": ("data.path", "paths.cache"),
 }
 """Keys that hold one path; made absolute before work starts."""
-
-
-def at_least(*limits: tuple[str, int | None, int]) -> None:
-    """Check (key, value, lowest) triples; None passes.
-
-    Raises:
-        ValueError: a value is below its lowest.
-    """
-    for key, value, low in limits:
-        if value is not None and value < low:
-            raise ValueError(f"{key}={value} is out of range; allowed: {low} or more")
 
 
 def config_folder() -> Path:

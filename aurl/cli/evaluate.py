@@ -1,7 +1,7 @@
 """``aurl-evaluate``: likelihood, samples, speed of a checkpoint; metrics of files; tables, JSON and an HTML report.
 
-What is measured of a checkpoint is in evaluate_model.py, music=FOLDER in evaluate_music.py, the report in
-evaluate_report.py.
+What is measured of a checkpoint is in evaluate_model.py, music=FOLDER in evaluate_music.py, compare=[A,B] in
+evaluate_compare.py, the report in evaluate_report.py.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ Examples:
   aurl-evaluate ckpt=best samples=200 bars=16 seed=1 report=report      samples beside the test split, as a web page
   aurl-evaluate ckpt=best technical=true stages=[data,training,generation]
   aurl-evaluate music=generated reference=some/folder report=report     musical metrics of files, no model
+  aurl-evaluate music=generated reference=held_out training=corpus       and what is copied from the corpus
+  aurl-evaluate compare=[generated/a,generated/b]               same seeds or prompts, file by file
 
 Main keys (default):
   ckpt (last)        last, best, a run's folder or a file
@@ -77,6 +79,11 @@ def evaluate(cfg: DictConfig) -> None:
     check_keys(cfg)
     if cfg.report:
         check_folder(Path(cfg.report))
+    if cfg.compare is not None:
+        from aurl.cli.evaluate_compare import evaluate_compare
+
+        evaluate_compare(cfg)
+        return
     if cfg.music is not None:
         evaluate_music(cfg)
     else:
@@ -224,11 +231,14 @@ def print_figures(figures: Mapping[str, Any]) -> None:
 
 def print_samples(drawn: Drawn) -> None:
     """The metrics of the samples, and how many pass the validation."""
+    from aurl.cli.comparison_tables import print_comparison
     from aurl.cli.evaluate_music import print_files, print_metrics
 
     print(f"{len(drawn.samples)} samples, beside {drawn.reference}")
     print_metrics(drawn.report)
     print_files(drawn.report)
+    if drawn.report.comparison is not None:
+        print_comparison(drawn.report.comparison)
 
 
 def print_technical(found: Mapping[str, Any], checkpoint: str) -> None:

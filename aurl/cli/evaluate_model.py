@@ -7,8 +7,8 @@ report.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aurl.data.config import DataConfig
     from aurl.data.store import TokenStore
     from aurl.evaluation.folder import FolderReport
+    from aurl.evaluation.likelihood import LikelihoodResult, TokenPiece
     from aurl.evaluation.metrics.table import NoteTable
     from aurl.generation.generator import Generator, Sample
     from aurl.models.checkpoint import Bundle
@@ -36,19 +37,20 @@ class Session:
 
     Args:
         cfg: a composed ``evaluate`` config.
+        ckpt: another checkpoint than ``cfg.ckpt``.
 
     Raises:
         AurlError: no such checkpoint or device.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, ckpt: str | None = None) -> None:
         from aurl.cli.checkpoints import resolve
         from aurl.cli.generate import pick_device
         from aurl.models.checkpoint import load_bundle
 
         self.cfg = cfg
         self.device = pick_device(cfg.device)
-        self.bundle: Bundle = load_bundle(resolve(cfg.ckpt, Path(cfg.paths.runs)), self.device)
+        self.bundle: Bundle = load_bundle(resolve(ckpt or cfg.ckpt, Path(cfg.paths.runs)), self.device)
 
     @cached_property
     def corpus(self) -> tuple[DataConfig, Any, Any]:
@@ -97,6 +99,21 @@ class Session:
 
         return Generator.from_bundle(self.bundle, self.device)
 
+    def score(self, on_progress: Callable[[int, int], None] | None = None) -> tuple[LikelihoodResult, list[TokenPiece]]:
+        """The likelihood of the split's pieces, and the pieces.
+
+        Raises:
+            AurlError: nothing in the split, or weights that give no numbers.
+        """
+        from aurl.data.merging import MergedStore
+        from aurl.evaluation.likelihood import score_corpus, store_pieces
+
+        model, merges = self.bundle.model, self.generator.codec.merges
+        store: Any = self.store if merges is None else MergedStore(self.store, merges, self.pieces)
+        pieces = store_pieces(store, None if self.split == WHOLE else self.split)
+        context = model.config.context
+        return score_corpus(model, pieces, context, device=self.device, on_progress=on_progress), pieces
+
 
 def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
     """Figures of the split, and where its nats lie.
@@ -109,18 +126,12 @@ def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
         AurlError: nothing in the split, or weights that give no numbers.
     """
     from aurl.cli.evaluate import count_skipped, scoring_progress
-    from aurl.data.merging import MergedStore
-    from aurl.evaluation.likelihood import score_corpus, store_pieces
     from aurl.evaluation.likelihood_detail import describe
 
-    model, context = session.bundle.model, session.bundle.model.config.context
-    merges = session.generator.codec.merges
-    store: Any = session.store if merges is None else MergedStore(session.store, merges, session.pieces)
-    pieces = store_pieces(store, None if session.split == WHOLE else session.split)
     with scoring_progress() as on_progress:
-        result = score_corpus(model, pieces, context, device=session.device, on_progress=on_progress)
-    vocabulary = session.generator.codec.vocabulary
-    detail = describe(model, result, pieces, vocabulary, context, session.device, with_contexts=detailed)
+        result, pieces = session.score(on_progress)
+    model, vocabulary = session.bundle.model, session.generator.codec.vocabulary
+    detail = describe(model, result, pieces, vocabulary, model.config.context, session.device, with_contexts=detailed)
     return {**result.to_dict(), "skipped": count_skipped(session.store), **detail}
 
 
@@ -139,11 +150,15 @@ def check_samples(cfg: DictConfig) -> None:
     """Refuse before the work what would fail after it.
 
     Raises:
-        AurlError: an unknown metric, or no reference where one is named.
+        AurlError: an unknown metric or judge, or no music where a folder is named.
     """
+    from aurl.evaluation.comparison import check_judges
     from aurl.evaluation.folder import list_music
     from aurl.evaluation.metrics.registry import choose_metrics
 
+    check_judges(list(cfg.judges) if cfg.judges is not None else [])
+    if cfg.training:
+        list_music(Path(cfg.training), "training")
     choose_metrics(list(cfg.metrics) if cfg.metrics is not None else None)
     if cfg.reference:
         list_music(Path(cfg.reference), "reference")
@@ -157,13 +172,16 @@ def measure_samples(session: Session) -> Drawn:
     """
     from aurl.cli.evaluate import scoring_progress
     from aurl.cli.generate import writing_progress
+    from aurl.evaluation.comparison import compare_sets
     from aurl.evaluation.folder import list_music, measure_tables, read_tables
     from aurl.evaluation.metrics.table import read_table
+    from aurl.evaluation.two_sample import JUDGES
     from aurl.generation.config import SamplerConfig
     from aurl.generation.generator import GenerationRequest
 
     cfg = session.cfg
     names = list(cfg.metrics) if cfg.metrics is not None else None
+    judges = list(cfg.judges) if cfg.judges is not None else list(JUDGES)
     if cfg.reference:
         with scoring_progress() as on_progress:
             files = list_music(Path(cfg.reference), "reference")
@@ -187,24 +205,49 @@ def measure_samples(session: Session) -> Drawn:
         drawn = session.generator.generate(request, on_written)
     samples = {f"sample_{sample.number + 1:04d}.mid": sample for sample in drawn}
     tables = {name: read_table(sample.score) for name, sample in samples.items()}
-    return Drawn(samples, measure_tables(tables, theirs, names), words)
+    report = measure_tables(tables, theirs, names)
+    with scoring_progress() as on_progress:
+        comparison = compare_sets(tables, theirs, training_tables(session), judges, cfg.seed, on_progress)
+    return Drawn(samples, replace(report, comparison=comparison), words)
+
+
+def training_tables(session: Session) -> dict[str, NoteTable]:
+    """What samples may have been copied from: the folder that ``training`` names, or else what the model has learned.
+
+    Raises:
+        AurlError: no readable music in that folder.
+    """
+    from aurl.evaluation.folder import list_music, read_tables
+
+    asked = session.cfg.training
+    if not asked:
+        return decoded_tables(session, session.store.split("train"), None)
+    tables, skipped = read_tables(list_music(Path(asked), "training"), Path(asked), lambda done: None)
+    if not tables:
+        raise AurlError(f"training={asked}: no file can be read; the first: {next(iter(skipped.values()))}")
+    return tables
 
 
 def split_tables(session: Session) -> dict[str, NoteTable]:
-    """The split's pieces as the model could write them (decoded from tokens), cut to ``bars`` bars."""
+    """The split's pieces, cut to ``bars`` bars: at most ``MOST_REFERENCE``, evenly chosen."""
     import math
 
+    chosen = session.pieces[:: max(math.ceil(len(session.pieces) / MOST_REFERENCE), 1)]
+    return decoded_tables(session, chosen, session.cfg.bars)
+
+
+def decoded_tables(session: Session, pieces: Sequence[int], bars: int | None) -> dict[str, NoteTable]:
+    """Pieces of the store as the model could write them (decoded from tokens), cut to ``bars`` bars."""
     import numpy as np
 
     from aurl.evaluation.metrics.table import read_table
     from aurl.generation.prompt import first_bars
 
     codec, store = session.generator.codec, session.store
-    chosen = session.pieces[:: max(math.ceil(len(session.pieces) / MOST_REFERENCE), 1)]
     tables = {}
-    for piece in chosen:
+    for piece in pieces:
         ids = np.asarray(store.ids(piece)[1:-1], dtype=np.int64)  # without BOS and EOS
-        ids = first_bars(ids, codec.vocabulary, session.cfg.bars)
+        ids = first_bars(ids, codec.vocabulary, bars)
         if codec.vocabulary.count_notes(ids):
             tables[store.pieces[piece].id] = read_table(codec.decode(ids))
     return tables
@@ -248,7 +291,7 @@ def measure_technical(session: Session) -> dict[str, Any]:
 
 def measure_stages(session: Session) -> list[dict[str, Any]]:
     """Peak memory of each stage that is asked for, in a fresh process."""
-    from aurl.cli.conf import STAGES
+    from aurl.cli.checks import STAGES
     from aurl.evaluation.stages import measure_stage
 
     cfg = session.cfg

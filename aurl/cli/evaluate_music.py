@@ -1,4 +1,7 @@
-"""``aurl-evaluate music=FOLDER``: musical metrics and validation of files, without a model."""
+"""``aurl-evaluate music=FOLDER``: musical metrics and validation of files, without a model.
+
+With a reference or a training set also distances, judges, copies and diversity (tables in comparison_tables.py).
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ LISTED_FILES = 10
 MODEL_KEYS = ("data", "split", "samples", "technical", "likelihood", "stages", "technical_peer")
 """Keys that ask something of a checkpoint."""
 TECHNICAL_KEYS = ("stages", "technical_peer")
+ALONE = ("music", "reference", "training", "judges", "report")
+"""Keys that compare=[A,B] has no use for."""
 
 
 def check_keys(cfg: DictConfig) -> None:
@@ -29,8 +34,9 @@ def check_keys(cfg: DictConfig) -> None:
     Raises:
         AurlError: names the key.
     """
-    for key in ("reference", "metrics"):
-        if cfg[key] is not None and cfg.music is None and not cfg.samples:
+    check_compare(cfg)
+    for key in ("reference", "metrics", "training", "judges"):
+        if cfg[key] is not None and cfg.music is None and not cfg.samples and cfg.compare is None:
             raise AurlError(
                 f"{key}={cfg[key]} goes with music=FOLDER, which names the files to measure, or with samples=N, which "
                 "draws them"
@@ -48,12 +54,31 @@ def check_keys(cfg: DictConfig) -> None:
         raise AurlError("likelihood=false leaves nothing to measure; add samples=N or technical=true")
 
 
+def check_compare(cfg: DictConfig) -> None:
+    """Refuse what compare=[A,B] cannot take.
+
+    Raises:
+        AurlError: names the key.
+    """
+    if cfg.compare is None:
+        return
+    for key in (*ALONE, *MODEL_KEYS):
+        taken = key in ("data", "split") and cfg.music is None
+        if cfg[key] not in (None, False, 0) and not taken:
+            raise AurlError(f"compare=[A,B] and {key}={cfg[key]} do not go together; leave one out")
+
+
 def evaluate_music(cfg: DictConfig) -> None:
     """Measure the files, print the tables, write JSON file and report."""
+    from aurl.cli.comparison_tables import print_comparison
     from aurl.cli.evaluate import scoring_progress
-    from aurl.evaluation.folder import measure_folder
+    from aurl.evaluation.comparison import check_judges
+    from aurl.evaluation.folder import compare_report, measure_folder
+    from aurl.evaluation.two_sample import JUDGES
     from aurl.utils.files import atomic_write_json
 
+    judges = list(cfg.judges) if cfg.judges is not None else list(JUDGES)
+    check_judges(judges)
     with scoring_progress() as on_progress:
         report = measure_folder(
             Path(cfg.music),
@@ -61,10 +86,14 @@ def evaluate_music(cfg: DictConfig) -> None:
             list(cfg.metrics) if cfg.metrics is not None else None,
             on_progress,
         )
+    with scoring_progress() as on_progress:
+        report = compare_report(report, Path(cfg.training) if cfg.training else None, judges, cfg.seed, on_progress)
     if cfg.json:
         atomic_write_json(Path(cfg.json), report.to_dict())
     print_metrics(report)
     print_files(report)
+    if report.comparison is not None:
+        print_comparison(report.comparison)
     if cfg.json:
         print(f"written: {cfg.json}")
     if cfg.report:

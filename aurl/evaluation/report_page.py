@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from aurl.evaluation.report_comparison import comparison_sections
 from aurl.evaluation.report_model import likelihood_section, technical_section
 from aurl.evaluation.report_music import distribution_section, metrics_section, validation_section
 from aurl.music.page import POLICY, PageItem, sample_cards, sample_script, sample_style
@@ -18,12 +19,6 @@ from aurl.utils.pages import Section, card, document, name_text, table, text
 
 Part = Mapping[str, Any]
 
-TITLES = {
-    "distances": "Distances to the reference",
-    "originality": "Originality",
-    "significance": "Compared with another run",
-}
-"""Parts that are shown as tables, whatever they hold; others get their key as heading."""
 KNOWN = ("likelihood", "music", "charts", "technical")
 ROWS_SHOWN = 40
 LONGEST_LIST = 6
@@ -59,7 +54,7 @@ def evaluation_page(title: str, intro: str, parts: Part, examples: Sequence[Page
         if name == "music":
             sections += [
                 (
-                    TITLES.get(other, other.replace("_", " ").capitalize()),
+                    _words(other).capitalize(),
                     f"part-{number}",
                     generic_section(part, other),
                 )
@@ -72,17 +67,11 @@ def evaluation_page(title: str, intro: str, parts: Part, examples: Sequence[Page
 def _music_sections(music: Part, parts: Part) -> list[Section]:
     charts = parts.get("charts") or {}
     return [
-        ("Musical metrics", "metrics", metrics_section(music, metric_distances(parts.get("distances")))),
+        ("Musical metrics", "metrics", metrics_section(music, (music.get("comparison") or {}).get("distances"))),
         *([("Distributions", "distributions", distribution_section(charts))] if charts else []),
+        *comparison_sections(music.get("comparison") or {}),
         ("Validation", "validation", validation_section(music)),
     ]
-
-
-def metric_distances(distances: Any) -> dict[str, Part]:
-    """Metric -> its row of distances, wherever the part holds a list of rows with a name and a Wasserstein distance."""
-    lists = [distances] if isinstance(distances, list) else list((distances or {}).values())
-    rows = [row for each in lists if isinstance(each, list) for row in each if isinstance(row, Mapping)]
-    return {row["name"]: row for row in rows if "wasserstein" in row and "name" in row}
 
 
 def headline(parts: Part) -> str:

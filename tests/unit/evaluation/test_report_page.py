@@ -14,7 +14,7 @@ from aurl.evaluation.examples import choose_examples, criterion
 from aurl.evaluation.folder import FolderReport, measure_tables
 from aurl.evaluation.metrics.table import read_table
 from aurl.evaluation.report_music import LARGEST_SHAPE, chart_data
-from aurl.evaluation.report_page import cell, evaluation_page, metric_distances
+from aurl.evaluation.report_page import cell, evaluation_page
 from aurl.music.page import PageItem
 
 NASTY = '<img src=x onerror="alert(1)">.mid'
@@ -48,6 +48,40 @@ def measured(scores: dict[str, Score]) -> FolderReport:
     return measure_tables(tables, theirs, NAMES, {NASTY + "2": "no <notes>"})
 
 
+COMPARISON: dict[str, Any] = {
+    "distances": {"pitch_range": {"wasserstein": 0.812, "wasserstein_interval": [0.5, 1.2], "p_holm": 0.004}},
+    "frechet": [
+        {"features": "hand", "dimensions": 4, "infinity": 3.25, "interval": [3, 3.5], "null": [0.1, 0.4], "plain": 3.9}
+    ],
+    "judges": [{"judge": "forest", "accuracy": 0.61, "interval": [0.55, 0.67], "p_value": 0.01, "null": 0.49}],
+    "copies": {
+        "copied": 0.5,
+        "human_copied": 0.01,
+        "human_is_held_out": True,
+        "files": [
+            {
+                "path": "b.mid",
+                "verdict": "original",
+                "longest_run": 9,
+                "similarity": 0.3,
+                "nearest": None,
+                "reasons": [],
+            },
+            {
+                "path": NASTY,
+                "verdict": "copied",
+                "longest_run": 40,
+                "similarity": 0.9,
+                "reasons": ["40 notes"],
+                "nearest": {"piece": "song 7"},
+            },
+        ],
+    },
+    "diversity": {"distinct": {"4": 0.8}, "reference_distinct": {"4": 0.9}, "duplicates": [["b.mid", NASTY]]},
+    "left_out": {"judge lines": "too few"},
+}
+
+
 @pytest.fixture(scope="module")
 def parts(measured: FolderReport) -> dict[str, Any]:
     likelihood = {
@@ -75,18 +109,16 @@ def parts(measured: FolderReport) -> dict[str, Any]:
     ]  # fmt: skip
     peer = [{"batch_size": 1, "tokens_per_second": 250.0, "cpu_tokens_per_second": 200.0}]
     stage = {"stage": "data", "what": NASTY, "seconds": 1.5, "start_mb": 90.0, "peak_mb": 120.0, "tree_mb": 240.0}
-    distance = {"name": "pitch_range", "wasserstein": 0.812, "wasserstein_interval": [0.5, 1.2], "p_holm": 0.004}
     return {
         "likelihood": likelihood,
-        "music": measured.to_dict(),
+        "music": {**measured.to_dict(), "comparison": COMPARISON},
         "charts": chart_data(measured),
         "technical": {
             "speed": speed, "peer": peer, "peer_name": "Peer", "stages": [{**stage, "peak_cuda_mb": None}],
             "size": {"parameters": 4_000_000, "weights_mb": 16.0, "checkpoint_mb": 48.0}, "what": "w", "machine": "m",
         },
-        "distances": {"metrics": [distance], "frechet": [{"features": "hand", "infinity": 3.25, "null": [0.1, 0.4]}]},
-        "originality": {"files": {NASTY: {"verdict": "original", "longest_run": 7}, "b.mid": {"verdict": "copied"}}},
-        "significance": [{"metric": NASTY, "p_holm": 0.2, "curve": list(range(50))}],
+        "something_new": {"files": {NASTY: {"verdict": "fine", "run": 7}, "b.mid": {"verdict": "odd"}}},
+        "listening": [{"rater": NASTY, "score": 0.2, "curve": list(range(50))}],
     }  # fmt: skip
 
 
@@ -137,9 +169,11 @@ def test_the_page_is_well_formed_and_holds_every_section(page: str) -> None:
     reader = Reader(page)
     assert not reader.open
     anchors = {attributes.get("id") for tag, attributes in reader.tags if tag == "h2"}
-    assert {"headline", "examples", "likelihood", "metrics", "distributions", "validation", "technical"} <= anchors
-    headings = re.findall(r"<h2 id=part-\d+>([^<]+)", page)
-    assert headings == ["Distances to the reference", "Originality", "Compared with another run"]
+    assert anchors >= {
+        *("headline", "examples", "likelihood", "metrics", "distributions", "distances", "originality"),
+        *("validation", "technical"),
+    }
+    assert re.findall(r"<h2 id=part-\d+>([^<]+)", page) == ["Something new", "Listening"]
 
 
 def test_names_are_escaped_and_nothing_is_asked_of_the_network(page: str) -> None:
@@ -175,12 +209,21 @@ def test_failures_and_unread_files_are_listed_with_their_reasons(page: str) -> N
     assert cells["not-read"][1:] == [[NASTY + "2", "no <notes>"]]
 
 
+def test_judges_distances_and_copies_are_shown_with_what_real_music_gives(page: str) -> None:
+    cells = Reader(page).cells
+    assert cells["judges"][1] == ["forest", "0.61", "0.55 to 0.67", "0.01", "0.49"]
+    assert cells["frechet"][1] == ["hand", "4", "3.25", "3 to 3.5", "0.1 to 0.4", "3.9"]
+    assert cells["left-out"][1:] == [["judge lines", "too few"]]
+    assert [row[5] for row in cells["copies"][1:]] == [NASTY, "b.mid"]  # the copied one first
+    assert cells["copies"][1][1:5] == ["40", "0.90", "song 7", "40 notes"]
+    assert cells["diversity"][1] == ["different 4-grams", "80.0 %", "90.0 %"]
+    assert "50.0 % of the pieces are copied" in page and "of real music 1.0 %" in page
+
+
 def test_parts_that_nobody_knows_are_shown_as_tables(page: str) -> None:
     cells = Reader(page).cells
-    assert cells["distances"][1:2] == [["pitch_range", "0.812", "0.5 to 1.2", "0.004"]]
-    assert ["hand", "3.25", "0.1 to 0.4"] in cells["distances"]
-    assert [NASTY, "original", "7"] in cells["originality"] and ["b.mid", "copied", "–"] in cells["originality"]
-    assert cells["significance"] == [["metric", "p holm"], [NASTY, "0.2"]]  # the long list is left to the JSON file
+    assert cells["something_new"][1:] == [[NASTY, "fine", "7"], ["b.mid", "odd", "–"]]
+    assert cells["listening"] == [["rater", "score"], [NASTY, "0.2"]]  # the long list is left to the JSON file
 
 
 @pytest.mark.parametrize(
@@ -196,12 +239,6 @@ def test_parts_that_nobody_knows_are_shown_as_tables(page: str) -> None:
 )
 def test_a_cell_shows_any_value(value: object, shown: str) -> None:
     assert cell(value) == shown
-
-
-def test_distances_are_found_wherever_they_lie() -> None:
-    row = {"name": "x", "wasserstein": 1.0}
-    assert metric_distances([row]) == metric_distances({"any": [row], "other": 3}) == {"x": row}
-    assert metric_distances(None) == {}
 
 
 def test_examples_are_the_best_the_median_and_the_worst(measured: FolderReport) -> None:
