@@ -6,7 +6,6 @@ means anything without that. What cannot be said is left out, and ``left_out`` s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,6 +41,8 @@ MOST_DIMENSIONS = 24
 """Principal components of the reference in which Frechet distances are taken."""
 PIECES_PER_DIMENSION = 5
 """Fewer pieces a component make covariances that are guesses."""
+MOST_DEVIATIONS = 5.0
+TINY = 1e-9
 HAND, RANDOM = "musical metrics", "random convolutions"
 
 
@@ -211,9 +212,10 @@ def frechet_distances(
 
 
 def principal_components(values: Floats, reference: Floats, dimensions: int) -> tuple[Floats, Floats]:
-    """Both sets in the first components of the standardised reference, each in units of its standard deviation there.
+    """Both sets in the first principal components of the standardised reference.
 
-    Gaps are filled with the reference's median; what never varies in the reference is left out.
+    Gaps are filled with the reference's median; what never varies in the reference is left out, and nothing counts for
+    more than MOST_DEVIATIONS standard deviations: a metric that is constant but for one piece would drown all others.
 
     Args:
         values: (N, F) features, NaN where a piece has none.
@@ -222,17 +224,18 @@ def principal_components(values: Floats, reference: Floats, dimensions: int) -> 
     """
     known = np.isfinite(reference).any(axis=0)
     values, reference = values[:, known], reference[:, known]
-    middle = np.nanmedian(reference, axis=0)
+    middle = np.nanmedian(np.where(np.isfinite(reference), reference, np.nan), axis=0)
     values = np.where(np.isfinite(values), values, middle)
     reference = np.where(np.isfinite(reference), reference, middle)
     spread = reference.std(axis=0)
-    varied = spread > 1e-9
+    varied = spread > TINY
     centre = reference.mean(axis=0)[varied]
-    values, reference = ((part[:, varied] - centre) / spread[varied] for part in (values, reference))
-    _, sizes, axes = np.linalg.svd(reference, full_matrices=False)
-    kept = min(dimensions, int((sizes > 1e-6 * sizes[0]).sum()))
-    axes = axes[:kept] / (sizes[:kept, None] / math.sqrt(len(reference)))
-    return values @ axes.T, reference @ axes.T
+    values, reference = (
+        np.clip((part[:, varied] - centre) / spread[varied], -MOST_DEVIATIONS, MOST_DEVIATIONS)
+        for part in (values, reference)
+    )
+    _, _, axes = np.linalg.svd(reference - reference.mean(axis=0), full_matrices=False)
+    return values @ axes[:dimensions].T, reference @ axes[:dimensions].T
 
 
 def ask_judge(

@@ -69,13 +69,24 @@ class TwoSampleResult:
         return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
 
 
-def grouped_folds(groups: Sequence[str], folds: int, rng: np.random.Generator) -> Ints:
-    """(n,) fold of each piece: pieces of one group stand in one fold, folds are of nearly equal size."""
-    names, number, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
-    fold_of, filled = np.zeros(len(names), dtype=np.int64), np.zeros(folds, dtype=np.int64)
+def grouped_folds(groups: Sequence[str], labels: Ints, folds: int, rng: np.random.Generator) -> Ints:
+    """(n,) fold of each piece: pieces of one group stand in one fold, and folds hold nearly as many of either set.
+
+    Uneven folds would push a blind judge below one half: what is rare in training is common in the test.
+
+    Args:
+        groups: (n,) song of each piece.
+        labels: (n,) set of each piece, 0 or 1.
+        folds: how many.
+        rng: order of the groups.
+    """
+    names, number = np.unique(np.asarray(groups), return_inverse=True)
+    sizes = np.stack([np.bincount(number[labels == label], minlength=len(names)) for label in (0, 1)], axis=1)
+    fold_of, filled = np.zeros(len(names), dtype=np.int64), np.zeros((folds, 2), dtype=np.int64)
     order = rng.permutation(len(names))
-    for name in order[np.argsort(-sizes[order], kind="stable")]:
-        fold_of[name] = np.argmin(filled)
+    for name in order[np.argsort(-sizes[order].sum(axis=1), kind="stable")]:
+        # The fold with the least of what the group has; of equal ones the emptiest.
+        fold_of[name] = np.lexsort((filled.sum(axis=1), filled @ sizes[name]))[0]
         filled[fold_of[name]] += sizes[name]
     result: Ints = fold_of[number]
     return result
@@ -105,7 +116,7 @@ def two_sample_test(
     labels = np.repeat([0, 1], [count, other])
     features = np.concatenate([first, second]) if isinstance(first, np.ndarray) else [*first, *second]
     songs = [*groups[0], *groups[1]]
-    fold = grouped_folds(songs, folds, np.random.default_rng(seed))
+    fold = grouped_folds(songs, labels, folds, np.random.default_rng(seed))
     chance = np.full(count + other, 0.5)
     for part in range(folds):
         test, train = np.flatnonzero(fold == part), np.flatnonzero(fold != part)

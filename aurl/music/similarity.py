@@ -25,8 +25,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
 
-UNITS_PER_QUARTER = 12
-"""Times between notes are rounded to this grid: sixteenths and triplets are whole."""
+UNITS_PER_QUARTER = 24
+"""Times between notes are rounded to this grid: thirty-seconds and triplets of sixteenths are whole."""
 LONGEST_GAP = 16 * UNITS_PER_QUARTER
 """Longer rests count as four bars of 4/4."""
 RATIO_STEPS = 12

@@ -14,14 +14,13 @@ from aurl.evaluation.metrics.table import read_table, upper_line
 from aurl.evaluation.originality import COPIED, CopyChecker
 from aurl.music.alignment_local import align
 from aurl.music.score import read_score
-from aurl.music.similarity import WIDEST, Line, MelodyIndex, gap_units, gram_hashes
+from aurl.music.similarity import UNITS_PER_QUARTER, WIDEST, Line, MelodyIndex, gap_units, gram_hashes
 from aurl.utils.errors import UnreadableFile
 
 MELODIES = ("pop909", "nottingham")
 HELD_OUT = ("nottingham", "pop909", "openscore", "multitrack-free", "jsb-chorales")
 EXCERPT = 24
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4)
-UNITS = 12
 GRAM = 4
 
 
@@ -56,7 +55,7 @@ def edited(line: Line, begin: int, rate: float, rng: np.random.Generator) -> Lin
             gaps[-1] = max(gap // 2, 1)
             pitches.append(pitch + int(rng.integers(-4, 5)))
             gaps.append(max(gap - gap // 2, 1))
-    onset = np.concatenate([[0], np.cumsum(gaps)[:-1]]) / UNITS
+    onset = np.concatenate([[0], np.cumsum(gaps)[:-1]]) / UNITS_PER_QUARTER
     return Line("query", np.array(pitches), onset)
 
 
