@@ -22,7 +22,9 @@ Table = dict[str, dict[str, float]]
 
 def evaluate_compare(cfg: DictConfig) -> None:
     """Compare, print the table, write the JSON file."""
+    from aurl.cli.app import shown
     from aurl.cli.comparison_tables import print_differences
+    from aurl.cli.evaluate_report import write_report
     from aurl.evaluation.significance import compare
     from aurl.utils.files import atomic_write_json
 
@@ -40,13 +42,17 @@ def evaluate_compare(cfg: DictConfig) -> None:
     rows = compare(first, second, seed=cfg.seed)
     if not rows:
         raise AurlError(f"compare=[{names[0]},{names[1]}]: no metric that enough pairs have")
+    figures = {"first": names[0], "second": names[1], "differences": [row.to_dict() for row in rows]}
     if cfg.json:
-        atomic_write_json(
-            Path(cfg.json), {"first": names[0], "second": names[1], "differences": [row.to_dict() for row in rows]}
-        )
+        atomic_write_json(Path(cfg.json), figures)
     print_differences(rows, labels(names))
     if cfg.json:
         print(f"written: {cfg.json}")
+    if cfg.report:
+        intro = f"First: {names[0]}. Second: {names[1]}. Differences are second minus first, over pairs of pieces."
+        parts = {"differences": figures["differences"]}
+        page, _ = write_report(Path(cfg.report), "Two runs compared", intro, parts, figures)
+        print(f"Look:    {shown(page.absolute())}")
 
 
 def labels(names: list[str]) -> tuple[str, str]:

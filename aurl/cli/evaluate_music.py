@@ -24,7 +24,7 @@ LISTED_FILES = 10
 MODEL_KEYS = ("data", "split", "samples", "technical", "likelihood", "stages", "technical_peer")
 """Keys that ask something of a checkpoint."""
 TECHNICAL_KEYS = ("stages", "technical_peer")
-ALONE = ("music", "reference", "training", "judges", "report")
+ALONE = ("music", "reference", "training", "judges")
 """Keys that compare=[A,B] has no use for."""
 
 

@@ -44,7 +44,9 @@ def evaluation_page(title: str, intro: str, parts: Part, examples: Sequence[Page
         "music": lambda part: _music_sections(part, parts),
         "technical": lambda part: [("Speed, size and memory", "technical", technical_section(part))],
     }
-    sections: list[Section] = [("In short", "headline", headline(parts))]
+    sections: list[Section] = (
+        [("In short", "headline", headline(parts))] if set(parts) & set(KNOWN) or not parts else []
+    )
     if examples:
         lead = f"<p class=soft>{text(criterion)}</p>"
         sections.append(("Listen", "examples", lead + "".join(sample_cards(examples))))

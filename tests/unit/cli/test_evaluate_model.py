@@ -117,6 +117,19 @@ def test_samples_are_compared_with_a_folder_where_one_is_named(home: Path, capsy
     assert json.loads((home / "r.json").read_text())["music"]["reference_pieces"] == 3
 
 
+def test_two_checkpoints_are_compared_piece_by_piece(home: Path, capsys) -> None:
+    content = torch.load(home / "tiny.ckpt", weights_only=True)
+    for name, tensor in content["state_dict"].items():
+        content["state_dict"][name] = tensor * 3 if tensor.ndim > 1 else tensor  # surer of its guesses, and wrong
+    torch.save(content, home / "wrong.ckpt")
+    assert run("compare=[tiny.ckpt,wrong.ckpt]", "split=all", "json=c.json", "report=compared") == 0
+    assert "nats_per_note" in capsys.readouterr().out
+    (row,) = json.loads((home / "c.json").read_text())["differences"]
+    assert row["pairs"] == 24 and row["low"] > 0 and row["p_holm"] < 0.01
+    page = (home / "compared" / "report.html").read_text(encoding="utf-8")
+    assert "Differences" in page and "nats_per_note" in page and "Nothing was measured" not in page
+
+
 def test_speed_is_a_table_and_leaves_the_likelihood_out(home: Path, capsys) -> None:
     assert (
         run("technical=true", "batch_sizes=[2,1]", "technical_bars=1", "rounds=1", "json=t.json", "report=speed") == 0
@@ -185,6 +198,10 @@ def test_a_stage_needs_a_checkpoint_with_its_settings(home: Path, tmp_path: Path
         (["report=tiny.ckpt/here"], "tiny.ckpt is a file; give a folder"),
         (["music=here", "technical=true", "samples=3"], "leave out samples and technical"),
         (["split=middle"], "split=middle is unknown"),
+        (["compare=[tiny.ckpt,tiny.ckpt]", "samples=3"], "compare=[A,B] and samples=3 do not go together"),
+        (["training=here"], "here goes with music=FOLDER"),
+        (["samples=2", "training=nowhere"], "training="),
+        (["samples=2", "judges=[oracle]"], "judges=oracle is unknown"),
     ],
 )
 def test_mistakes_are_told_in_one_line(capsys, arguments: list[str], message: str) -> None:
