@@ -52,6 +52,10 @@ Main keys (default):
   music (none)       folder or file whose musical metrics are measured and which is validated; needs no model
   reference (none)   folder or file that the music, or the samples, are compared with
   metrics (none)     names or groups, metrics=[pitch,bar_order]; none means all
+  training (none)    folder or file that it may have been copied from; none means the reference, and for samples the
+                     training split of the checkpoint
+  judges (none)      classifiers that try to tell it from the reference; none means all, [] asks none
+  compare (none)     two checkpoints, folders of music or JSON files, compared piece by piece
   technical (false)  speed, latency, memory and size; likelihood is then left out unless likelihood=true
   batch_sizes ([1,4,16,64]), technical_bars (8), rounds (3)    what is timed
   technical_peer (none)      huggingface: the same for GPT-2 of equal size (needs the bench extra)
