@@ -190,7 +190,7 @@ def measure_samples(session: Session) -> Drawn:
     else:
         theirs = split_tables(session)
         words = f"{session.corpus[0].name}, {session.split}, " + (
-            "whole pieces" if cfg.bars is None else f"the first {cfg.bars} bars"
+            "whole pieces" if cfg.bars is None else f"the first {cfg.bars} bar{'s' * (cfg.bars > 1)}"
         )
     if len(theirs) < 2:
         raise AurlError(f"reference: {words} has {len(theirs)} readable pieces; allowed: 2 or more")
@@ -268,7 +268,7 @@ def measure_technical(session: Session) -> dict[str, Any]:
     sampler = SamplerConfig(temperature=cfg.temperature, top_p=cfg.top_p)
     sizes, bars = list(cfg.batch_sizes), cfg.technical_bars
     found: dict[str, Any] = {
-        "what": f"Pieces of {bars} bars, medians of {cfg.rounds} runs, decoding to scores included",
+        "what": f"Pieces of {bars} bars, medians of {cfg.rounds} run{'s' * (cfg.rounds > 1)}, decoding to scores included",
         "machine": machine(session.device),
         "bars": bars,
         "size": vars(model_size(generator, session.bundle.path)),

@@ -34,7 +34,7 @@ def metrics_section(music: Part, distances: Mapping[str, Part] | None = None) ->
 
     Args:
         music: a folder report's dict.
-        distances: metric -> row with wasserstein, wasserstein_interval and p_holm, where distances were measured.
+        distances: metric -> ``MetricDistance`` as a dict, where distances were measured.
     """
     known = all_metrics()
     rows = music["metrics"]
@@ -46,6 +46,8 @@ def metrics_section(music: Part, distances: Mapping[str, Part] | None = None) ->
         if compared
         else " Without reference=FOLDER nothing says whether a value is usual."
     )
+    if distances:
+        note += " Shift and distance are in standard deviations of the reference, with 95 % intervals below."
     body = f"<p>{music['pieces']:,} pieces{beside}.{note}</p>"
     body += _metric_table(_of_kind(rows, known, False), known, compared, distances or {}, "metrics")
     others = _of_kind(rows, known, True)
@@ -72,7 +74,7 @@ def _metric_table(
 ) -> str:
     heads = ["metric", "unit", "mean", "median"]
     heads += ["reference median", "5 to 95 %", "inside"] if compared else ["5 to 95 %"]
-    heads += ["distance (sd)", "p (Holm)"] if distances else []
+    heads += ["shift (sd)", "energy distance (sd)", "p (Holm)"] if distances else []
     cells = []
     for metric, row in rows.items():
         low, middle, high = row["quantiles"]
@@ -90,12 +92,14 @@ def _metric_table(
 
 
 def _distance(row: Part) -> list[str]:
-    """Wasserstein distance with its interval, and the corrected p-value."""
-    if row.get("wasserstein") is None:
-        return ["–", "–"]
-    interval = row.get("wasserstein_interval")
-    ends = f" ({_span(*interval)})" if interval else ""
-    return [f"{short(row['wasserstein'])}{ends}", _number(row.get("p_holm"))]
+    """Shift of the mean and energy distance with their intervals, and the corrected p-value."""
+    if not row:
+        return ["–", "–", "–"]
+    cells = [
+        f"{_number(row[key])}<br><span class=soft>{_span(*row[f'{key}_interval'])}</span>"
+        for key in ("shift", "energy")
+    ]
+    return [*cells, _number(row["p_holm"])]
 
 
 def _number(value: float | None) -> str:

@@ -77,7 +77,7 @@ def test_samples_are_compared_with_the_split_and_the_report_plays_them(home: Pat
     arguments = ("samples=4", "bars=1", "seed=3", "metrics=[pitch,rhythm]", "report=out", "json=s.json")
     assert run(*arguments) == 0, capsys.readouterr().err
     output = capsys.readouterr().out
-    assert "4 samples, beside synth, test, the first 1 bars" in output and "validation:" in output
+    assert "4 samples, beside synth, test, the first 1 bar\n" in output and "validation:" in output
     assert "out/report.html" in output
     page = (home / "out" / "report.html").read_text(encoding="utf-8")
     found = json.loads((home / "out" / "report.json").read_text())

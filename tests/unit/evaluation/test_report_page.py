@@ -49,7 +49,15 @@ def measured(scores: dict[str, Score]) -> FolderReport:
 
 
 COMPARISON: dict[str, Any] = {
-    "distances": {"pitch_range": {"wasserstein": 0.812, "wasserstein_interval": [0.5, 1.2], "p_holm": 0.004}},
+    "distances": {
+        "pitch_range": {
+            "shift": -0.812,
+            "shift_interval": [-1.2, -0.5],
+            "energy": 0.7,
+            "energy_interval": [0.4, 0.9],
+            "p_holm": 0.004,
+        }
+    },
     "frechet": [
         {"features": "hand", "dimensions": 4, "infinity": 3.25, "interval": [3, 3.5], "null": [0.1, 0.4], "plain": 3.9}
     ],
@@ -193,8 +201,8 @@ def test_figures_are_those_of_the_dicts(page: str, parts: dict[str, Any]) -> Non
     assert cells["stages"][1] == ["data", NASTY, "1.5", "90", "120", "240"]
     assert "on the GPU (MiB)" not in cells["speed"][0]
     rows = {row[0]: row for row in cells["metrics"][1:]}
-    assert rows["pitch_range"][7:9] == ["0.812 (0.5 to 1.2)", "0.004"] and rows["step_share"][7] == "–"
-    assert "sees register" in rows["pitch_range"][9]
+    assert rows["pitch_range"][7:10] == ["-0.812", "0.7", "0.004"] and rows["step_share"][7] == "–"
+    assert "-1.2 to -0.5" in page and "0.4 to 0.9" in page and "sees register" in rows["pitch_range"][10]
     assert [row[0] for row in cells["comparability"][1:]] == ["key_clarity", "note_density"]
     found = parts["music"]["metrics"]["pitch_range"]
     assert float(rows["pitch_range"][2]) == pytest.approx(found["mean"], rel=1e-2)
