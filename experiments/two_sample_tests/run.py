@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of unpacked corpora")
     parser.add_argument("--songs", type=int, default=150, help="songs of each set")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--judges", nargs="+", default=list(JUDGES))
+    parser.add_argument("--judges", nargs="*", default=list(JUDGES))
     parser.add_argument("--corpora", nargs="+", default=list(CORPORA))
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results.json")
     args = parser.parse_args()
