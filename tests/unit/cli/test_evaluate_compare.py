@@ -117,3 +117,25 @@ def test_mistakes_are_told_in_one_line(music: Path, capsys, arguments: list[str]
     assert run(*(argument.format(root=music) for argument in arguments)) == app.FAILED
     error = capsys.readouterr().err
     assert message in error and error.count("error:") == 1
+
+
+def test_two_checkpoints_are_compared_piece_by_piece(tmp_path: Path, capsys) -> None:
+    from aurl.cli import train
+
+    small = [
+        *("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"),
+        *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "model.context=64", "model.layers=1"),
+        *("model.hidden_dim=16", "model.heads=2", "data.batch_tokens=256", "data=synth", "data.pieces=40"),
+        *(f"paths.runs={tmp_path / 'runs'}", f"paths.cache={tmp_path / 'cache'}"),
+    ]
+    for seed in (0, 1):
+        assert app.execute("train", train.train, [*small, f"seed={seed}", f"run_name=run{seed}"]) == 0
+    capsys.readouterr()
+    shared = [f"paths.runs={tmp_path / 'runs'}", f"paths.cache={tmp_path / 'cache'}", "device=cpu", "split=all"]
+    out = tmp_path / "compared.json"
+    assert run("compare=[run0,run1]", f"json={out}", *shared) == 0
+    row = json.loads(out.read_text())["differences"][0]
+    assert row["metric"] == "nats_per_note" and row["pairs"] == 40 and row["difference"] != 0
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert run("compare=[run0,run0]", *shared) == 0
+    assert "first" in capsys.readouterr().out
