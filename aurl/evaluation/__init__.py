@@ -13,4 +13,7 @@
 - corruptions: planted damage that metrics are tried on.
 - validation: playable, unbroken, in style, holding together: pass or fail of one file with reasons.
 - folder: metrics and validation of many files beside a reference.
+- distances, rolls, two_sample: how far one set of pieces is from another, by metric, by features and by classifiers.
+- originality: copy reports of any music against a training set, and diversity of a batch.
+- comparison: all of these in one result. significance: two runs compared pair by pair.
 """

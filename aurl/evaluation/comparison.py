@@ -212,7 +212,7 @@ def frechet_distances(
 
 
 def principal_components(values: Floats, reference: Floats, dimensions: int) -> tuple[Floats, Floats]:
-    """Both sets in the first principal components of the standardised reference.
+    """Both sets in the first principal components of the standardised reference, whose mean variance is then 1.
 
     Gaps are filled with the reference's median; what never varies in the reference is left out, and nothing counts for
     more than MOST_DEVIATIONS standard deviations: a metric that is constant but for one piece would drown all others.
@@ -235,7 +235,9 @@ def principal_components(values: Floats, reference: Floats, dimensions: int) -> 
         for part in (values, reference)
     )
     _, _, axes = np.linalg.svd(reference - reference.mean(axis=0), full_matrices=False)
-    return values @ axes[:dimensions].T, reference @ axes[:dimensions].T
+    values, reference = values @ axes[:dimensions].T, reference @ axes[:dimensions].T
+    unit = np.sqrt(reference.var(axis=0).mean())
+    return values / unit, reference / unit
 
 
 def ask_judge(

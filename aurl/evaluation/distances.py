@@ -38,8 +38,8 @@ GRID = 256
 """Points at which densities are read."""
 BANDWIDTHS_BEYOND = 3.0
 """The grid reaches this many bandwidths beyond the samples."""
-SIZES, DRAWS = 8, 20
-"""Sample sizes of the extrapolation, and draws of each."""
+SIZES, DRAWS, NULL_DRAWS = 8, 20, 4
+"""Sample sizes of the extrapolation, draws of each, and draws where only a spread of many halvings is wanted."""
 SMALLEST_SHARE = 0.5
 """The smallest size as a share of all pieces."""
 GROUPS = 40
@@ -272,7 +272,7 @@ def _root(covariance: Floats) -> Floats:
     return root
 
 
-def frechet_infinity(first: Floats, second: Floats, rng: np.random.Generator) -> float:
+def frechet_infinity(first: Floats, second: Floats, rng: np.random.Generator, draws: int = DRAWS) -> float:
     """Frechet distance extrapolated to endlessly many pieces.
 
     The distance of finite sets is too large by about a constant over the number of pieces. Both sets are cut to the
@@ -284,12 +284,13 @@ def frechet_infinity(first: Floats, second: Floats, rng: np.random.Generator) ->
         first: (N, D) features.
         second: (M, D) features.
         rng: of the draws.
+        draws: of each size; more make the figure less noisy.
     """
     both = (first, second)
     inverse, distances = [], []
     for share in 1 / np.linspace(1.0, 1 / SMALLEST_SHARE, SIZES):
         sizes = [max(round(share * len(part)), 2) for part in both]
-        for _ in range(DRAWS if share < 1 else 1):
+        for _ in range(draws if share < 1 else 1):
             cut = [part[rng.choice(len(part), size, replace=False)] for part, size in zip(both, sizes, strict=True)]
             inverse.append(1 / share)
             distances.append(frechet_distance(cut[0], cut[1]))
@@ -335,7 +336,7 @@ def measure_frechet(
     null = []
     for _ in range(null_draws):
         halves = np.array_split(reference[rng.permutation(len(reference))], 2)
-        null.append(frechet_infinity(halves[0], halves[1], rng))
+        null.append(frechet_infinity(halves[0], halves[1], rng, NULL_DRAWS))
     low, high = np.quantile(null, TAILS)
     return FrechetResult(
         features=features,

@@ -35,7 +35,8 @@ FOLDS = 5
 FEWEST_PIECES = 10
 """Pieces of each set below which no judge is asked."""
 TREES = 200
-EPOCHS = 14
+EPOCHS, FEWEST_STEPS = 14, 120
+"""Passes over the excerpts; more where a small set would otherwise give the network too few steps to learn anything."""
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
 NETWORK_BATCH = 32
@@ -214,33 +215,39 @@ def fit_convolution(train: list[Rolls], labels: Ints, test: list[Rolls], seed: i
     """The network: trained on excerpts, judged by the mean of a piece's excerpts."""
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
-    excerpts = torch.from_numpy(np.concatenate(train))
-    sizes = [len(part) for part in train]
-    targets = torch.from_numpy(np.repeat(labels, sizes)).float()
-    # Every piece weighs the same, and both sets together do.
-    share = np.array([1 / (np.sum(labels == label)) for label in labels])
-    weights = torch.from_numpy(np.repeat(share / sizes, sizes)).float()
-    weights = weights / weights.mean()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # dropout and first weights: the caller's own draws are not disturbed
         torch.manual_seed(seed)
         network = build_network()
+        train_network(network, train, labels)
+    network.eval()
+    with torch.inference_mode():
+        logits = [float(network(torch.from_numpy(part)).mean()) for part in test]
+    return 1 / (1 + np.exp(-np.array(logits)))
+
+
+def train_network(network: Any, train: list[Rolls], labels: Ints) -> None:
+    """Fit the network to excerpts; every piece weighs the same, and both sets together do."""
+    import torch
+
+    sizes = [len(part) for part in train]
+    excerpts = torch.from_numpy(np.concatenate(train))
+    targets = torch.from_numpy(np.repeat(labels, sizes)).float()
+    share = np.array([1 / np.sum(labels == label) for label in labels])
+    weights = torch.from_numpy(np.repeat(share / sizes, sizes)).float()
+    weights = weights / weights.mean()
     optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     batches = math.ceil(len(excerpts) / NETWORK_BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, EPOCHS * batches)
-    for _ in range(EPOCHS):
-        for rows in torch.randperm(len(excerpts), generator=generator).split(NETWORK_BATCH):
-            shift = int(torch.randint(-MOST_TRANSPOSED, MOST_TRANSPOSED + 1, (1,), generator=generator))
+    epochs = max(EPOCHS, math.ceil(FEWEST_STEPS / batches))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, epochs * batches)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(excerpts)).split(NETWORK_BATCH):
+            shift = int(torch.randint(-MOST_TRANSPOSED, MOST_TRANSPOSED + 1, (1,)))
             logits = network(torch.roll(excerpts[rows], shift, dims=3)).squeeze(1)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets[rows], weights[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-    network.eval()
-    with torch.inference_mode():
-        logits = [float(network(torch.from_numpy(part)).mean()) for part in test]
-    return 1 / (1 + np.exp(-np.array(logits)))
 
 
 def build_network() -> Any:

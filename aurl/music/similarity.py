@@ -48,7 +48,7 @@ SHAPES = ((1, 2), (1, 3), (2, 3))
 """Three notes that vote together: the first, and the offsets of the other two."""
 BLOCK = 4
 """Votes are counted by blocks of this many places."""
-BLOCKS_KEPT, PASSAGES_ALIGNED = 200, 64
+BLOCKS_KEPT, PASSAGES_ALIGNED = 600, 256
 MOST_OCTAVES = 3
 """Largest factor of two (as exponent) between the notations of two passages."""
 

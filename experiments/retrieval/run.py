@@ -80,12 +80,12 @@ def by_intervals(lines: list[Line], query: Line) -> str:
     return lines[int(found.points.argmax())].piece
 
 
-def retrieval(lines: list[Line], queries: int, peers: int, seed: int) -> dict[str, dict[str, float]]:
+def retrieval(lines: list[Line], queries: int, peers: int, seed: int, rates: list[float]) -> dict[str, dict[str, float]]:
     """Edit rate -> top-1 shares and milliseconds."""
     rng = np.random.default_rng(seed)
     index = MelodyIndex(lines)
     results: dict[str, dict[str, float]] = {}
-    for rate in RATES:
+    for rate in rates:
         right, seconds, peer_right = [], [], {"4-grams": [], "interval alignment": []}
         for number in range(queries):
             line = lines[int(rng.integers(len(lines)))]
@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--peer-queries", type=int, default=40)
     parser.add_argument("--splits", nargs="+", default=["test", "valid"])
+    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES))
     parser.add_argument("--most", type=int, help="held-out pieces of each list, for a quick look")
     parser.add_argument("--corpora", nargs="+", default=list(HELD_OUT))
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results.json")
@@ -168,7 +169,7 @@ def main() -> None:
         print(
             "| edits | top-1 | queries | ms | ms 95 % | 4-grams | interval alignment |\n|---|---|---|---|---|---|---|"
         )
-        results[corpus] = retrieval(lines, args.queries, args.peer_queries, 0)
+        results[corpus] = retrieval(lines, args.queries, args.peer_queries, 0, args.rates)
     for corpus in args.corpora:
         results[f"{corpus} held out"] = false_flags(args.data, corpus, args.splits, args.most)
         print(corpus, results[f"{corpus} held out"], flush=True)

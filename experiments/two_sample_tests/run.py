@@ -47,7 +47,11 @@ def measure(data: Path, corpus: str, count: int, seed: int, judges: list[str]) -
     tables = [read_table(score) for score in real]
     values = scalar_values(tables)
     features = {judge: judge_features(judge, tables, values) for judge in judges}
-    hand, rolls = hand_features(values), random_features([excerpt_rolls(table) for table in tables])
+    # Frechet distances assume independent sets: damaged songs are compared with other songs, not with themselves.
+    unrelated = [read_table(score) for score in others]
+    hand = hand_features(scalar_values(unrelated))
+    rolls = random_features([excerpt_rolls(table) for table in unrelated])
+    own = hand_features(values), random_features([excerpt_rolls(table) for table in tables])
     results: dict[str, dict[str, Any]] = {}
     for name, damaged in sets.items():
         kept = [k for k, score in enumerate(damaged) if score is not None]
@@ -66,11 +70,13 @@ def measure(data: Path, corpus: str, count: int, seed: int, judges: list[str]) -
                 seed,
             )
             row[judge] = {**found.to_dict(), "processor_seconds": time.process_time() - begin}
+        damaged_features = hand_features(their_values), random_features([excerpt_rolls(table) for table in theirs])
+        both = own if name == NULL else damaged_features
         for label, mine, other in (
-            ("Frechet, metrics", hand, hand_features(their_values)),
-            ("Frechet, random convolutions", rolls, random_features([excerpt_rolls(table) for table in theirs])),
+            ("Frechet, metrics", both[0], hand),
+            ("Frechet, random convolutions", both[1], rolls),
         ):
-            second, first = principal_components(other, mine, FRECHET_DIMENSIONS)
+            first, second = principal_components(mine, other, FRECHET_DIMENSIONS)
             centre = frechet_infinity(first, second, np.random.default_rng(seed))
             interval = frechet_interval(first, second, np.random.default_rng(seed), centre)
             row[label] = {"distance": centre, "interval": list(interval)}
@@ -89,7 +95,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of unpacked corpora")
     parser.add_argument("--songs", type=int, default=150, help="songs of each set")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--judges", nargs="+", default=list(JUDGES))
+    parser.add_argument("--judges", nargs="*", default=list(JUDGES))
     parser.add_argument("--corpora", nargs="+", default=list(CORPORA))
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results.json")
     args = parser.parse_args()

@@ -110,10 +110,16 @@ def test_long_pieces_are_told_how_they_hold_together(tmp_path: Path, capsys) -> 
         (["music={made}", "reference={made}/0.mid"], "has 1 readable pieces; allowed: 2 or more"),
         (["reference={made}"], "goes with music=FOLDER"),
         (["music={made}", "split=test"], "leave out split, or leave out music"),
+        (["music={made}", "judges=[tree]"], "judges=tree is unknown; allowed: forest, convolution, random_features"),
+        (["music={made}", "training={root}/nowhere"], "training={root}/nowhere does not exist"),
+        (["music={made}", "training={made}/broken.mid"], "no file can be read; the first: "),
+        (["training={made}"], "goes with music=FOLDER"),
+        (["judges=[]"], "goes with music=FOLDER"),
+        (["music={made}", "compare=[a,b]"], "do not go together; leave one out"),
     ],
 )
 def test_mistakes_are_told_in_one_line(music: Path, capsys, arguments: list[str], message: str) -> None:
     places = {"made": music / "made", "root": music}
     assert run(*(argument.format(**places) for argument in arguments)) == app.FAILED
     error = capsys.readouterr().err
-    assert message in error and error.count("error:") == 1
+    assert message.format(**places) in error and error.count("error:") == 1

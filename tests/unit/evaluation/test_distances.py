@@ -35,7 +35,9 @@ def test_wasserstein_and_energy_are_those_of_scipy_in_units_of_the_reference() -
     count, other = len(first), len(second)
     biased = stats.energy_distance(first, second) ** 2 / unit
     own = [np.abs(part[:, None] - part).sum() / unit for part in (first, second)]
-    correction = own[0] * (1 / (count * (count - 1)) - 1 / count**2) + own[1] * (1 / (other * (other - 1)) - 1 / other**2)
+    correction = own[0] * (1 / (count * (count - 1)) - 1 / count**2) + own[1] * (
+        1 / (other * (other - 1)) - 1 / other**2
+    )
     assert found.energy**2 == pytest.approx(biased - correction, rel=1e-6)
     assert found.shift == pytest.approx((first.mean() - second.mean()) / unit)
     assert found.shift_interval.low < found.shift < found.shift_interval.high

@@ -50,7 +50,9 @@ def test_wrong_methods_and_levels_are_refused() -> None:
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=8))
 def test_the_exact_test_counts_all_signs(values: list[int]) -> None:
     size = len(values)
-    sums = [abs(sum(s * v for s, v in zip(signs, values, strict=True))) for signs in itertools.product((1, -1), repeat=size)]
+    sums = [
+        abs(sum(s * v for s, v in zip(signs, values, strict=True))) for signs in itertools.product((1, -1), repeat=size)
+    ]
     expected = np.mean([one >= abs(sum(values)) for one in sums])
     assert sign_flip_test(np.array(values, dtype=float)) == pytest.approx(expected)
 
@@ -101,5 +103,5 @@ def test_pairs_show_a_difference_that_the_spread_between_files_hides() -> None:
 
 def test_runs_without_common_names_are_refused_with_a_way_out() -> None:
     first, _ = runs(0)
-    with pytest.raises(AurlError, match="only 0 names stand in both runs .* the same seeds or prompts"):
+    with pytest.raises(AurlError, match=r"only 0 names stand in both runs .* the same seeds or prompts"):
         compare(first, {"x": {"better": 1.0}})
