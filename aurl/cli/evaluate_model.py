@@ -268,7 +268,7 @@ def measure_technical(session: Session) -> dict[str, Any]:
     sampler = SamplerConfig(temperature=cfg.temperature, top_p=cfg.top_p)
     sizes, bars = list(cfg.batch_sizes), cfg.technical_bars
     found: dict[str, Any] = {
-        "what": f"Pieces of {bars} bars, medians of {cfg.rounds} run{'s' * (cfg.rounds > 1)}, decoding to scores included",
+        "what": f"Pieces of {bars} bars, medians over {cfg.rounds}, decoding to scores included",
         "machine": machine(session.device),
         "bars": bars,
         "size": vars(model_size(generator, session.bundle.path)),
