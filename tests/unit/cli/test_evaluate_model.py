@@ -106,15 +106,31 @@ def test_a_second_report_leaves_no_sample_of_the_first_and_repeats_its_figures(h
     assert len(list((home / "again" / "samples").iterdir())) == 2
 
 
-def test_samples_are_compared_with_a_folder_where_one_is_named(home: Path, capsys) -> None:
-    assert run("samples=3", "bars=1", "likelihood=false", "metrics=[pitch]", "report=ref") == 0
+def test_samples_are_compared_with_folders_where_they_are_named(home: Path, capsys) -> None:
+    asked = ("bars=1", "likelihood=false", "metrics=[pitch]", "judges=[]")
+    assert run("samples=3", *asked, "report=ref") == 0
     capsys.readouterr()
-    reference = home / "ref" / "samples"
-    assert (
-        run("samples=2", "bars=1", "likelihood=false", "metrics=[pitch]", f"reference={reference}", "json=r.json") == 0
-    )
+    folder = home / "ref" / "samples"
+    assert run("samples=1", *asked, f"reference={folder}", f"training={folder}", "json=r.json", "report=one") == 0
     assert "whole pieces" in capsys.readouterr().out
-    assert json.loads((home / "r.json").read_text())["music"]["reference_pieces"] == 3
+    found = json.loads((home / "r.json").read_text())["music"]
+    assert found["reference_pieces"] == 3
+    (row,) = found["comparison"]["copies"]["files"]
+    assert row["path"] == "sample_0001.mid"
+    assert (home / "one" / "report.html").read_text(encoding="utf-8").count("<audio") == 1
+    (home / "broken.mid").write_bytes(b"MThd nothing")
+    assert run("samples=1", *asked, f"training={home / 'broken.mid'}") == app.FAILED
+    assert "broken.mid: no file can be read" in capsys.readouterr().err
+
+
+def test_a_peer_is_timed_on_as_many_tokens(home: Path, capsys) -> None:
+    pytest.importorskip("transformers")
+    asked = ("technical=true", "batch_sizes=[1]", "technical_bars=1", "rounds=1", "technical_peer=huggingface")
+    assert run(*asked, "json=p.json", "report=peer") == 0
+    assert "Hugging Face GPT-2 tokens/s" in capsys.readouterr().out
+    found = json.loads((home / "p.json").read_text())["technical"]
+    assert found["peer"][0]["tokens"] == found["speed"][0]["tokens"]
+    assert "Beside the peer" in (home / "peer" / "report.html").read_text(encoding="utf-8")
 
 
 def test_two_checkpoints_are_compared_piece_by_piece(home: Path, capsys) -> None:
