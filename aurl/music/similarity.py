@@ -292,7 +292,8 @@ class MelodyIndex:
         passages: list[Passage] = []
         for row in np.argsort(-aligned.points, kind="stable"):
             piece = self.names[self.piece_of[anchor[row]]]
-            if aligned.points[row] <= 0 or any(found.piece == piece for found in passages):
+            # Votes of another piece may lead just across its border, into the piece that is left out.
+            if aligned.points[row] <= 0 or piece == without or any(found.piece == piece for found in passages):
                 continue
             last, until = int(aligned.query_end[row]), int(aligned.passage_end[row])
             first, source = where_it_begins(pitch, gap, passage_pitch[row], passage_gap[row], last, until)

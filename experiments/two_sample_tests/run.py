@@ -37,13 +37,16 @@ def load(data: Path, corpus: str, count: int, seed: int) -> list[Any]:
     return pieces
 
 
-def measure(data: Path, corpus: str, count: int, seed: int, judges: list[str]) -> dict[str, dict[str, Any]]:
+def measure(
+    data: Path, corpus: str, count: int, seed: int, judges: list[str], wanted: list[str] | None
+) -> dict[str, dict[str, Any]]:
     """Set -> judge or feature set -> figures."""
     rng = np.random.default_rng(seed)
     scores = load(data, corpus, 2 * count, seed)
     real, others = scores[:count], scores[count:]
     sets = {NULL: others, **{name: [damage(s, rng) for s in real] for name, damage in CORRUPTIONS.items()}}
     sets["splice"] = spliced(real, rng)
+    sets = {name: part for name, part in sets.items() if wanted is None or name in wanted}
     tables = [read_table(score) for score in real]
     values = scalar_values(tables)
     features = {judge: judge_features(judge, tables, values) for judge in judges}
@@ -97,11 +100,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--judges", nargs="*", default=list(JUDGES))
     parser.add_argument("--corpora", nargs="+", default=list(CORPORA))
+    parser.add_argument("--sets", nargs="+", help=f"damage by name, or '{NULL}'; unset means all")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results.json")
     args = parser.parse_args()
     heads = ["corpus", "set", *args.judges, "Frechet, metrics", "Frechet, random convolutions"]
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
-    results = {corpus: measure(args.data, corpus, args.songs, args.seed, args.judges) for corpus in args.corpora}
+    results = {
+        corpus: measure(args.data, corpus, args.songs, args.seed, args.judges, args.sets) for corpus in args.corpora
+    }
     args.output.write_text(json.dumps(results, indent=1) + "\n")
 
 
