@@ -6,7 +6,7 @@ evaluate_compare.py, the report in evaluate_report.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from aurl.cli.evaluate_model import Drawn, Session
+    from aurl.data.codec import Codec
     from aurl.data.config import DataConfig, TokenizerConfig
     from aurl.data.preprocessing import PreprocessConfig
     from aurl.data.store import TokenStore
@@ -45,7 +46,8 @@ Main keys (default):
   data (none)        music to measure; without it, the corpus that the checkpoint was trained on
   split (test)       train, valid, test or all; for data=folder all is the default
   json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces,
-                     token_perplexity, skipped, tables of kinds of tokens, places, context and pieces; music; technical
+                     token_perplexity, skipped, chord_tokens where the tokenizer writes chords, tables of kinds of
+                     tokens, places, context and pieces; music; technical
   report (none)      folder for report.html (one page with plots and players), report.json and samples/
   samples (0)        pieces drawn from the checkpoint and compared with the split, or with reference
   bars (16), seed (0), temperature (1.0), top_p (0.95), batch_size (64)    how they are drawn
@@ -187,6 +189,14 @@ def corpus_of(
         to_config(preprocess) if preprocess is not None else from_values(PreprocessConfig, config.get("preprocess", {}))
     )
     return data, from_values(TokenizerConfig, config["tokenizer"]), done
+
+
+def count_chords(codec: Codec, store: TokenStore, numbers: Sequence[int]) -> dict[str, int]:
+    """Chord tokens of the measured pieces, whose nats count as well; nothing where the tokenizer has none."""
+    from aurl.data.kinds import Kind
+
+    is_chord = codec.vocabulary.kind == Kind.CHORD
+    return {"chord_tokens": sum(int(is_chord[store.ids(n)].sum()) for n in numbers)} if is_chord.any() else {}
 
 
 def count_skipped(store: TokenStore) -> int:

@@ -125,14 +125,15 @@ def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
     Raises:
         AurlError: nothing in the split, or weights that give no numbers.
     """
-    from aurl.cli.evaluate import count_skipped, scoring_progress
+    from aurl.cli.evaluate import count_chords, count_skipped, scoring_progress
     from aurl.evaluation.likelihood_detail import describe
 
     with scoring_progress() as on_progress:
         result, pieces = session.score(on_progress)
     model, vocabulary = session.bundle.model, session.generator.codec.vocabulary
     detail = describe(model, result, pieces, vocabulary, model.config.context, session.device, with_contexts=detailed)
-    return {**result.to_dict(), "skipped": count_skipped(session.store), **detail}
+    chords = count_chords(session.generator.codec, session.store, session.pieces)
+    return {**result.to_dict(), **chords, "skipped": count_skipped(session.store), **detail}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ KIND_NAMES = {
     Kind.POSITION: "position",
     Kind.TIME_SHIFT: "time shift",
     Kind.TEMPO: "tempo",
+    Kind.CHORD: "chord",
     Kind.PROGRAM: "program",
     Kind.PITCH: "pitch",
     Kind.PITCH_DRUM: "drum",
