@@ -80,7 +80,9 @@ def by_intervals(lines: list[Line], query: Line) -> str:
     return lines[int(found.points.argmax())].piece
 
 
-def retrieval(lines: list[Line], queries: int, peers: int, seed: int, rates: list[float]) -> dict[str, dict[str, float]]:
+def retrieval(
+    lines: list[Line], queries: int, peers: int, seed: int, rates: list[float]
+) -> dict[str, dict[str, float]]:
     """Edit rate -> top-1 shares and milliseconds."""
     rng = np.random.default_rng(seed)
     index = MelodyIndex(lines)
