@@ -23,12 +23,12 @@ SMALL = {
     "evaluate": "device=cpu",
 }
 NOT_WITH_SWEEP = "model.hidden_dim=16 model.heads=2"
-SMALLER_WHERE_ASKED = {"samples": "2", "bars": "1", "batch_sizes": "[1]", "stages": "[data]"}
+SMALLER_WHERE_ASKED = {"samples": "2", "bars": "2", "batch_sizes": "[1]", "stages": "[data]"}
 """What a line of aurl-evaluate asks for is asked for in small."""
 QUICK = {"samples": "judges=[] metrics=[pitch]", "technical": "technical_bars=1 rounds=1 batch_sizes=[1]"}
 """What is added to a line that asks for this."""
-MADE_UP = "data=synth data.pieces=20"
-PIECES = 20
+MADE_UP = "data=synth data.pieces=30"
+PIECES = 30
 
 
 def commands() -> list[str]:

@@ -97,7 +97,7 @@ def quantise(score: ScoreTick, grid: Quantise, subdivide: int = 1) -> Quantised:
     tracks = max(len(score.tracks), 1)
     ternary = choose_grids(positions, time, notes.track, tracks, grid, resolution)
     new_time, new_end = ternary.round(time, notes.track), ternary.round(end, notes.track)
-    least = new_time + ternary.step(new_time.astype(np.float64), notes.track)
+    least = _next_position(ternary, new_time, notes.track)
     moved = notes._replace(time=new_time, end=np.maximum(new_end, least))
     result = copy_with_resolution(score, resolution)
     _move_the_rest(result, notes.time, new_time, notes.track, scale, metres)
@@ -109,6 +109,13 @@ def quantise(score: ScoreTick, grid: Quantise, subdivide: int = 1) -> Quantised:
         "metres_moved": int((np.array([s.time for s in score.time_signatures], dtype=float) * scale != metres).sum()),
     }
     return Quantised(with_notes(result, merged), counts, errors_of(score, notes, moved, scale))
+
+
+def _next_position(grid: GridChoice, time: IntArray, track: IntArray) -> IntArray:
+    """The shortest end of notes that begin at positions: one step on, and on the grid where steps change there."""
+    stepped = time + grid.step(time.astype(np.float64), track)
+    on_grid = grid.round(stepped.astype(np.float64), track)
+    return np.where(on_grid > time, on_grid, stepped)
 
 
 class GridChoice:
