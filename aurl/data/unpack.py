@@ -250,7 +250,7 @@ class _Unpacking:
             raise self._refuse(name, "leads out of the folder")
         if len(parts) > self.limits.depth:
             raise self._refuse(name, f"lies more than {self.limits.depth} folders deep")
-        return [_writable(part) for part in parts]
+        return [writable_name(part) for part in parts]
 
     def _free_path(self, name: str, parts: list[str]) -> Path:
         """A path that no other entry has, not even in other letters' case; its folders are made."""
@@ -279,7 +279,7 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _writable(part: str) -> str:
+def writable_name(part: str) -> str:
     """A name that every file system and UTF-8 can hold."""
     try:
         part.encode("utf-8")
