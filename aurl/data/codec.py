@@ -130,6 +130,11 @@ class Codec:
         """Score of ids (N,), base or learned; BOS, EOS, PAD and broken notes are ignored. See ``Decoder.decode``."""
         return self._decoder.decode(self.expand(ids), cut_overlaps)
 
+    def has_ids_of(self, other: Codec) -> bool:
+        """Whether every id means the same in both, learned tokens included."""
+        own, others = (None if each.merges is None else each.merges.parts.tolist() for each in (self, other))
+        return self.vocabulary.tokens == other.vocabulary.tokens and own == others
+
     def to_dict(self) -> dict[str, Any]:
         """Everything needed to build this codec again, in JSON types."""
         saved = self.base_dict()
