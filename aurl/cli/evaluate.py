@@ -114,7 +114,7 @@ def measure(cfg: DictConfig) -> Evaluation:
         cache_limit=cache_limit(cfg),
     )
     codec = Codec.from_dict(bundle.tokenizer)
-    if store.tokenizer != codec.base_dict():
+    if not codec.reads(store.tokenizer):
         raise AurlError(f"ckpt={bundle.path} was trained with another version of the tokenizer; train it again")
     numbers = list(range(len(store.pieces))) if split == WHOLE else store.split(split)
     scored: Any = store if codec.merges is None else MergedStore(store, codec.merges, numbers)

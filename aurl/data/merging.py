@@ -80,7 +80,7 @@ def _from_file(file: Path, codec: Codec) -> Codec:
     except (OSError, ValueError) as error:
         raise AurlError(f"tokenizer.bpe={file} cannot be read ({error}); make it with aurl-data tokenizer") from error
     found = Codec.from_dict(saved) if isinstance(saved, dict) else codec
-    if found.merges is None or found.base_dict() != codec.base_dict():
+    if found.merges is None or not codec.reads(found.base_dict()):
         raise AurlError(f"tokenizer.bpe={file} was made for other tokenizer settings than these; make it again")
     return found
 

@@ -232,6 +232,16 @@ def test_a_codec_travels_as_json_and_knows_its_form(kind):
         Codec.from_dict(saved | {"params": saved["params"] | {"tokenization": "Something"}})
 
 
+def test_the_versions_of_libraries_do_not_matter_for_what_ids_mean():
+    codec = Codec.from_config(TokenizerConfig())
+    saved = codec.base_dict()
+    assert all(f"{name}_version" in saved["params"] for name in ("miditok", "symusic", "hf_tokenizers"))
+    assert codec.reads(saved | {"params": saved["params"] | {"miditok_version": "0", "symusic_version": "9"}})
+    assert not codec.reads(Codec.from_config(TokenizerConfig(positions_per_beat=4)).base_dict())
+    assert not codec.reads(Codec.from_config(TokenizerConfig(max_duration_beats=3)).base_dict())
+    assert not codec.reads({})
+
+
 def test_only_tokens_with_durations_tell_what_sounds():
     assert {kind for kind in TOKENIZERS if not CODECS[kind].tells_what_sounds} == {"midi_like"}
     assert CODECS["octuple"].vocabulary.form is Form.numbered
