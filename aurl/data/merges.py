@@ -108,15 +108,20 @@ class Merges:
         return rows[rows >= 0]
 
 
-def check_size(size: int, vocabulary: Vocabulary) -> None:
+def check_size(size: int, vocabulary: Vocabulary, key: str = "tokenizer.bpe=") -> None:
     """Refuse a number of tokens that leaves none to learn, or whose ids would not fit.
+
+    Args:
+        size: tokens in all.
+        vocabulary: the base tokens.
+        key: what the number was given as.
 
     Raises:
         AurlError: it is such a number.
     """
     if not vocabulary.size < size <= MOST_TOKENS:
         raise AurlError(
-            f"tokenizer.bpe={size} is out of range; allowed: {vocabulary.size + 1} (one more than the tokenizer "
+            f"{key}{size} is out of range; allowed: {vocabulary.size + 1} (one more than the tokenizer "
             f"has) to {MOST_TOKENS}"
         )
 
