@@ -196,6 +196,8 @@ def test_octuple_counts_metres_and_tempi_that_no_note_carries():
     _, counts = codec.prepare_score(make_score([(0, [(0, 1, 60, 80), (8, 1, 60, 80)])], metres=metres, tempos=tempos))
     assert counts["metres_without_notes"] == 2, "3/4 has no note in its first bar, the second 4/4 none at all"
     assert counts["tempos_without_notes"] == 1
+    _, counts = codec.prepare_score(make_score([(0, [(6, 1, 60, 80)])], metres=metres[:1]))
+    assert counts["metres_without_notes"] == 0, "empty bars before the first note have its metre"
 
 
 @pytest.mark.parametrize("kind", ["cpword", "octuple"])
