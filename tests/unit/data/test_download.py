@@ -348,6 +348,11 @@ def test_the_catalogue_that_ships_is_complete_and_points_to_public_places_only()
         ({"name": "a", "licence": "x", "urls": ["file:///etc"]}, "not an http or https address"),
         ({"name": "a", "licence": "x", "urls": ["http://b/1", "http://b/2"], "md5": "0"}, "for one file, not for 2"),
         ({"name": "a", "licence": "x", "git": "--upload-pack=x"}, "is not a repository and a commit"),
+        ({"name": "a", "licence": "x", "urls": "https://b/1"}, 'urls="https://b/1" must be a list of texts'),
+        ({"name": "a", "licence": "x", "urls": [3]}, "corpus a: urls=[3] must be a list of texts"),
+        ({"name": "a", "licence": "x", "keep": None}, "corpus a: keep=null must be a list of texts"),
+        ({"name": "a", "licence": "x", "bytes": "12"}, 'bytes="12" must be a whole number, or null'),
+        ({"name": "a", "licence": "x", "git": 5}, "corpus a: git=5 must be text"),
         ("a", "no JSON object with a name"),
     ],
 )
