@@ -263,16 +263,16 @@ class _Unpacking:
             raise self._refuse(name, "is a file where a folder is")
         stem, number = PurePosixPath(parts[-1]), 2
         final = parts[-1]
-        folder = self.target.joinpath(*parts[:-1])  # may hold files of another archive of the same corpus
-        while _folded("/".join([*parts[:-1], final])) in self.taken or (folder / final).exists():
+        place = self.target.joinpath(*parts[:-1])  # may hold files of another archive of the same corpus
+        while _folded("/".join([*parts[:-1], final])) in self.taken or (place / final).exists():
             final = f"{stem.stem}-{number}{stem.suffix}"
             number += 1
         relative = "/".join([*parts[:-1], final])
         self.taken.add(_folded(relative))
         if relative != name.removeprefix("./"):
             self.report.mended["renamed"] += 1
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / final
+        place.mkdir(parents=True, exist_ok=True)
+        return place / final
 
 
 def _folded(name: str) -> str:
