@@ -200,6 +200,14 @@ def test_octuple_counts_metres_and_tempi_that_no_note_carries():
     assert counts["metres_without_notes"] == 0, "empty bars before the first note have its metre"
 
 
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_tempo_holds_from_the_start_though_the_first_note_comes_later(kind):
+    codec = CODECS[kind]
+    score, _ = codec.prepare_score(make_score([(0, [(6, 1, 60, 80)])], tempos=((0, 60.0),)))
+    (tempo,) = codec.decode(codec.encode(score)).tempos
+    assert tempo.time == 0 and abs(tempo.tempo - 60) < 4
+
+
 @pytest.mark.parametrize("kind", ["cpword", "octuple"])
 @settings(max_examples=30, deadline=None)
 @given(score=scores())
