@@ -56,11 +56,13 @@ def learn_tokens(options: argparse.Namespace) -> int:
     import numpy as np
 
     from aurl.data.codec import Codec
+    from aurl.data.merges import check_size
     from aurl.data.merging import learned
     from aurl.data.prepare import prepare
     from aurl.utils.files import atomic_write_json
     from aurl.utils.logging import setup_logging
 
+    check_size(options.vocab_size, Codec.from_config(tokenizer).vocabulary, "--vocab-size ")
     setup_logging(None)
     store = prepare(data, tokenizer, cache)
     codec = learned(store, Codec.from_dict(store.tokenizer), str(options.vocab_size), cache)

@@ -81,7 +81,7 @@ class Session:
         store = prepare(
             data, tokenizer.without_merges(), cache, preprocess=preprocess, cache_limit=cache_limit(self.cfg)
         )
-        if store.tokenizer != self.generator.codec.base_dict():
+        if not self.generator.codec.reads(store.tokenizer):
             raise AurlError(
                 f"ckpt={self.bundle.path} was trained with another version of the tokenizer; train it again"
             )

@@ -31,6 +31,8 @@ from aurl.utils.errors import AurlError
 PARAMS_KEY = "params"
 FINGERPRINT_KEY = "vocabulary_sha256"
 MERGES_KEY = "learned_tokens"
+VERSION_SUFFIX = "_version"
+"""Of the keys with which miditok notes the versions of libraries."""
 ENCODERS: dict[Form, type[Encoder]] = {
     Form.bars: Encoder,
     Form.words: WordEncoder,
@@ -129,6 +131,22 @@ class Codec:
     def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> ScoreTick:
         """Score of ids (N,), base or learned; BOS, EOS, PAD and broken notes are ignored. See ``Decoder.decode``."""
         return self._decoder.decode(self.expand(ids), cut_overlaps)
+
+    def reads(self, saved: Mapping[str, Any]) -> bool:
+        """Whether base ids made with ``saved`` settings (see ``base_dict``) mean the same here; the versions of the
+        libraries that made them, which ``saved`` names too, do not matter.
+        """
+        own = self.base_dict()
+        mine, others = (
+            {key: value for key, value in each.get(PARAMS_KEY, {}).items() if not key.endswith(VERSION_SUFFIX)}
+            for each in (own, saved)
+        )
+        return mine == others and own[FINGERPRINT_KEY] == saved.get(FINGERPRINT_KEY)
+
+    def has_ids_of(self, other: Codec) -> bool:
+        """Whether every id means the same in both, learned tokens included."""
+        own, others = (None if each.merges is None else each.merges.parts.tolist() for each in (self, other))
+        return self.vocabulary.tokens == other.vocabulary.tokens and own == others
 
     def to_dict(self) -> dict[str, Any]:
         """Everything needed to build this codec again, in JSON types."""

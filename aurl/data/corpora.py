@@ -18,6 +18,8 @@ from aurl.utils.errors import AurlError
 
 CATALOGUE = "corpora.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+LISTS, NUMBERS = ("urls", "keep"), ("bytes", "download_bytes", "files")
+"""Keys of a catalogue whose values are no text."""
 KILO = 1000
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -105,8 +107,22 @@ def _corpus(row: Any) -> Corpus:
         raise AurlError(f"catalogue entry {row!r}: no JSON object with a name")
     if unknown := sorted(set(row) - names):
         raise AurlError(f"corpus {row['name']}: unknown key {unknown[0]}; allowed: {', '.join(sorted(names))}")
+    for key, value in row.items():
+        if reason := _misfit(key, value):
+            raise AurlError(f"corpus {row['name']}: {key}={json.dumps(value)} {reason}")
     lists = {key: tuple(row[key]) for key in ("urls", "keep") if key in row}
     return Corpus(**{"licence": "", **row, **lists})
+
+
+def _misfit(key: str, value: Any) -> str:
+    """What a value of a catalogue should be, where it is something else."""
+    if key in LISTS:
+        is_list = isinstance(value, list) and all(isinstance(part, str) for part in value)
+        return "" if is_list else "must be a list of texts"
+    if key in NUMBERS:
+        is_number = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+        return "" if is_number else "must be a whole number, or null"
+    return "" if isinstance(value, str) else "must be text"
 
 
 def size_text(size: int | None) -> str:

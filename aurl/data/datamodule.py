@@ -13,7 +13,7 @@ from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.batching import EvaluationBatches, TrainingBatches, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, TokenizerConfig
-from aurl.data.merging import MergedBatches, MergedStore, learned
+from aurl.data.merging import MergedBatches, MergedStore, check_learnable, learned
 from aurl.data.prepare import prepare
 from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.store import TokenStore
@@ -72,6 +72,8 @@ class MusicDataModule(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Open the prepared corpus."""
         if self._store is None:
+            if self.tokenizer_config.bpe is not None:
+                check_learnable(Codec.from_config(self.tokenizer_config), self.tokenizer_config.bpe)
             self._store = self._prepare()
             self.codec = Codec.from_dict(self._store.tokenizer)
             if self.tokenizer_config.bpe is not None:

@@ -15,14 +15,14 @@ import os
 import shutil
 import subprocess
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from aurl.data.corpora import Corpus
 from aurl.data.fetch import SPARE_BYTES, FetchPolicy, fetch, file_hashes
-from aurl.data.unpack import UnpackLimits, is_archive, remove_folder, unpack
+from aurl.data.unpack import UnpackLimits, is_archive, remove_folder, unpack, writable_name
 from aurl.utils.errors import AurlError
 from aurl.utils.files import atomic_write_json, sync_folder
 from aurl.utils.logging import get_logger
@@ -203,8 +203,7 @@ def _load_and_unpack(
     if known and not corpus.keep:
         _check_space(root, known * (1 + UNPACKED_TO_PACKED))
     paths = []
-    for url in corpus.urls:
-        name = _file_name(url)
+    for url, name in zip(corpus.urls, _file_names(corpus.urls), strict=True):
         watch.stage(f"loading {name}")
         target = folder / name
         fetch(
@@ -236,10 +235,14 @@ def _unpack_one(path: Path, hidden: Path, corpus: Corpus, limits: UnpackLimits |
     return {"unpacked": 1}
 
 
-def _file_name(url: str) -> str:
-    """The last part of an address as a file name."""
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
-    return name if name not in ("", ".", "..") else "download"
+def _file_names(urls: Sequence[str]) -> list[str]:
+    """The last part of each address as a file name; of equal ones all but the first begin with a number."""
+    names: list[str] = []
+    for number, url in enumerate(urls, start=1):
+        last = writable_name(urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2])
+        name = last if last not in ("", ".", "..") else "download"
+        names.append(f"{number}-{name}" if name in names else name)
+    return names
 
 
 def _check_space(root: Path, wanted: int) -> None:

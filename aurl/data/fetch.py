@@ -40,6 +40,8 @@ PARTIAL, RANGE_NOT_SATISFIABLE = 206, 416
 TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which it is worth trying again."""
 REFUSED = frozenset({401, 403})
+IDENTITY = "identity"
+"""Content coding of a file that is sent as it is."""
 HASHES = ("sha256", "md5")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 Progress = Callable[[int, int | None], None]
@@ -97,7 +99,7 @@ def open_url(url: str, headers: Mapping[str, str], token: str | None, timeout: f
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise AurlError(f"{url}: not a web address; it must begin with https:// or http://")
-    request = urllib.request.Request(url, headers={"User-Agent": "aurl-data", "Accept-Encoding": "identity", **headers})
+    request = urllib.request.Request(url, headers={"User-Agent": "aurl-data", "Accept-Encoding": IDENTITY, **headers})
     if token:
         if parts.scheme != "https" and parts.hostname not in LOOPBACK:
             raise AurlError(f"{url}: a token is only sent over https")
@@ -208,7 +210,7 @@ class _Fetch:
             response = open_url(self.url, headers, self.token, self.policy.timeout_seconds)
         except urllib.error.HTTPError as error:
             with error:
-                self._judge(error, have)
+                self._judge(error, have, known)
             return
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
@@ -221,10 +223,10 @@ class _Fetch:
             have, total = self._placed(response, have, known)
             self._receive(response, have, total)
 
-    def _judge(self, error: urllib.error.HTTPError, have: int) -> None:
+    def _judge(self, error: urllib.error.HTTPError, have: int, known: Mapping[str, Any]) -> None:
         """What an HTTP error means; returns where the file is complete already."""
         if error.code == RANGE_NOT_SATISFIABLE:
-            if have and _total_of(error.headers.get("Content-Range")) == have:
+            if have and _total_of(error.headers.get("Content-Range")) == have == (known.get("total") or have):
                 self.continued = True
                 return
             self._forget()
@@ -239,11 +241,16 @@ class _Fetch:
     def _placed(self, response: Any, have: int, known: Mapping[str, Any]) -> tuple[int, int | None]:
         """At which byte the response begins and how long the file is; notes the version."""
         headers = response.headers
+        if (coding := (headers.get("Content-Encoding") or IDENTITY).strip().lower()) != IDENTITY:
+            raise AurlError(f"{self.url}: the server sends it packed as {coding!r}, which was not asked for")
         length = headers.get("Content-Length")
+        etag = headers.get("ETag") or ""
+        validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
         if response.status == PARTIAL:
             start = _start_of(headers.get("Content-Range"))
             total = _total_of(headers.get("Content-Range"))
-            if start != have or (known.get("total") is not None and total not in (None, known["total"])):
+            is_other = validator and known.get("validator") and validator != known["validator"]
+            if start != have or is_other or (known.get("total") is not None and total not in (None, known["total"])):
                 self._forget()
                 raise _Temporary("the server continues another file")
             self.continued = True
@@ -255,8 +262,6 @@ class _Fetch:
             raise AurlError(
                 f"{self.url}: the server's file has {total} bytes, not {self.size}; it is not the one expected"
             )
-        etag = headers.get("ETag") or ""
-        validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
         atomic_write_json(self.note, {"url": self.url, "validator": validator, "total": total})
         self._check_space((total or self.size or 0) - have)
         return have, total if total is not None else self.size

@@ -79,11 +79,7 @@ class Merges:
         Raises:
             AurlError: ``size`` leaves no token to learn, or ids would not fit.
         """
-        if not vocabulary.size < size <= MOST_TOKENS:
-            raise AurlError(
-                f"tokenizer.bpe={size} is out of range; allowed: {vocabulary.size + 1} (one more than the tokenizer "
-                f"has) to {MOST_TOKENS}"
-            )
+        check_size(size, vocabulary)
         library = Tokenizer(BPE())
         library.pre_tokenizer = Split(Regex(_words(vocabulary)), "isolated")
         trainer = BpeTrainer(
@@ -110,6 +106,24 @@ class Merges:
         """Base ids (N,) of merged ids (M,)."""
         rows = self.parts[np.asarray(ids, np.int64)]
         return rows[rows >= 0]
+
+
+def check_size(size: int, vocabulary: Vocabulary, key: str = "tokenizer.bpe=") -> None:
+    """Refuse a number of tokens that leaves none to learn, or whose ids would not fit.
+
+    Args:
+        size: tokens in all.
+        vocabulary: the base tokens.
+        key: what the number was given as.
+
+    Raises:
+        AurlError: it is such a number.
+    """
+    if not vocabulary.size < size <= MOST_TOKENS:
+        raise AurlError(
+            f"{key}{size} is out of range; allowed: {vocabulary.size + 1} (one more than the tokenizer "
+            f"has) to {MOST_TOKENS}"
+        )
 
 
 def _text(ids: npt.NDArray[np.integer]) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 from aurl.data.aligned import Level, provider
 from aurl.data.batching import IGNORED, PackedBatch
 from aurl.data.codec import Codec
-from aurl.data.merges import Merges
+from aurl.data.merges import Merges, check_size
 from aurl.utils.errors import AurlError
 from aurl.utils.files import atomic_write_json
 from aurl.utils.logging import get_logger
@@ -48,9 +48,10 @@ def learned(store: TokenStore, codec: Codec, bpe: str, cache: Path) -> Codec:
     Raises:
         AurlError: there is no such file, it belongs to another tokenizer, or there is nothing to learn.
     """
-    if not bpe.isdigit():
+    if not bpe.isdecimal():
         return _from_file(Path(bpe).expanduser(), codec)
-    key = hashlib.sha256(json.dumps([store.folder.name, codec.to_dict(), bpe, SHIFTS]).encode()).hexdigest()[:16]
+    parts = [store.folder.name, store.split("train"), codec.to_dict(), bpe, SHIFTS]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     file = Path(cache).expanduser() / FOLDER / f"{key}.json"
     if file.is_file():
         return _from_file(file, codec)
@@ -62,13 +63,25 @@ def learned(store: TokenStore, codec: Codec, bpe: str, cache: Path) -> Codec:
     return result
 
 
+def check_learnable(codec: Codec, bpe: str) -> None:
+    """Refuse a ``tokenizer.bpe`` that cannot be used with the codec, before a corpus is prepared for it.
+
+    Raises:
+        AurlError: there is no such file, it belongs to another tokenizer, or there is nothing to learn.
+    """
+    if bpe.isdecimal():
+        check_size(int(bpe), codec.vocabulary)
+    else:
+        _from_file(Path(bpe).expanduser(), codec)
+
+
 def _from_file(file: Path, codec: Codec) -> Codec:
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AurlError(f"tokenizer.bpe={file} cannot be read ({error}); make it with aurl-data tokenizer") from error
     found = Codec.from_dict(saved) if isinstance(saved, dict) else codec
-    if found.merges is None or found.base_dict() != codec.base_dict():
+    if found.merges is None or not codec.reads(found.base_dict()):
         raise AurlError(f"tokenizer.bpe={file} was made for other tokenizer settings than these; make it again")
     return found
 
@@ -121,7 +134,7 @@ def merge_batch(batch: PackedBatch, merges: Merges) -> PackedBatch:
     for length in batch.lengths:
         own = slice(start, start + length)
         scored = np.append(True, batch.targets[own].numpy() != IGNORED)
-        base = np.append(batch.ids[own].numpy(), batch.targets[own][-1].item())
+        base = np.append(batch.ids[own].numpy(), max(batch.targets[own][-1].item(), 0))  # PAD behind mere context
         merged, begins = merges.merge(base)
         target = np.where(scored[begins[1:]], merged[1:], IGNORED)
         ids.append(merged[:-1])

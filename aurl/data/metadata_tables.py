@@ -106,14 +106,18 @@ class Table:
         for start in range(1, len(parts)):
             name = "/".join(parts[start:])
             number = self.exact.get(name, self.exact.get(name.rsplit(".", 1)[0]))
-            if number is not None and not (self.folder / name).exists():
+            if number is not None and not self._exists(name):
                 return number
         last = parts[-1]
         for name in (last, last.rsplit(".", 1)[0], _numbered(last)):
             number = self.last.get(name, -1)
-            if number >= 0 and not any((self.folder / named).exists() for named in _names(self.rows[number])):
+            if number >= 0 and not any(map(self._exists, _names(self.rows[number]))):
                 return number
         return None
+
+    def _exists(self, name: str) -> bool:
+        """Whether a file lies where a row says, which may be no possible name of a file."""
+        return os.path.exists(self.folder / name)
 
 
 def _numbered(last: str) -> str:

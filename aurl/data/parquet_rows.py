@@ -25,6 +25,8 @@ ROWS_A_FOLDER = 1000
 TICKS_A_QUARTER = 480
 TICKS_A_SECOND = 2 * TICKS_A_QUARTER
 """At 120 quarters a minute."""
+LAST_TICK = 1 << 28
+"""No time in a MIDI file is larger: four bytes of seven bits."""
 DEFAULT_VELOCITY = 64
 MIDI_VALUES = 128
 HEADS = (b"MThd", b"RIFF")
@@ -115,16 +117,24 @@ def _from_notes(table: dict[str, Any]) -> bytes | None:
         return None
     try:
         pitch, start, last, velocity = (np.asarray(column) for column in columns)
+        velocity = velocity.clip(1, MIDI_VALUES - 1)
+        if not all(np.isfinite(column).all() and column.ndim == 1 for column in (pitch, start, last, velocity)):
+            return None
         scale = TICKS_A_SECOND if start.dtype.kind == "f" else 1
         length = last if lengths is not None else last - start
-        begin, span = (np.rint(times * scale).astype(np.int32) for times in (start, length))
-        if (begin < 0).any() or (pitch < 0).any() or (pitch >= MIDI_VALUES).any():
+        begin, span = (np.rint(times * scale) for times in (start, length))
+        if (begin < 0).any() or max(begin.max(), span.max()) > LAST_TICK:
+            return None
+        if (pitch < 0).any() or (pitch >= MIDI_VALUES).any():
             return None
     except (TypeError, ValueError):
         return None
     track = TrackTick()
     track.notes = NoteTickList.from_numpy(
-        begin, np.maximum(span, 1), pitch.astype(np.int8), velocity.clip(1, MIDI_VALUES - 1).astype(np.int8)
+        begin.astype(np.int32),
+        np.maximum(span, 1).astype(np.int32),
+        pitch.astype(np.int8),
+        velocity.astype(np.int8),
     )
     score = ScoreTick(TICKS_A_QUARTER)
     score.tracks.append(track)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from aurl.utils.errors import AurlError
 
@@ -34,6 +34,13 @@ LONGEST_NAME_BYTES, KEPT_NAME_BYTES = 255, 180
 ENCRYPTED_FLAG, UTF8_FLAG = 0x1, 0x800
 UNIX = 3
 """System that a zip entry says it was made on."""
+LONGEST_LINK_BYTES = 4096
+"""Of the place that a symbolic link points to, as on Linux."""
+LONGEST_HEADER_BYTES = 1 << 20
+"""Long names and extended headers of a tar archive, which its reader takes into memory whole."""
+HEADERS = frozenset(
+    {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
+)
 PACKED_SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
@@ -135,17 +142,21 @@ class _Unpacking:
             if zipfile.is_zipfile(self.archive):
                 with zipfile.ZipFile(self.archive) as packed:
                     self._take_all(_zip_entries(packed, self._refuse))
-            elif tarfile.is_tarfile(self.archive):
-                with tarfile.open(self.archive, encoding="utf-8", errors="surrogateescape") as tape:
+            else:
+                with self._tape() as tape:
                     self._take_all(_tar_entries(tape))
                     self._read_out(tape)
-            else:
-                raise AurlError(f"{self.archive}: neither a zip nor a tar archive")
         except BROKEN as error:
             raise AurlError(f"{self.archive}: the archive is broken ({error or type(error).__name__})") from error
         except OSError as error:
             raise AurlError(f"{self.archive}: cannot be unpacked ({error.strerror or error})") from error
         return self.report
+
+    def _tape(self) -> tarfile.TarFile:
+        try:
+            return tarfile.open(self.archive, encoding="utf-8", errors="surrogateescape", tarinfo=_Member)
+        except tarfile.ReadError as error:
+            raise AurlError(f"{self.archive}: neither a zip nor a tar archive") from error
 
     def _read_out(self, tape: tarfile.TarFile) -> None:
         """Read to the end of the file: the tar reader takes a damaged header for the end, a checksum does not."""
@@ -239,7 +250,7 @@ class _Unpacking:
             raise self._refuse(name, "leads out of the folder")
         if len(parts) > self.limits.depth:
             raise self._refuse(name, f"lies more than {self.limits.depth} folders deep")
-        return [_writable(part) for part in parts]
+        return [writable_name(part) for part in parts]
 
     def _free_path(self, name: str, parts: list[str]) -> Path:
         """A path that no other entry has, not even in other letters' case; its folders are made."""
@@ -252,23 +263,23 @@ class _Unpacking:
             raise self._refuse(name, "is a file where a folder is")
         stem, number = PurePosixPath(parts[-1]), 2
         final = parts[-1]
-        while _folded("/".join([*parts[:-1], final])) in self.taken:
+        place = self.target.joinpath(*parts[:-1])  # may hold files of another archive of the same corpus
+        while _folded("/".join([*parts[:-1], final])) in self.taken or (place / final).exists():
             final = f"{stem.stem}-{number}{stem.suffix}"
             number += 1
         relative = "/".join([*parts[:-1], final])
         self.taken.add(_folded(relative))
         if relative != name.removeprefix("./"):
             self.report.mended["renamed"] += 1
-        path = self.target.joinpath(*parts[:-1], final)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        place.mkdir(parents=True, exist_ok=True)
+        return place / final
 
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _writable(part: str) -> str:
+def writable_name(part: str) -> str:
     """A name that every file system and UTF-8 can hold."""
     try:
         part.encode("utf-8")
@@ -300,12 +311,27 @@ def _zip_entries(packed: zipfile.ZipFile, refuse: Callable[[str, str], AurlError
         if info.is_dir():
             yield _Entry(name, "folder")
         elif stat.S_ISLNK(mode):
-            link = packed.read(info)[: LONGEST_NAME_BYTES * 16].decode("utf-8", "replace")
-            yield _Entry(name, "symbolic", link)
+            with packed.open(info) as content:
+                link = content.read(LONGEST_LINK_BYTES + 1)  # no more: what comes out may be a bomb
+            if len(link) > LONGEST_LINK_BYTES:
+                raise refuse(name, "is a link longer than any path")
+            yield _Entry(name, "symbolic", link.decode("utf-8", "replace"))
         elif mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             yield _Entry(name, "special")
         else:
             yield _Entry(name, "file", open=partial(packed.open, info))
+
+
+class _Member(tarfile.TarInfo):
+    """A header that must not be a bomb."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The header in a block (called by tarfile, which reads the content of long headers whole afterwards)."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in HEADERS and member.size > LONGEST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {member.size} bytes")
+        return member
 
 
 def _tar_entries(tape: tarfile.TarFile) -> Iterator[_Entry]:

@@ -13,15 +13,14 @@ stands twice in one track at one moment. A bar without notes is not written: its
 
 from __future__ import annotations
 
-from enum import IntEnum, auto
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from aurl.data.kinds import Kind
 from aurl.data.vocabulary import Vocabulary
-from aurl.generation.grammar import PITCHES, Ending, Rules, allowed_tokens, runs_of
+from aurl.generation.grammar import PITCHES, Ending, Rules, runs_of
+from aurl.generation.grammar_steps import State, StepGrammar, StepWalk
 from aurl.generation.sampling import NOTHING
 from aurl.utils.errors import AurlError
 
@@ -30,38 +29,7 @@ CLOSING_TOKENS = NOTE_TOKENS + 1
 """Tokens that complete a piece from any point: a note and EOS."""
 
 
-class State(IntEnum):
-    """What the last token was."""
-
-    START = 0
-    BAR = auto()
-    TIMESIG = auto()
-    POSITION = auto()
-    TEMPO = auto()
-    PROGRAM = auto()
-    DRUM_PROGRAM = auto()
-    PITCH = auto()
-    VELOCITY = auto()
-    DURATION = auto()
-    DONE = auto()
-
-
-STATES = {
-    Kind.BAR: State.BAR,
-    Kind.TIMESIG: State.TIMESIG,
-    Kind.POSITION: State.POSITION,
-    Kind.TEMPO: State.TEMPO,
-    Kind.PROGRAM: State.PROGRAM,
-    Kind.PITCH: State.PITCH,
-    Kind.PITCH_DRUM: State.PITCH,
-    Kind.VELOCITY: State.VELOCITY,
-    Kind.DURATION: State.DURATION,
-    Kind.EOS: State.DONE,
-    Kind.PAD: State.DONE,
-}
-
-
-class NumberedGrammar:
+class NumberedGrammar(StepGrammar):
     """Tables for one vocabulary and one set of rules; ``walk`` starts samples.
 
     Args:
@@ -76,91 +44,54 @@ class NumberedGrammar:
     closing_tokens = CLOSING_TOKENS
 
     def __init__(self, vocabulary: Vocabulary, rules: Rules, device: torch.device | str = "cpu") -> None:
-        self.vocabulary, self.rules, self.device = vocabulary, rules, torch.device(device)
-        kind, value = np.asarray(vocabulary.kind), np.asarray(vocabulary.value)
-        allowed = allowed_tokens(vocabulary, rules)
+        super().__init__(vocabulary, rules, device)
+        kind = np.asarray(vocabulary.kind)
         self.bars = int(np.count_nonzero(kind == Kind.BAR))
         if rules.bars is not None and rules.bars > self.bars:
             raise ValueError(f"bars={rules.bars} is out of range; allowed: up to {self.bars}, the tokenizer's max_bars")
-        programs = np.flatnonzero((kind == Kind.PROGRAM) & allowed)
-        self.tracks = len(programs)
-        track = np.full(vocabulary.size, self.tracks)
-        track[programs] = np.arange(self.tracks)
+        self.bar_positions = self._tensor(np.asarray(vocabulary.bar_positions))
+        (self.bar_run,), (self.position_run,) = runs_of(kind == Kind.BAR), runs_of(kind == Kind.POSITION)
 
-        def tensor(array: np.ndarray, dtype: torch.dtype = torch.long) -> Tensor:
-            return torch.as_tensor(np.ascontiguousarray(array), device=self.device).to(dtype)
-
-        state = np.zeros(vocabulary.size, np.int64)
-        for each, number in STATES.items():
-            state[kind == each] = number
-        state[(kind == Kind.PROGRAM) & (value < 0)] = State.DRUM_PROGRAM
-        self.state = tensor(state)
-        self.kind, self.value, self.track = tensor(kind), tensor(value), tensor(track)
-        self.bar_positions = tensor(np.asarray(vocabulary.bar_positions))
-        self.position_ticks, self.bar_ticks = tensor(vocabulary.position_ticks), tensor(vocabulary.bar_ticks)
-        self.barrier = tensor(np.where(_followers(kind, value, allowed), 0.0, -np.inf), torch.float32)
-        (self.bar_run,), (self.metre_run,) = runs_of(kind == Kind.BAR), runs_of(kind == Kind.TIMESIG)
-        (self.position_run,), (self.tempo_run,) = runs_of(kind == Kind.POSITION), runs_of(kind == Kind.TEMPO)
-        self.program_runs = [(run, self.track[run]) for run in runs_of((kind == Kind.PROGRAM) & allowed)]
-        pitches = (kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)
-        self.pitch_runs = [(run, self.value[run]) for run in runs_of(pitches)]
-        drums = np.count_nonzero((kind == Kind.PITCH_DRUM) & allowed)
-        melodic = np.count_nonzero((kind == Kind.PITCH) & allowed)
-        self.room = tensor(np.append(np.where(value[programs] < 0, drums, melodic), 0))  # (P + 1,)
+    def _followers(self, kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> dict[State, np.ndarray]:
+        """See ``StepGrammar._followers``."""
+        of = {each: (kind == each) & allowed for each in Kind}
+        return {
+            State.START: of[Kind.BAR],
+            State.BAR: of[Kind.TIMESIG],
+            State.TIMESIG: of[Kind.POSITION],
+            State.POSITION: of[Kind.TEMPO],
+            State.TEMPO: of[Kind.PROGRAM],
+            State.PROGRAM: of[Kind.PITCH],
+            State.DRUM_PROGRAM: of[Kind.PITCH_DRUM],
+            State.PITCH: of[Kind.VELOCITY],
+            State.VELOCITY: of[Kind.DURATION],
+            State.NOTE: of[Kind.BAR] | (kind == Kind.EOS),
+            State.DONE: kind == Kind.PAD,
+        }
 
     def walk(self, batch_size: int) -> NumberedWalk:
         """Samples at their beginning."""
         return NumberedWalk(self, batch_size)
 
 
-def _followers(kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Tokens that may follow in each state, time and notes apart, ``(len(State), V)`` bool."""
-    of = {each: (kind == each) & allowed for each in Kind}
-    table = {
-        State.START: of[Kind.BAR],
-        State.BAR: of[Kind.TIMESIG],
-        State.TIMESIG: of[Kind.POSITION],
-        State.POSITION: of[Kind.TEMPO],
-        State.TEMPO: of[Kind.PROGRAM],
-        State.PROGRAM: of[Kind.PITCH],
-        State.DRUM_PROGRAM: of[Kind.PITCH_DRUM],
-        State.PITCH: of[Kind.VELOCITY],
-        State.VELOCITY: of[Kind.DURATION],
-        State.DURATION: of[Kind.BAR] | (kind == Kind.EOS),
-        State.DONE: kind == Kind.PAD,
-    }
-    return np.stack([table[state] for state in State])
-
-
-class NumberedWalk:
+class NumberedWalk(StepWalk[NumberedGrammar]):
     """Samples under way: what each may write next, and where it is in musical time; see ``walk.Walk``."""
 
-    may_be_done = True
-
     def __init__(self, grammar: NumberedGrammar, batch_size: int) -> None:
-        self.grammar = grammar
-        device, vocabulary = grammar.device, grammar.vocabulary
-        self.tokens = 0
+        super().__init__(grammar, batch_size)
         self.bar_limit = grammar.bars
         """One past the number of the last bar that may be written."""
         self._is_limited = False
-
-        def numbers(first: int = 0, *shape: int) -> Tensor:
-            return torch.full((batch_size, *shape), first, dtype=torch.long, device=device)
-
-        self._state, self._tick, self._bar_start = numbers(), numbers(), numbers()
-        self._bar, self._position, self._moment = numbers(), numbers(-1), numbers()
-        self._metre, self._tempo = numbers(vocabulary.pad), numbers(vocabulary.pad)
-        self._stays = numbers() > 0
+        self._bar_start, self._bar = self._numbers(), self._numbers()
+        self._position, self._moment = self._numbers(-1), self._numbers()
+        self._tempo = self._numbers(grammar.vocabulary.pad)
+        self._stays = self._numbers() > 0
         """The note under way belongs to the bar of the one before it."""
-        self._same = numbers() > 0
+        self._same = self._numbers() > 0
         """It belongs to its moment."""
-        self._bar_tokens, self._notes = numbers(), numbers()
-        self._track, self._is_pitch = numbers(grammar.tracks), numbers() > 0
-        self._played = numbers(-1, grammar.tracks + 1, PITCHES).to(torch.int32)
-        self._now = numbers(0, grammar.tracks + 1)
+        self._played = self._numbers(-1, grammar.tracks + 1, PITCHES).to(torch.int32)
+        self._now = self._numbers(0, grammar.tracks + 1)
         """Notes of each track at this moment; the last track is a bin."""
-        self._rows = torch.arange(batch_size, device=device)
 
     def start_counting(self) -> None:
         """The prompt ends here: bars and tokens are counted from now on.
@@ -278,48 +209,6 @@ class NumberedWalk:
         logits[:, end] = torch.where(may_end, torch.logaddexp(logits[:, end], leaving), logits[:, end])
 
     @property
-    def beat(self) -> Tensor:
-        """Onset of the last token in quarter notes since the start of the piece, ``(B,)`` float32."""
-        return (self._tick.double() / self.grammar.vocabulary.ticks_per_quarter).float()
-
-    @property
     def bar(self) -> Tensor:
         """Bar number of the last token, ``(B,)`` float32."""
         return self._bar.float()
-
-    @property
-    def sounding(self) -> Tensor:
-        """Notes of each sample whose end is still to be written, ``(B,)``: none, as notes have durations."""
-        return torch.zeros_like(self._notes)
-
-    @property
-    def notes(self) -> Tensor:
-        """Complete notes of each sample, ``(B,)``, the prompt's included."""
-        return self._notes
-
-    @property
-    def done(self) -> Tensor:
-        """Which samples have ended, ``(B,)`` bool."""
-        return self._state == State.DONE
-
-    @property
-    def writes_pitch(self) -> Tensor:
-        """Which samples write a pitch next (drums not counted), ``(B,)`` bool."""
-        return self._state == State.PROGRAM
-
-    @property
-    def track(self) -> Tensor:
-        """Track of the last Program token of each sample, ``(B,)`` int64 below P, or P for none."""
-        return self._track
-
-    @property
-    def is_pitch(self) -> Tensor:
-        """Where the last token was a pitch, ``(B,)`` bool."""
-        return self._is_pitch
-
-    def select(self, rows: Tensor) -> None:
-        """Keep the given batch rows, in that order (one row may be repeated)."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor) and name != "_rows":
-                setattr(self, name, value.index_select(0, rows))
-        self._rows = torch.arange(len(rows), device=rows.device)

@@ -19,15 +19,14 @@ Musical time is kept in whole ticks, as in ``aurl.data.timeline``; nothing here 
 
 from __future__ import annotations
 
-from enum import IntEnum, auto
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from aurl.data.kinds import Form, Kind
 from aurl.data.vocabulary import Vocabulary
-from aurl.generation.grammar import CLOSING_TOKENS, PITCHES, Ending, Rules, allowed_tokens, runs_of
+from aurl.generation.grammar import CLOSING_TOKENS, PITCHES, Ending, Rules, runs_of
+from aurl.generation.grammar_steps import State, StepGrammar, StepWalk
 from aurl.generation.sampling import NOTHING
 
 CLOSING_MARGIN = 8
@@ -37,39 +36,7 @@ FAR = 2**40
 """A tick after any piece."""
 
 
-class State(IntEnum):
-    """What the last token was."""
-
-    START = 0
-    TIMESIG = auto()
-    TEMPO = auto()
-    SHIFT = auto()
-    PROGRAM = auto()
-    DRUM_PROGRAM = auto()
-    PITCH = auto()
-    VELOCITY = auto()
-    NOTE = auto()
-    """A note is complete: Duration, or the end of a note."""
-    DONE = auto()
-
-
-STATES = {
-    Kind.TIMESIG: State.TIMESIG,
-    Kind.TEMPO: State.TEMPO,
-    Kind.TIME_SHIFT: State.SHIFT,
-    Kind.PROGRAM: State.PROGRAM,
-    Kind.PITCH: State.PITCH,
-    Kind.PITCH_DRUM: State.PITCH,
-    Kind.VELOCITY: State.VELOCITY,
-    Kind.DURATION: State.NOTE,
-    Kind.NOTE_OFF: State.NOTE,
-    Kind.NOTE_OFF_DRUM: State.NOTE,
-    Kind.EOS: State.DONE,
-    Kind.PAD: State.DONE,
-}
-
-
-class ShiftGrammar:
+class ShiftGrammar(StepGrammar):
     """Tables for one vocabulary and one set of rules; ``walk`` starts samples.
 
     Args:
@@ -81,48 +48,24 @@ class ShiftGrammar:
         ValueError: the rules leave no note, metre or shift to write.
     """
 
+    keeps_all_tracks = True
+
     def __init__(self, vocabulary: Vocabulary, rules: Rules, device: torch.device | str = "cpu") -> None:
-        self.vocabulary, self.rules, self.device = vocabulary, rules, torch.device(device)
         self.has_ends = vocabulary.form is Form.note_ends
         self.closing_tokens = CLOSING_MARGIN if self.has_ends else CLOSING_TOKENS
-        kind, value = np.asarray(vocabulary.kind), np.asarray(vocabulary.value)
-        allowed = allowed_tokens(vocabulary, rules)
-        programs = np.flatnonzero(kind == Kind.PROGRAM)
-        self.tracks = len(programs)
-        track = np.full(vocabulary.size, self.tracks)
-        track[programs] = np.arange(self.tracks)
-
-        def tensor(array: np.ndarray, dtype: torch.dtype = torch.long) -> Tensor:
-            return torch.as_tensor(np.ascontiguousarray(array), device=self.device).to(dtype)
-
-        state = np.zeros(vocabulary.size, np.int64)
-        for each, number in STATES.items():
-            state[kind == each] = number
-        state[(kind == Kind.PROGRAM) & (value < 0)] = State.DRUM_PROGRAM
-        self.state = tensor(state)
-        self.kind, self.value, self.track = tensor(kind), tensor(value), tensor(track)
-        self.position_ticks, self.bar_ticks = tensor(vocabulary.position_ticks), tensor(vocabulary.bar_ticks)
-        self.barrier = tensor(np.where(self._followers(kind, value, allowed), 0.0, -np.inf), torch.float32)
+        super().__init__(vocabulary, rules, device)
+        kind = np.asarray(vocabulary.kind)
         (self.shift_run,) = runs_of(kind == Kind.TIME_SHIFT)
-        (self.metre_run,) = runs_of(kind == Kind.TIMESIG)
-        (self.tempo_run,) = runs_of(kind == Kind.TEMPO)
         self.shifts = self.value[self.shift_run]  # (H,) positions
-        self.program_runs = [(run, self.track[run]) for run in runs_of(kind == Kind.PROGRAM)]
-        begins, ends = [Kind.PITCH, Kind.PITCH_DRUM], [Kind.NOTE_OFF, Kind.NOTE_OFF_DRUM]
-        self.pitch_runs = [(run, self.value[run]) for run in runs_of(np.isin(kind, begins))]
-        self.end_runs = [(run, self.value[run]) for run in runs_of(np.isin(kind, ends))]
-        drums = np.count_nonzero((kind == Kind.PITCH_DRUM) & allowed)
-        melodic = np.count_nonzero((kind == Kind.PITCH) & allowed)
-        room = np.where(value[programs] < 0, drums, melodic) * allowed[programs]
-        self.room = tensor(np.append(room, 0))  # (P + 1,) notes that a track can play at once
+        self.end_runs = self._value_runs(np.isin(kind, (Kind.NOTE_OFF, Kind.NOTE_OFF_DRUM)))
 
-    def _followers(self, kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-        """Tokens that may follow in each state, time and notes apart, ``(len(State), V)`` bool."""
+    def _followers(self, kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> dict[State, np.ndarray]:
+        """See ``StepGrammar._followers``."""
         of = {each: (kind == each) & allowed for each in Kind}
         program = kind == Kind.PROGRAM  # those that may not be played may still have notes to end
         shift, eos = kind == Kind.TIME_SHIFT, kind == Kind.EOS
         moment = program | shift
-        table = {
+        return {
             State.START: of[Kind.TIMESIG],
             State.TIMESIG: of[Kind.TEMPO] | moment | eos,
             State.TEMPO: moment,
@@ -134,38 +77,25 @@ class ShiftGrammar:
             State.NOTE: moment | eos,
             State.DONE: kind == Kind.PAD,
         }
-        return np.stack([table[state] for state in State])
 
     def walk(self, batch_size: int) -> ShiftWalk:
         """Samples at their beginning."""
         return ShiftWalk(self, batch_size)
 
 
-class ShiftWalk:
+class ShiftWalk(StepWalk[ShiftGrammar]):
     """Samples under way: what each may write next, and where it is in musical time; see ``walk.Walk``."""
 
-    may_be_done = True
-
     def __init__(self, grammar: ShiftGrammar, batch_size: int) -> None:
-        self.grammar = grammar
-        device, vocabulary = grammar.device, grammar.vocabulary
-        self.tokens = 0
+        super().__init__(grammar, batch_size)
         self.bar_limit: int | None = None
         """One past the number of the last bar; None leaves the length to the model."""
-
-        def numbers(first: int = 0, *shape: int) -> Tensor:
-            return torch.full((batch_size, *shape), first, dtype=torch.long, device=device)
-
-        self._state, self._tick, self._section, self._first_bar = numbers(), numbers(), numbers(), numbers()
-        self._metre = numbers(vocabulary.pad)
-        self._bar_tokens, self._notes = numbers(), numbers()
-        self._track, self._is_pitch = numbers(grammar.tracks), numbers() > 0
-        self._sounding = numbers(0, grammar.tracks + 1, PITCHES).to(torch.int16)
-        self._begun = numbers(-1, grammar.tracks + 1, PITCHES).to(torch.int32)
+        self._section, self._first_bar = self._numbers(), self._numbers()
+        self._sounding = self._numbers(0, grammar.tracks + 1, PITCHES).to(torch.int16)
+        self._begun = self._numbers(-1, grammar.tracks + 1, PITCHES).to(torch.int32)
         """Tick at which each track last began each pitch."""
-        self._count, self._new, self._new_tick = (numbers(first, grammar.tracks + 1) for first in (0, 0, -1))
+        self._count, self._new, self._new_tick = (self._numbers(first, grammar.tracks + 1) for first in (0, 0, -1))
         """Notes of each track that sound, and those begun at the tick ``_new_tick``; the last track is a bin."""
-        self._rows = torch.arange(batch_size, device=device)
 
     def start_counting(self) -> None:
         """The prompt ends here: bars and tokens are counted from now on."""
@@ -339,11 +269,6 @@ class ShiftWalk:
         return self._first_bar + torch.div(self._tick - self._section, length, rounding_mode="floor")
 
     @property
-    def beat(self) -> Tensor:
-        """Onset of the last token in quarter notes since the start of the piece, ``(B,)`` float32."""
-        return (self._tick.double() / self.grammar.vocabulary.ticks_per_quarter).float()
-
-    @property
     def bar(self) -> Tensor:
         """Bar number of the last token, ``(B,)`` float32."""
         return self._bar_number().float()
@@ -352,35 +277,3 @@ class ShiftWalk:
     def sounding(self) -> Tensor:
         """Notes of each sample whose end is still to be written, ``(B,)``."""
         return self._count[:, :-1].sum(1)
-
-    @property
-    def notes(self) -> Tensor:
-        """Complete notes of each sample, ``(B,)``, the prompt's included."""
-        return self._notes
-
-    @property
-    def done(self) -> Tensor:
-        """Which samples have ended, ``(B,)`` bool."""
-        return self._state == State.DONE
-
-    @property
-    def writes_pitch(self) -> Tensor:
-        """Which samples write a pitch next (drums not counted), ``(B,)`` bool."""
-        return self._state == State.PROGRAM
-
-    @property
-    def track(self) -> Tensor:
-        """Track of the last Program token of each sample, ``(B,)`` int64 below P, or P for none."""
-        return self._track
-
-    @property
-    def is_pitch(self) -> Tensor:
-        """Where the last token was a pitch, ``(B,)`` bool."""
-        return self._is_pitch
-
-    def select(self, rows: Tensor) -> None:
-        """Keep the given batch rows, in that order (one row may be repeated)."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor) and name != "_rows":
-                setattr(self, name, value.index_select(0, rows))
-        self._rows = torch.arange(len(rows), device=rows.device)

@@ -263,7 +263,16 @@ class MusicModule(L.LightningModule):
             checkpoint["averaged"] = {MODEL_PREFIX + name: tensor for name, tensor in state.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what :meth:`on_save_checkpoint` added."""
+        """Restore what :meth:`on_save_checkpoint` added.
+
+        Raises:
+            AurlError: the run was begun with another tokenizer, so the weights would read other ids.
+        """
+        if not self.codec.has_ids_of(Codec.from_dict(checkpoint["aurl"]["tokenizer"])):
+            raise AurlError(
+                "the run was begun with other tokens than these (tokenizer, tokenizer.bpe, or the music that "
+                "tokenizer.bpe learned from); continue it with its own settings, or begin a new one"
+            )
         progress = checkpoint["aurl"]["progress"]
         self.batches_seen, self.skipped_batches = progress["batches"], progress["skipped"]
         self.batches_restored = self.batches_seen

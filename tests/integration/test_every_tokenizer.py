@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from aurl.cli import app
+from aurl.data.batching import IGNORED
 from aurl.data.codec import Codec
 from aurl.data.config import TOKENIZERS, DataConfig, Source, TokenizerConfig
 from aurl.data.datamodule import MusicDataModule
@@ -140,6 +142,45 @@ def test_a_file_of_learned_tokens_for_another_tokenizer_is_refused(cache: Path, 
         opened("remi", "nowhere.json", cache)
     with pytest.raises(AurlError, match=r"tokenizer\.bpe=12 is out of range"):
         opened("remi", "12", cache)
+
+
+def test_a_wrong_number_of_tokens_is_refused_before_a_corpus_is_prepared(tmp_path: Path) -> None:
+    with pytest.raises(AurlError, match=r"tokenizer\.bpe=12 is out of range"):
+        opened("remi", "12", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_tokens_are_learned_anew_where_other_pieces_are_chosen(cache: Path) -> None:
+    tokenizer = TokenizerConfig(bpe="1300", positions_per_beat=4)
+    found = []
+    for where in (None, "meter == '3/4'"):
+        data = MusicDataModule(replace(DATA, pieces=24, where=where), tokenizer, cache, 128, progress=False)
+        data.setup()
+        found.append((len(data.store.split("train")), data.codec))
+    (count, codec), (fewer, other) = found
+    assert 0 < fewer < count and not codec.has_ids_of(other)
+
+
+def test_a_segment_that_is_all_context_has_no_targets_when_merged(cache: Path) -> None:
+    data = opened("remi", "1300", cache)
+    batch = next(iter(data.train_dataloader().loader))
+    targets = batch.targets.clone()
+    targets[: batch.lengths[0]] = IGNORED
+    merged = merge_batch(batch._replace(targets=targets), data.codec.merges)
+    assert (merged.targets[: merged.lengths[0]] == IGNORED).all()
+    assert (merged.targets[merged.lengths[0] :] != IGNORED).any() or len(batch.lengths) == 1
+    assert data.codec.expand(merged.ids[: merged.lengths[0]].numpy()).tolist() == batch.ids[: batch.lengths[0]].tolist()
+
+
+@pytest.mark.parametrize(("kind", "bpe"), [("tsd", None), ("remi", "1301"), ("remi", None)])
+def test_a_run_is_not_continued_with_other_tokens(kind: str, bpe: str | None, cache: Path) -> None:
+    from aurl.training.config import OptimConfig
+    from aurl.training.module import MusicModule
+
+    begun, now = opened("remi", "1300", cache), opened(kind, bpe, cache)
+    module = MusicModule(small_model(now), now.codec, OptimConfig())
+    with pytest.raises(AurlError, match="begun with other tokens than these"):
+        module.on_load_checkpoint({"aurl": {"tokenizer": begun.codec.to_dict()}})
 
 
 def test_octuple_counts_what_its_bars_cannot_hold(cache: Path) -> None:

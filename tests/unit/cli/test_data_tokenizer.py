@@ -34,17 +34,12 @@ def test_learned_tokens_are_written_and_shorten_what_was_held_out(
     assert f"tokenizer.bpe={file}" in said
 
 
-def test_a_size_below_the_tokenizers_own_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AurlError, match=r"tokenizer\.bpe=100 is out of range; allowed: 901"):
-        run(
-            "data=synth",
-            "data.pieces=4",
-            "data.workers=1",
-            "tokenizer=tsd",
-            f"paths.cache={tmp_path}",
-            "--vocab-size",
-            "100",
-        )
+@pytest.mark.parametrize("size", ["100", "-5", "70000"])
+def test_a_size_that_cannot_be_learned_is_refused_before_work_starts(tmp_path: Path, size: str) -> None:
+    settings = ["data=synth", "tokenizer=tsd", f"paths.cache={tmp_path / 'cache'}", "--vocab-size", size]
+    with pytest.raises(AurlError, match=rf"--vocab-size {size} is out of range; allowed: 901 .* to 65535"):
+        run(*settings)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_misread_settings_are_one_line(tmp_path: Path) -> None:

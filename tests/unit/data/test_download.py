@@ -158,6 +158,16 @@ def test_plain_files_tar_archives_and_chosen_names_are_brought(server: Server, t
         download(corpus(server, keep=("*.xyz",)), tmp_path, accepted="y")
 
 
+def test_files_of_one_name_from_several_places_are_all_kept(server: Server, tmp_path: Path) -> None:
+    names = ("/a/song%00%0A.mid", "/b/song%00%0A.mid", "/%2e%2e", "/set/x%2F..%2Fy.mid")
+    for number, name in enumerate(names):
+        server.add(name, SONG + bytes([number]))
+    source = Corpus(name="same", licence="CC0", urls=tuple(map(server.url, names)))
+    folder = download(source, tmp_path / "out", accepted="y")
+    assert files_of(folder) == ["2-song__.mid", "corpus.json", "download", "song__.mid", "y.mid"]
+    assert (folder / "2-song__.mid").read_bytes() == SONG + b"\x01"
+
+
 def test_no_space_is_told_before_anything_is_loaded(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +289,23 @@ def test_tables_of_notes_become_files(server: Server, tmp_path: Path, columns: d
     assert [(4 * t // score.tpq, 4 * d // score.tpq, p) for t, d, p in notes] == [(0, 4, 60), (4, 4, 64)]
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"velocity": [[70, None]]},
+        {"time": [[0.0, float("nan")]]},
+        {"time": [[0.0, 1e300]]},
+        {"duration": [[1.0, None]]},
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_tables_with_broken_numbers_are_rows_without_music(server: Server, tmp_path: Path, broken: dict) -> None:
+    columns = {"pitch": [[60, 64]], "time": [[0.0, 0.5]], "duration": [[0.5, 0.5]], "velocity": [[70, 70]]}
+    server.add("/n.parquet", parquet(columns | broken))
+    with pytest.raises(AurlError, match="none of its 1 rows holds"):
+        download(Corpus(name="n", licence="CC0", urls=(server.url("/n.parquet"),)), tmp_path, accepted="y")
+
+
 def test_tables_without_music_broken_ones_and_a_missing_library_are_one_line(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +348,11 @@ def test_the_catalogue_that_ships_is_complete_and_points_to_public_places_only()
         ({"name": "a", "licence": "x", "urls": ["file:///etc"]}, "not an http or https address"),
         ({"name": "a", "licence": "x", "urls": ["http://b/1", "http://b/2"], "md5": "0"}, "for one file, not for 2"),
         ({"name": "a", "licence": "x", "git": "--upload-pack=x"}, "is not a repository and a commit"),
+        ({"name": "a", "licence": "x", "urls": "https://b/1"}, 'urls="https://b/1" must be a list of texts'),
+        ({"name": "a", "licence": "x", "urls": [3]}, "corpus a: urls=[3] must be a list of texts"),
+        ({"name": "a", "licence": "x", "keep": None}, "corpus a: keep=null must be a list of texts"),
+        ({"name": "a", "licence": "x", "bytes": "12"}, 'bytes="12" must be a whole number, or null'),
+        ({"name": "a", "licence": "x", "git": 5}, "corpus a: git=5 must be text"),
         ("a", "no JSON object with a name"),
     ],
 )

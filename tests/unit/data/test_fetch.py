@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from web import Server, changed, cut, redirect, serving, silent, status, trickle
@@ -121,6 +122,42 @@ def test_a_file_that_changes_behind_an_unchanged_name_is_found_by_its_checksum(s
     server.add("/f", OTHER[: len(BODY)].ljust(len(BODY), b"x"), cut(3000), changed(BODY, '"v1"'))
     fetch(server.url("/f"), target, policy=QUICK, checksums=SHA)
     assert target.read_bytes() == BODY
+
+
+def lying_range(etag: str, total: int, code: int = 206) -> Callable[[Any, Any], bool]:
+    """A part of the file, whatever version was asked for."""
+
+    def fault(handler: Any, resource: Any) -> bool:
+        handler.send_response(code)
+        start = handler.headers["Range"].removeprefix("bytes=").rstrip("-")
+        handler.send_header(
+            "Content-Range", f"bytes {start}-{total - 1}/{total}" if code == 206 else f"bytes */{total}"
+        )
+        handler.send_header("Content-Length", "0")
+        handler.send_header("ETag", etag)
+        handler.end_headers()
+        return True
+
+    return fault
+
+
+def test_a_server_that_continues_another_version_is_not_believed(server: Server, target: Path) -> None:
+    resource = server.add("/f", BODY, cut(3000), lying_range('"v2"', len(BODY)))
+    fetch(server.url("/f"), target, policy=QUICK)
+    assert target.read_bytes() == BODY and "Range" not in resource.requests[2]
+
+
+def test_a_part_that_is_called_complete_too_early_is_not_believed(server: Server, target: Path) -> None:
+    server.add("/f", BODY, cut(3000), lying_range('"v1"', 3000, code=416))
+    fetch(server.url("/f"), target, policy=QUICK)
+    assert target.read_bytes() == BODY
+
+
+def test_a_file_that_is_packed_on_its_way_is_refused(server: Server, target: Path) -> None:
+    server.add("/f", BODY, status(200, Content_Encoding="gzip"))
+    with pytest.raises(AurlError, match="sends it packed as 'gzip'"):
+        fetch(server.url("/f"), target, policy=QUICK)
+    assert list(target.parent.iterdir()) == []
 
 
 def test_a_part_longer_than_the_new_file_is_thrown_away(server: Server, target: Path) -> None:

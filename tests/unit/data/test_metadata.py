@@ -315,3 +315,9 @@ def test_what_scores_say_agrees_with_the_manifests_of_real_corpora(corpora: Call
         assert set(inside.get("meters", [])) == set(row.get("time_signatures", []))
         if len(row.get("time_signatures", [])) == 1:
             assert beside["meter"] == inside["meter"]
+
+
+def test_a_row_may_name_what_no_file_can_be_called(tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", "file,composer\n" + "x" * 5000 + "/a.mid,Bach\nb\0/c.mid,Abel\n")
+    found = [sidecar_metadata(tmp_path / name, tmp_path)["composer"] for name in ("q/a.mid", "q/c.mid")]
+    assert found == ["Bach", "Abel"]

@@ -196,6 +196,16 @@ def test_octuple_counts_metres_and_tempi_that_no_note_carries():
     _, counts = codec.prepare_score(make_score([(0, [(0, 1, 60, 80), (8, 1, 60, 80)])], metres=metres, tempos=tempos))
     assert counts["metres_without_notes"] == 2, "3/4 has no note in its first bar, the second 4/4 none at all"
     assert counts["tempos_without_notes"] == 1
+    _, counts = codec.prepare_score(make_score([(0, [(6, 1, 60, 80)])], metres=metres[:1]))
+    assert counts["metres_without_notes"] == 0, "empty bars before the first note have its metre"
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_tempo_holds_from_the_start_though_the_first_note_comes_later(kind):
+    codec = CODECS[kind]
+    score, _ = codec.prepare_score(make_score([(0, [(6, 1, 60, 80)])], tempos=((0, 60.0),)))
+    (tempo,) = codec.decode(codec.encode(score)).tempos
+    assert tempo.time == 0 and abs(tempo.tempo - 60) < 4
 
 
 @pytest.mark.parametrize("kind", ["cpword", "octuple"])
@@ -230,6 +240,16 @@ def test_a_codec_travels_as_json_and_knows_its_form(kind):
     assert loaded.vocabulary.form is CODECS[kind].vocabulary.form
     with pytest.raises(AurlError, match="tokenizer Something is not known to this version; known: TrackREMI"):
         Codec.from_dict(saved | {"params": saved["params"] | {"tokenization": "Something"}})
+
+
+def test_the_versions_of_libraries_do_not_matter_for_what_ids_mean():
+    codec = Codec.from_config(TokenizerConfig())
+    saved = codec.base_dict()
+    assert all(f"{name}_version" in saved["params"] for name in ("miditok", "symusic", "hf_tokenizers"))
+    assert codec.reads(saved | {"params": saved["params"] | {"miditok_version": "0", "symusic_version": "9"}})
+    assert not codec.reads(Codec.from_config(TokenizerConfig(positions_per_beat=4)).base_dict())
+    assert not codec.reads(Codec.from_config(TokenizerConfig(max_duration_beats=3)).base_dict())
+    assert not codec.reads({})
 
 
 def test_only_tokens_with_durations_tell_what_sounds():

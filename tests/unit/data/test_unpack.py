@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,42 @@ def test_a_size_that_lies_does_not_help_a_bomb(tmp_path: Path) -> None:
     archive.write_bytes(data.replace((3_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
     with pytest.raises(AurlError, match=r"broken|more than"):
         unpack(archive, tmp_path / "out", UnpackLimits(bytes=1_000_000))
+
+
+def test_a_link_in_a_zip_is_not_read_into_memory_whole(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("odd.mid")
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(info, b"a/" * 20_000_000, zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    with pytest.raises(AurlError, match="is a link longer than any path"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_long_header_in_a_tar_is_not_read_into_memory_whole(tmp_path: Path, first: bool, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.GNU_FORMAT) as tape:
+        if not first:
+            tape.addfile(tarfile.TarInfo("a.mid"))
+        head = tarfile.TarInfo("././@LongLink")
+        head.type, head.size = kind, 40_000_000
+        tape.addfile(head, io.BytesIO(bytes(head.size)))
+        tape.addfile(tarfile.TarInfo("b.mid"))
+    tracemalloc.start()
+    with pytest.raises(AurlError, match="neither a zip nor a tar" if first else "broken .a header of 40000000 bytes"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+@kinds
+def test_two_archives_in_one_folder_do_not_overwrite_each_other(tmp_path: Path, kind: str) -> None:
+    for number in (b"1", b"2"):
+        report = unpack(make(kind, tmp_path / f"in{number}", [("a/licence.txt", number)]), tmp_path / "out")
+    assert names_in(tmp_path / "out") == ["a/licence-2.txt", "a/licence.txt"] and report.mended == {"renamed": 1}
 
 
 @kinds

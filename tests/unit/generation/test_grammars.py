@@ -37,12 +37,20 @@ def learned() -> dict[str, Codec]:
     return result
 
 
-def wander(codec: Codec, rules: Rules, seed: int = 0, favour: dict[Kind, float] | None = None, hot: float = 0.0):
+def wander(
+    codec: Codec,
+    rules: Rules,
+    seed: int = 0,
+    favour: dict[Kind, float] | None = None,
+    hot: float = 0.0,
+    learned: float = 0.0,
+):
     """Pieces of base ids (with BOS and EOS) drawn by kind, evenly otherwise; checks time and length on the way."""
     grammar = make_grammar(codec.vocabulary, rules, merges=codec.merges)
     vocabulary, walk = grammar.vocabulary, make_walk(grammar, BATCH)
     generator = torch.Generator().manual_seed(seed)
     taste = hot * torch.randn(BATCH, codec.size, generator=generator)
+    taste[:, codec.vocabulary.size :] += learned
     for kind, bonus in (favour or {}).items():
         taste[:, : codec.vocabulary.size][:, torch.from_numpy(codec.vocabulary.kind == kind)] += bonus
     tokens = [torch.full((BATCH,), vocabulary.bos)]
@@ -175,6 +183,42 @@ def test_only_allowed_programs_pitches_and_tokens_are_written(kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_moment_in_which_every_track_has_played_all_it_may_is_left(kind: str) -> None:
+    codec = CODECS[kind]
+    vocabulary = codec.vocabulary
+    one_beat = vocabulary.index["TimeSig_1/4"]
+    rules = Rules(
+        bars=2,
+        programs=frozenset({0}),
+        pitches=frozenset({60, 61}),
+        forbidden=frozenset(vocabulary.ids_of(Kind.TIMESIG).tolist()) - {one_beat},
+        max_tokens=1000,
+    )
+    movers = np.isin(vocabulary.kind, (Kind.BAR, Kind.POSITION, Kind.TIME_SHIFT))
+    reluctance = torch.from_numpy(np.where(movers, -20.0 * (1 + vocabulary.value), 0.0)).float()  # time stands still
+    reluctance[
+        [vocabulary.eos, *(vocabulary.ids_of(Kind.BAR)[:1] if vocabulary.form is not Form.numbered else ())]
+    ] = -200
+    walk = make_walk(make_grammar(vocabulary, rules), BATCH)
+    generator = torch.Generator().manual_seed(1)
+    tokens = [torch.full((BATCH,), vocabulary.bos)]
+    walk.advance(tokens[0])
+    walk.start_counting()
+    while not bool(walk.done.all()):
+        assert len(tokens) <= rules.max_tokens, "the pieces do not end"
+        logits = walk.restrict(reluctance.repeat(BATCH, 1))
+        assert bool(torch.isfinite(logits).any(1).all()), "nothing may follow"
+        tokens.append(draw(logits.softmax(-1), torch.rand(BATCH, generator=generator)))
+        walk.advance(tokens[-1])
+    for row in torch.stack(tokens, 1).numpy():
+        piece = row[: int(np.flatnonzero(row == vocabulary.eos)[0]) + 1]
+        notes = vocabulary.count_notes(piece)
+        assert is_whole(codec, piece)
+        every = 2 * 4 * 4  # bars, positions, and two tracks' pitches
+        assert notes == every if kind != "midi_like" else 8 <= notes <= every
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
 def test_learned_tokens_obey_the_grammar(kind: str, learned: dict[str, Codec]) -> None:
     codec = learned[kind]
     merged = 0
@@ -185,6 +229,18 @@ def test_learned_tokens_obey_the_grammar(kind: str, learned: dict[str, Codec]) -
             assert is_whole(codec, piece)
             merged += len(piece) - len(codec.merge(piece))
     assert merged > 0
+
+
+def test_learned_tokens_that_begin_many_notes_leave_room_for_their_ends() -> None:
+    codec = CODECS["midi_like"]
+    chord = [f"{name}_{value}" for pitch in range(60, 76, 2) for name, value in (("NoteOn", pitch), ("Velocity", 127))]
+    names = ["TimeShift_1.0.4", *(part for at in range(0, 16, 2) for part in ("Program_0", *chord[at : at + 2]))]
+    piece = np.array([codec.vocabulary.index[name] for name in names] * 4)
+    codec = codec.with_merges(Merges.learn([piece] * 4, codec.vocabulary, codec.size + 60))
+    assert codec.merges is not None and codec.merges.lengths.max() == len(names)
+    for most in (120, 133, 147):
+        for sample in wander(codec, Rules(max_tokens=most), favour={Kind.NOTE_OFF: 3.0}, learned=8.0):
+            assert is_whole(codec, sample)
 
 
 @pytest.mark.parametrize("kind", OTHERS)

@@ -90,10 +90,12 @@ def test_a_step_hears_what_the_whole_sequence_hears(rows: int, lean: bool, monke
     time = time._replace(beat=(time.index // 12) * 0.5)
     with torch.inference_mode():
         cache = model.new_cache(rows, 100)
-        model.decode(ids[:, :50], MusicalTime(*(each[:, :50] for each in time)), cache)
-        for step in range(50, 100):
+        model.decode(ids[:, :4], MusicalTime(*(each[:, :4] for each in time)), cache)
+        for step in range(4, 100):
             now = MusicalTime(*(each[:, step : step + 1] for each in time))
             stepped = model.decode(ids[:, step : step + 1], now, cache)
+            if 30 <= step < 60:  # at the beginning voices sing their first notes, later all facts occur
+                continue
             whole = [
                 model(ids[row, : step + 1], MusicalTime(*(each[row, : step + 1] for each in time)), [step + 1])
                 for row in range(rows)
