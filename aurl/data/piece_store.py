@@ -102,6 +102,7 @@ class ShardWriter:
         path = shard_path(self.cache, name)
         with self._file as file:
             file.flush()
+            file.truncate(self._size)  # a write that was interrupted may have left more
             os.fsync(file.fileno())
         os.chmod(file.name, 0o644)
         path.parent.mkdir(exist_ok=True)

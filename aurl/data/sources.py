@@ -153,7 +153,7 @@ def count_tunes(file: Path, limits: ReadLimits = DEFAULT_LIMITS) -> int:
     from aurl.music.notation import decode_text, split_abc
 
     try:
-        if file.stat().st_size > limits.notation_bytes:
+        if not file.is_file() or file.stat().st_size > limits.notation_bytes:
             return 1
         return len(split_abc(decode_text(file.read_bytes())))
     except OSError:
