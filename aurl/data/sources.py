@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aurl.data.config import DataConfig, Source
 from aurl.data.folders import printable, walk_scores
 from aurl.data.metadata import sidecar_metadata
+from aurl.data.storable import storable
 from aurl.music.formats import MIDI_SUFFIXES, SCORE_SUFFIXES
 from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.score import Reading, count_songs, read_piece
@@ -205,9 +206,9 @@ def _read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     rows = {}
     for number, line in enumerate(manifest.read_text(encoding="utf-8").strip().split("\n"), start=1):
         try:
-            row = json.loads(line)
+            row = storable(json.loads(line))
             rows[str(row["path"])] = row
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise AurlError(f"{manifest}, line {number}: not a JSON object with a path ({error})") from error
     return rows
 
