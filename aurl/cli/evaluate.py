@@ -5,7 +5,7 @@ With music=FOLDER it measures the music itself (evaluate_music.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from aurl.utils.errors import AurlError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from aurl.data.codec import Codec
     from aurl.data.config import DataConfig, TokenizerConfig
     from aurl.data.preprocessing import PreprocessConfig
     from aurl.data.store import TokenStore
@@ -41,7 +42,7 @@ Main keys (default):
   data (none)        music to measure; without it, the corpus that the checkpoint was trained on
   split (test)       train, valid, test or all; for data=folder all is the default
   json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces,
-                     token_perplexity, skipped
+                     token_perplexity, skipped, and chord_tokens where the tokenizer writes chords
   music (none)       folder or file whose musical metrics are measured and which is validated; needs no model
   reference (none)   folder or file that the music is compared with
   metrics (none)     names or groups, metrics=[pitch,bar_order]; none means all
@@ -127,7 +128,7 @@ def measure(cfg: DictConfig) -> Evaluation:
             device=device,
             on_progress=on_progress,
         )
-    figures = {**result.to_dict(), "skipped": count_skipped(store)}
+    figures = {**result.to_dict(), **count_chords(codec, store, numbers), "skipped": count_skipped(store)}
     return Evaluation(checkpoint=bundle.path, corpus=data.name, split=split, figures=figures)
 
 
@@ -155,6 +156,14 @@ def corpus_of(
         to_config(preprocess) if preprocess is not None else from_values(PreprocessConfig, config.get("preprocess", {}))
     )
     return data, from_values(TokenizerConfig, config["tokenizer"]), done
+
+
+def count_chords(codec: Codec, store: TokenStore, numbers: Sequence[int]) -> dict[str, int]:
+    """Chord tokens of the measured pieces, whose nats count as well; nothing where the tokenizer has none."""
+    from aurl.data.kinds import Kind
+
+    is_chord = codec.vocabulary.kind == Kind.CHORD
+    return {"chord_tokens": sum(int(is_chord[store.ids(n)].sum()) for n in numbers)} if is_chord.any() else {}
 
 
 def count_skipped(store: TokenStore) -> int:

@@ -19,6 +19,9 @@ from symusic.core import ScoreTick
 
 from aurl.music.features import FEATURES
 
+MOST_BEATS = 100_000
+"""Most beats of a piece with arrays beside its tokens (14 hours at 120 a minute); what chord detection allows."""
+
 
 class Level(str, Enum):
     """What a row of an aligned array belongs to."""
@@ -53,12 +56,22 @@ class Grid:
             beats: onset of each token in quarters (T,).
             bars: bar of each token (T,).
             length: quarters to the end of the last note.
+
+        Raises:
+            ValueError: more than ``MOST_BEATS``.
         """
+        if length > MOST_BEATS:
+            raise ValueError(f"{length:.0f} beats are too many for data.features; allowed: {MOST_BEATS}")
         onsets = np.full(int(bars.max(initial=0)) + 1, np.inf)
         np.minimum.at(onsets, bars, beats)
         # A bar without a token of its own (none in REMI) begins with the next.
         onsets = np.minimum.accumulate(onsets[::-1])[::-1]
         return cls(beats, bars, np.arange(max(1, int(np.ceil(length))), dtype=np.float64), onsets)
+
+
+def unmoved(rows: NDArray[Any], semitones: int) -> NDArray[Any]:
+    """What transposition does not change."""
+    return rows
 
 
 @dataclass(frozen=True)
@@ -80,10 +93,19 @@ class Provider:
     """(score as it is tokenised, grid) -> array (rows, ``*shape``)."""
     code: tuple[str, ...] = (__name__,)
     """Modules that decide the values (with what they import): when one changes, the array is computed again."""
+    transpose: Callable[[NDArray[Any], int], NDArray[Any]] = unmoved
+    """(rows, semitones) -> the rows of the music transposed by so much, in a new array or the same one."""
+    count: Callable[[ScoreTick], dict[str, int]] | None = None
+    """What is summed over the pieces of a corpus and logged, for instance where the values come from."""
 
 
 ROLLS = [f"{level}_{feature}" for level in ("beat", "bar") for feature in FEATURES]
-PROVIDERS = {"onset_density": f"{__name__}:onset_density"} | {name: f"aurl.data.rolls:{name}" for name in ROLLS}
+HARMONY = ("chords", "key")
+PROVIDERS = (
+    {"onset_density": f"{__name__}:onset_density"}
+    | {name: f"aurl.data.harmony:{name}" for name in HARMONY}
+    | {name: f"aurl.data.rolls:{name}" for name in ROLLS}
+)
 """Name -> ``module:attribute`` of the provider."""
 
 

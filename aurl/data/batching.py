@@ -9,7 +9,7 @@ windows.py cuts pieces into windows.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from aurl.data.augmentation.augmenter import Augmented, Augmenter, Draw
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.augmentation.draws import hashed, piece_keys, uniforms
 from aurl.data.augmentation.segments import Segments
+from aurl.data.batch_features import FeatureReader
 from aurl.data.store import TokenStore
 from aurl.data.vocabulary import Vocabulary
 from aurl.data.windows import Window, WindowTable, bar_windows, item_generator, scoring_windows
@@ -61,6 +62,9 @@ class PackedBatch(NamedTuple):
     """Semitones by which each segment was transposed: labels move along (aurl.data.augmentation.labels)."""
     stretches: tuple[float, ...] = ()
     """Factor by which each segment's times in quarters grew; 1 where only the tempo changed."""
+    features: dict[str, Tensor] = {}  # noqa: RUF012  # nobody writes to it
+    """For each name in ``data.features`` the row of each token's beat, bar or own place ``(N, ...)``, transposed with
+    the music (batch_features.py)."""
 
 
 def read_segments(store: TokenStore, windows: Sequence[Window]) -> Segments:
@@ -85,6 +89,7 @@ def collate(
     context: int | None = None,
     epoch: int = 0,
     share: float = 1.0,
+    features: FeatureReader | None = None,
 ) -> PackedBatch:
     """Read the windows, augment them and lay them end to end.
 
@@ -95,6 +100,7 @@ def collate(
         context: a segment that augmentation made longer than this is cut at a bar line; None cuts nothing.
         epoch: number of the epoch.
         share: share of training done, for schedules.
+        features: reads what lies beside the tokens.
     """
     segments = read_segments(store, windows)
     count = len(windows)
@@ -103,6 +109,9 @@ def collate(
         recipes = augmenter.recipes(segments.piece, epoch, share)
         augmented = augmenter(segments, recipes)
     batch = _packed(augmented, segments, context)
+    if features is not None and batch.source is not None:
+        rows = features(batch.source.numpy(), batch.lengths, batch.origins, batch.shifts)
+        batch = batch._replace(features=rows)
     notes, beats, pieces = 0, 0.0, 0
     for window in windows:
         if window.scored_from == 1:
@@ -198,9 +207,10 @@ class TrainingPlan:
         augment: what is changed when a batch is drawn.
         seed: with the epoch and the item, decides everything random.
         overlap: share of the context that a segment of a long piece repeats of the one before it, unscored.
+        features: arrays beside the tokens that every batch brings along.
 
     Raises:
-        AurlError: the tokenizer lacks what an augmentation needs.
+        AurlError: the tokenizer lacks what an augmentation needs, or the corpus an array.
     """
 
     def __init__(
@@ -213,19 +223,24 @@ class TrainingPlan:
         augment: AugmentConfig,
         seed: int,
         overlap: float = 0.0,
+        features: Sequence[str] = (),
     ) -> None:
         self.store, self.context, self.seed = store, context, seed
+        self.features = FeatureReader(store, features)
         self.pieces = np.sort(np.fromiter(pieces, np.int32))
         records = store.pieces
         self._tokens = np.fromiter((records[piece].tokens for piece in self.pieces), np.int32, len(self.pieces))
         ranges = np.array([(records[piece].pitch_low, records[piece].pitch_high) for piece in self.pieces], np.int16)
-        self.augmenter = Augmenter(augment, vocabulary, ranges, self.pieces, store.ids, seed)
+        self.augmenter = Augmenter(augment, vocabulary, ranges, self.pieces, store.ids, seed, self._facts)
         self.transposer = self.augmenter.transposer
         self._overlap = int(overlap * context)
         transitions = self._tokens.astype(np.int64) - 1
         inputs = np.where(transitions > context, transitions / (1 - overlap), transitions).sum()
         self.batches = max(1, round(float(inputs) / batch_tokens))
         """Batches in every epoch: the plan deals all tokens out evenly, so the number never changes."""
+
+    def _facts(self, piece: int) -> Mapping[str, Any]:
+        return self.store.pieces[piece].facts
 
     def windows(self, epoch: int) -> WindowTable:
         """All segments of an epoch in the order in which they are drawn."""
@@ -259,7 +274,7 @@ class TrainingPlan:
 
     def collate(self, windows: Sequence[Window], epoch: int, share: float = 1.0) -> PackedBatch:
         """A batch of windows, augmented as the epoch and the share of training done ask for."""
-        return collate(self.store, windows, self.augmenter, self.context, epoch, share)
+        return collate(self.store, windows, self.augmenter, self.context, epoch, share, self.features)
 
 
 class TrainingBatches:
@@ -335,8 +350,16 @@ class EvaluationBatches:
     """Loader that goes once through pieces in order and scores every token after BOS once, without augmentation."""
 
     def __init__(
-        self, store: TokenStore, pieces: Sequence[int], context: int, batch_tokens: int, rank: int = 0, world: int = 1
+        self,
+        store: TokenStore,
+        pieces: Sequence[int],
+        context: int,
+        batch_tokens: int,
+        rank: int = 0,
+        world: int = 1,
+        features: Sequence[str] = (),
     ) -> None:
+        self.features = FeatureReader(store, features)
         windows = [
             (piece, *window)
             for piece in list(pieces)[rank::world]
@@ -350,7 +373,7 @@ class EvaluationBatches:
 
     def __iter__(self) -> Iterator[PackedBatch]:
         for first, end in pairwise(self._borders):
-            yield collate(self.store, [self.windows[number] for number in range(first, end)])
+            yield collate(self.store, [self.windows[n] for n in range(first, end)], features=self.features)
 
 
 def pack(sizes: Sequence[int], batch_tokens: int) -> list[int]:

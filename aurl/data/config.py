@@ -61,7 +61,7 @@ class DataConfig:
     see docs/data_format.md. Nothing is prepared again for it.
     """
     features: list[str] = field(default_factory=list)
-    """Arrays that are computed and stored beside the tokens, for instance [onset_density]."""
+    """Arrays that are stored beside the tokens and given with each batch, for instance [chords,beat_chroma]."""
     limits: ReadLimits = field(default_factory=ReadLimits)
     """What is refused for its size."""
     workers: int | None = None
@@ -114,6 +114,9 @@ class TokenizerConfig:
     """Lowest pitch and one above the highest pitch with a token."""
     max_bars: int = 1024
     """With octuple, which numbers its bars: most bars of a piece; notes beyond are left out and counted."""
+    chords: bool = False
+    """With remi: tokens that say the chord (root and quality) before the notes of the position where it changes, from
+    the symbols in the file or else heard in its notes."""
     bpe: str | None = None
     """Byte pair encoding: how many tokens in all, learned from the training pieces, or a file that aurl-data tokenizer
     wrote; null reads the tokenizer's own tokens."""
@@ -127,6 +130,8 @@ class TokenizerConfig:
             raise ValueError("tokenizer.bpe='' is empty; allowed: a number of tokens, a file, or null")
         if self.kind not in TOKENIZERS:
             raise ValueError(f"tokenizer.kind={self.kind} is unknown; allowed: {', '.join(TOKENIZERS)}")
+        if self.chords and self.kind != "remi":
+            raise ValueError(f"tokenizer.chords=true is not known to tokenizer={self.kind}; use tokenizer=remi")
         for key, low, high in (
             ("positions_per_beat", 1, 96),
             ("max_duration_beats", 1, 64),

@@ -133,6 +133,7 @@ class MusicDataModule(L.LightningDataModule):
             self.augment_config,
             self.seed,
             self.data_config.segment_overlap,
+            self.data_config.features,
         )
         batches = TrainingBatches(plan, **self._place())
         return batches if self.codec.merges is None else MergedBatches(batches, self.codec.merges)
@@ -150,5 +151,10 @@ class MusicDataModule(L.LightningDataModule):
         if self.codec.merges is not None:
             store = MergedStore(self.store, self.codec.merges, self._pieces(split))
         return EvaluationBatches(
-            store, self._pieces(split), self.context, self.data_config.batch_tokens, **self._place()
+            store,
+            self._pieces(split),
+            self.context,
+            self.data_config.batch_tokens,
+            features=self.data_config.features,
+            **self._place(),
         )

@@ -19,6 +19,8 @@ from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, 
 
 from aurl.data.kinds import Form, Kind
 from aurl.data.vocabulary import DRUM_PROGRAM, QUARTERS_PER_WHOLE, Vocabulary
+from aurl.music.chord_sources import add_symbols
+from aurl.music.chords import QUALITIES, Chord
 
 MIN_TICKS_PER_QUARTER = 384
 """Decoded scores have the grid's ticks, doubled until there are at least this many, as notation programs expect."""
@@ -92,6 +94,7 @@ class Decoder:
         self._add_tracks(score, notes, order)
         self._add_tempos(score, tokens, ticks)
         self._add_metres(score, tokens, ticks, metre)
+        self._add_chords(score, tokens, ticks)
         return score
 
     def _notes(
@@ -161,6 +164,16 @@ class Decoder:
         tempos = dict(zip(ticks[at].tolist(), self._vocabulary.tempo[ids[at]].tolist(), strict=True))
         for tick, tempo in sorted(tempos.items()) or [(0, DEFAULT_TEMPO)]:
             score.tempos.append(TempoTick(tick, tempo))
+
+    def _add_chords(self, score: ScoreTick, ids: IntArray, ticks: IntArray) -> None:
+        """Chord symbols as markers, where the chord changes; of several at one tick the last holds."""
+        vocabulary = self._vocabulary
+        at = np.flatnonzero(vocabulary.kind[ids] == Kind.CHORD)
+        at = at[np.append(ticks[at[1:]] != ticks[at[:-1]], True)[: len(at)]]
+        at = at[np.append(True, ids[at[1:]] != ids[at[:-1]])[: len(at)]]
+        names = [quality.name for quality in QUALITIES]
+        chords = [Chord(int(vocabulary.root[id_]), names[vocabulary.value[id_]]) for id_ in ids[at].tolist()]
+        add_symbols(score, zip(ticks[at].tolist(), chords, strict=True))
 
     def _add_metres(self, score: ScoreTick, ids: IntArray, ticks: IntArray, metre: IntArray) -> None:
         """Time signatures, at the bar lines where they change."""

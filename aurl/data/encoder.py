@@ -9,6 +9,7 @@ The idea: a piece is a list of rows that a stable sort by time puts in order, an
 
     bar    [ -        -   Bar      TimeSig  -         -        ]
     tempo  [ Position -   Tempo    -        -         -        ]
+    chord  [ Position -   Chord    -        -         -        ]
     note   [ Position -   Program  Pitch    Velocity  Duration ]
 
 Absent ids are 0 (PAD, which no row contains), so dropping the zeros of the flattened rows leaves the sequence. Pairs of
@@ -25,9 +26,11 @@ from miditok.utils.utils import np_get_closest
 from symusic import Tempo
 from symusic.core import TempoTick
 
-from aurl.data.kinds import Form
+from aurl.data.harmony import chord_changes
+from aurl.data.kinds import Form, Kind
 from aurl.data.metre import Metres, settle_metres
 from aurl.data.vocabulary import DRUM_PROGRAM, Vocabulary
+from aurl.music.chords import NO_PITCH
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick, TrackTick
@@ -43,6 +46,7 @@ HIGH = 16
 """Bits by which the second id of a pair is shifted."""
 
 IntArray = npt.NDArray[np.int64]
+NO_CHORDS = (np.zeros(0, np.int64), np.zeros(0, PAIR))
 
 
 class _Notes(NamedTuple):
@@ -73,6 +77,10 @@ class Quantised(NamedTuple):
     """Rising, the first 0 (T,)."""
     tempo_ids: npt.NDArray[np.uint32] | int
     """(T,), or one for all."""
+    chord_times: IntArray
+    """Rising (C,); none where there are no chord tokens."""
+    chord_ids: npt.NDArray[np.uint32]
+    """(C,)."""
 
     @property
     def last(self) -> int:
@@ -108,6 +116,8 @@ class Encoder:
             if vocabulary.form is Form.note_ends
             else {ticks: self._make_durations(ticks, vocabulary) for ticks in tokenizer._tpb_to_time_array}
         )
+        chords = vocabulary.ids_of(Kind.CHORD).tolist()
+        self._chord_ids = {(int(vocabulary.root[id_]), int(vocabulary.value[id_])): id_ for id_ in chords}
         self._make_tempos(vocabulary)
         self._known_tempos: dict[int, int] = {}
         self._position_tables: dict[tuple[int, int], npt.NDArray[np.uint32]] = {}
@@ -174,21 +184,36 @@ class Encoder:
             spans = notes.spans
         raw, durations = spans[:count], spans[count:]
         onsets = raw if metres.grids is None else metres.to_grid(raw)
-        return Quantised(metres, notes, onsets, durations, raw, *self._tempos(score, metres))
+        chords = self._chords(score, metres, onsets) if self._chord_ids else NO_CHORDS
+        return Quantised(metres, notes, onsets, durations, raw, *self._tempos(score, metres), *chords)
+
+    def _chords(self, score: ScoreTick, metres: Metres, onsets: IntArray) -> tuple[IntArray, npt.NDArray[np.uint32]]:
+        """Ticks and ids of the chord changes up to the last note; the last of one tick wins, repetitions go."""
+        changes = chord_changes(score)
+        times = (changes.onsets * metres.ticks_per_quarter + HALF).astype(np.int64)
+        if metres.grids is not None:
+            times = metres.to_grid(times)
+        ids = np.array([self._chord_ids[root, quality] for root, quality in changes.chords.tolist()], PAIR)
+        keep = np.append(times[1:] != times[:-1], True)[: len(times)] & (times <= onsets.max(initial=-1))
+        times, ids = times[keep], ids[keep]
+        keep = np.diff(ids, prepend=self._chord_ids[NO_PITCH, 0]) != 0  # a piece begins with no chord
+        return times[keep], ids[keep]
 
     def _write(self, piece: Quantised) -> npt.NDArray[np.uint16]:
         """Ids of a piece."""
-        metres, notes, onsets, durations, _, tempo_times, tempo_ids = piece
+        metres, notes, onsets, durations, _, tempo_times, tempo_ids, chord_times, chord_ids = piece
         count = len(onsets)
         bar_times, bar_heads = self._bars(metres, piece.last)
         # Twice the time, plus one for what is no bar: sorts a bar before all else at its tick, and sets it apart.
-        keys = np.concatenate([bar_times, tempo_times, onsets])
+        keys = np.concatenate([bar_times, tempo_times, chord_times, onsets])
         keys += keys
         first_note = len(keys) - count
         keys[len(bar_times) :] += 1
         pairs = np.empty((2, len(keys)), PAIR)
         pairs[0, : len(bar_times)] = bar_heads
-        pairs[0, len(bar_times) : first_note] = tempo_ids
+        first_chord = first_note - len(chord_ids)
+        pairs[0, len(bar_times) : first_chord] = tempo_ids
+        pairs[0, first_chord:first_note] = chord_ids
         pairs[0, first_note:] = notes.heads
         pairs[1, :first_note] = 0
         tails = self._velocities.take(notes.velocities)

@@ -36,7 +36,7 @@ class WordEncoder(Encoder):
     """Writes pieces as CPWord does: REMI's rows with the tempo in force at every position."""
 
     def _write(self, piece: Quantised) -> npt.NDArray[np.uint16]:
-        metres, notes, onsets, durations, _, tempo_times, _ = piece
+        metres, notes, onsets, durations, _, tempo_times, _, *_ = piece
         bar_times, bar_heads = self._bars(metres, piece.last)
         keys = np.concatenate([bar_times, tempo_times, onsets])
         keys += keys
@@ -93,7 +93,7 @@ class OctupleEncoder(Encoder):
         return score, counts
 
     def _write(self, piece: Quantised) -> npt.NDArray[np.uint16]:
-        metres, notes, onsets, durations, _, _, _ = piece
+        metres, notes, onsets, durations, _, _, _, *_ = piece
         order = onsets.argsort(kind="stable")
         onsets = onsets.take(order)
         bars, places, at = (column.take(order) for column in _places(piece))

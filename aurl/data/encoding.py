@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from symusic.core import ScoreTick
 
 from aurl.data.aligned import Grid, Provider, compute
 from aurl.data.codec import Codec
 from aurl.data.entries import pack_plain, unpack_plain
+from aurl.data.harmony import count_symbols
 from aurl.data.reading import SIGNATURE, ReadPiece
 from aurl.data.vocabulary import Kind
-from aurl.utils.errors import UnreadableFile
+from aurl.utils.errors import AurlError, UnreadableFile
 
 NUMBERS = ("notes", "length", "pitch_low", "pitch_high", "tracks")
 FEATURE_PREFIX = "feature."
@@ -59,12 +61,15 @@ def encode_piece(name: str, read: ReadPiece, codec: Codec, providers: Sequence[P
         providers: what is computed beside the tokens.
 
     Raises:
-        UnreadableFile: no note of it fits the vocabulary.
+        UnreadableFile: no note of it fits the vocabulary, or an array beside its tokens cannot be computed.
     """
     assert read.score is not None
     fitted, changes = codec.prepare_score(read.score)
     vocabulary = codec.vocabulary
-    inner = codec.encode(fitted)
+    try:
+        inner = codec.encode(fitted)
+    except AurlError as error:
+        raise UnreadableFile(name, str(error)) from error
     notes = vocabulary.count_notes(inner)
     if notes == 0:
         raise UnreadableFile(name, "no note of it fits the vocabulary (tokenizer.pitch_range)")
@@ -75,7 +80,9 @@ def encode_piece(name: str, read: ReadPiece, codec: Codec, providers: Sequence[P
     columns = [track.notes.numpy() for track in fitted.tracks if len(track.notes)]
     end = max(int((part["time"].astype(np.int64) + part["duration"]).max()) for part in columns)
     length = end / fitted.ticks_per_quarter
-    grid = Grid.of(beats, bars, length) if providers else None
+    features, counts = _beside(name, fitted, providers, beats, bars, length)
+    if codec.tokenizer.chords:
+        counts |= count_symbols(fitted)
     return Encoded(
         ids=ids,
         bars=bars,
@@ -87,9 +94,37 @@ def encode_piece(name: str, read: ReadPiece, codec: Codec, providers: Sequence[P
         tracks=len(np.unique(ids[kinds == Kind.PROGRAM])),
         changes=changes,
         signature=read.signature,
-        known=read.known,
-        features={kind.name: compute(kind, fitted, grid) for kind in providers if grid is not None},
+        known=read.known | {"counts": read.known.get("counts", {}) | counts} if counts else read.known,
+        features=features,
     )
+
+
+def _beside(
+    name: str,
+    score: ScoreTick,
+    providers: Sequence[Provider],
+    beats: NDArray[np.float32],
+    bars: NDArray[np.int32],
+    length: float,
+) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
+    """The arrays beside the tokens of a piece, and what their providers count.
+
+    Raises:
+        UnreadableFile: an array cannot be computed; the reason names it.
+    """
+    if not providers:
+        return {}, {}
+    features: dict[str, NDArray[Any]] = {}
+    counts: dict[str, int] = {}
+    kind = providers[0]
+    try:
+        grid = Grid.of(beats, bars, length)
+        for kind in providers:
+            features[kind.name] = compute(kind, score, grid)
+            counts |= kind.count(score) if kind.count is not None else {}
+    except (ValueError, AurlError) as error:
+        raise UnreadableFile(name, f"data.features={kind.name} cannot be computed: {error}") from error
+    return features, counts
 
 
 def to_entry(encoded: Encoded) -> bytes:

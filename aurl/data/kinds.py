@@ -24,6 +24,7 @@ class Kind(IntEnum):
     TIME_SHIFT = 13
     NOTE_OFF = 14
     NOTE_OFF_DRUM = 15
+    CHORD = 16
 
 
 class Form(str, Enum):

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aurl.data.aligned import Level, provider
 from aurl.data.batching import IGNORED, PackedBatch
 from aurl.data.cache import LEARNED_FOLDER
 from aurl.data.codec import Codec
@@ -136,6 +137,7 @@ def merge_batch(batch: PackedBatch, merges: Merges) -> PackedBatch:
         "targets": torch.from_numpy(np.concatenate(targets)),
         "index": torch.cat([torch.arange(length) for length in lengths]),
         "lengths": lengths,
+        "features": {name: rows[at] for name, rows in batch.features.items()},
     }
     return batch._replace(**fields)
 
@@ -167,6 +169,15 @@ class MergedStore:
     def beats(self, number: int) -> np.ndarray:
         """Beat of each (M,)."""
         return np.asarray(self._store.beats(number))[self._merged[number][1]]
+
+    def aligned(self, name: str, number: int) -> np.ndarray:
+        """An array beside the tokens of a piece, by merged token where it has rows of tokens."""
+        rows = self._store.aligned(name, number)
+        return rows[self._merged[number][1]] if provider(name).level is Level.token else rows
+
+    def check_aligned(self, name: str) -> None:
+        """Refuse an array that the corpus does not have."""
+        self._store.check_aligned(name)
 
     def split(self, name: str) -> list[int]:
         """Indices of the pieces of one split."""

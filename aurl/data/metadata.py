@@ -18,20 +18,16 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from aurl.data.metadata_tables import JSON_TABLES, folder_tables, read_json, tell, told
 from aurl.data.metadata_values import MINOR_KEYS, key_name, normalised
 from aurl.music.marks import MICROSECONDS_PER_MINUTE
+from aurl.music.tempo_map import tempo_map
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick
 
 DRUM_PROGRAM = 128
 """How drums are written among programs, as in the manifests of corpora."""
-DEFAULT_MSPQ = 500_000
-"""Microseconds a quarter before the first tempo."""
-MICROSECONDS = 1_000_000
 TEMPO_DECIMALS, SECONDS_DECIMALS = 2, 2
 SIDECAR_SUFFIX = ".json"
 SEPARATORS = re.compile(r"\s+[-–—]\s+|_-_|-{3,}")
@@ -165,7 +161,7 @@ def score_metadata(score: ScoreTick) -> dict[str, Any]:
         "programs": sorted({DRUM_PROGRAM if track.is_drum else int(track.program) for track in tracks}),
         "tracks": len(tracks),
         "notes": score.note_num(),
-        "seconds": _seconds(score, end),
+        "seconds": round(float(tempo_map(score).to_seconds(end)), SECONDS_DECIMALS),
         "has_pedal": any(len(track.pedals) > 0 for track in score.tracks),
         "has_lyrics": any(len(track.lyrics) > 0 for track in score.tracks),
         "has_bends": any(len(track.pitch_bends) > 0 for track in score.tracks),
@@ -198,15 +194,6 @@ def _meters(score: ScoreTick, end: int) -> dict[str, int]:
         stop = signs[place + 1].time if place + 1 < len(signs) else max(end, sign.time)
         ticks[f"{sign.numerator}/{sign.denominator}"] += stop - start
     return ticks
-
-
-def _seconds(score: ScoreTick, end: int) -> float:
-    """When the last event of the tracks with notes ends, by the tempo map."""
-    columns = score.tempos.numpy()
-    order = np.argsort(columns["time"], kind="stable")
-    starts = np.concatenate([[0], columns["time"][order], [end]]).astype(np.float64).clip(max=end)
-    lengths = np.concatenate([[DEFAULT_MSPQ], columns["mspq"][order]]).astype(np.float64)
-    return round(float((np.diff(starts) * lengths).sum()) / score.tpq / MICROSECONDS, SECONDS_DECIMALS)
 
 
 def _title(score: ScoreTick) -> str:

@@ -35,6 +35,8 @@ LOG_LINES = {
     OFF_BEAT: "{count} pieces keep a beat that lies beside the file's beats by a constant shift",
     ALIGNED: "{count} pieces were aligned to annotated beats",
     NOT_ALIGNED: "{count} pieces have no beat annotation and were not aligned",
+    "pieces_with_chord_symbols": "{count} pieces bring chord symbols along, which say their chords",
+    "pieces_with_chords_heard": "{count} pieces have no chord symbols: their chords were heard in the notes",
 }
 """What the log says of counts that are pieces; the others are listed by name."""
 

@@ -91,13 +91,12 @@ def _copies(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
 
 def _timing(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
     performed = sum(row["performed"] for row in rows)
-    clock = sum(row["clock"] for row in rows)
     if performed:
-        text = f"{_pieces(performed)} of {len(rows):,} {_look(performed)} performed: notes stand off any grid"
-        text += (
-            f"; {clock:,} of them without regard to the file's beats, so that bars mean nothing there" if clock else ""
+        yield _note(
+            f"{_pieces(performed)} of {len(rows):,} {_look(performed)} performed: notes keep no beat of the file, so "
+            "that bars mean nothing there. Tokens round such rhythm to their grid.",
+            "off_grid",
         )
-        yield _note(f"{text}. Tokens round such rhythm to their grid.", "off_grid")
         if MIXED_SHARE < performed / len(rows) < 1 - MIXED_SHARE:
             yield _note("Performed and notated music are mixed; a model will mix them too.", "off_grid")
     if shifted := sum(row["shifted"] for row in rows):

@@ -125,8 +125,9 @@ MEASURES: tuple[Measure, ...] = (
         "Beyond tokenizer.tracks_per_program tracks of one instrument are joined.", log=True, whole=True, least=0.3,
     ),
     Measure(
-        "off_grid", "Off the grid", "share of notes", "The share of notes that begin on no 32nd or triplet 16th.",
-        "Above 0.3 a piece was played freely, or lies beside its beats as a whole; tokens round its rhythm.",
+        "off_grid", "Off the grid", "share of onsets, relative to chance",
+        "The share of onsets on no sixteenth or triplet, as a multiple of what onsets at random would have.",
+        "Near 1 a piece was played freely; above it lies beside its beats as a whole; tokens round its rhythm.",
         least=0.1,
     ),
     Measure(

@@ -13,11 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-from aurl.data.aligned import Grid, Level, Provider
+from aurl.data.aligned import Grid, Level, Provider, unmoved
+from aurl.data.augmentation.labels import transpose_chroma, transpose_pitch_axis
 from aurl.music import grid as music_grid
 from aurl.music.features import FEATURES, Feature, notes_of
 
 LEVELS = (Level.beat, Level.bar)
+TRANSPOSED = {
+    "chroma": transpose_chroma,
+    "piano_roll": transpose_pitch_axis,
+    "onset_roll": transpose_pitch_axis,
+    "velocity_roll": transpose_pitch_axis,
+}
+"""Features that move with the pitches; numbers of notes do not, and drums never do."""
 
 
 def compute_rows(feature: Feature, level: Level, score: ScoreTick, grid: Grid) -> NDArray[Any]:
@@ -47,6 +55,7 @@ ROLLS: dict[str, Provider] = {
         shape=feature.shape(1)[1:],
         compute=partial(compute_rows, feature, level),
         code=(__name__,),
+        transpose=TRANSPOSED.get(name, unmoved),
     )
     for level in LEVELS
     for name, feature in FEATURES.items()

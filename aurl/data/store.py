@@ -150,13 +150,21 @@ class TokenStore:
         Raises:
             AurlError: the corpus was prepared without it.
         """
-        if name not in self._aligned:
-            there = ", ".join(self._aligned) or "none"
-            raise AurlError(f"{self.folder.name} has no feature '{name}' (it has: {there}); add it to data.features")
+        self.check_aligned(name)
         rows, offsets = self._aligned[name]
         if piece < 0:
             piece += len(self.pieces)
         return rows[int(offsets[piece]) : int(offsets[piece + 1])]
+
+    def check_aligned(self, name: str) -> None:
+        """Refuse an array that the corpus does not have.
+
+        Raises:
+            AurlError: names those that it has.
+        """
+        if name not in self._aligned:
+            there = ", ".join(self._aligned) or "none"
+            raise AurlError(f"{self.folder.name} has no feature '{name}' (it has: {there}); add it to data.features")
 
     def choose(self, where: str) -> None:
         """Use only the pieces for which an expression holds; numbers of pieces stay as they are.

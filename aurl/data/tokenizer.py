@@ -22,6 +22,7 @@ from miditok.utils import get_score_ticks_per_beat
 from symusic import Note
 from symusic.core import ScoreTick, TrackTick
 
+from aurl.data.chord_tokens import NAMES as CHORD_NAMES
 from aurl.data.config import TokenizerConfig
 from aurl.data.overlaps import cut_durations
 from aurl.data.vocabulary import DRUM_PROGRAM
@@ -78,10 +79,17 @@ class TrackIdentity:
         """Most tracks of one program that keep their identity."""
         return int(self.config.additional_params["tracks_per_program"])
 
+    @property
+    def chords(self) -> bool:
+        """Whether there are chord tokens, behind all others; aurl's encoder writes them, miditok does not."""
+        return bool(self.config.additional_params.get("chords", False))
+
     def _create_base_vocabulary(self) -> list[Any]:
         further = range(1, self.tracks_per_program)
         programs = sorted(self.config.programs)
         names = [f"Program_{p}.{k}" for k in further for p in programs]
+        if self.chords:
+            names += CHORD_NAMES
         stock = super()._create_base_vocabulary()  # type: ignore[misc]
         if not isinstance(stock[0], list):
             return [*stock, *names]
@@ -220,6 +228,7 @@ def miditok_config(config: TokenizerConfig) -> miditok.TokenizerConfig:
         drums_pitch_range=DRUM_PITCHES,
         tracks_per_program=config.tracks_per_program,
         **({"max_bar_embedding": config.max_bars} if config.kind == "octuple" else {}),
+        **({"chords": True} if config.chords else {}),
     )
 
 

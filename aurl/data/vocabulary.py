@@ -19,8 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aurl.data import timeline
+from aurl.data.augmentation.labels import transpose_pitch_classes
+from aurl.data.chord_tokens import read_name
 from aurl.data.kinds import Form, Kind
 from aurl.data.timeline import QUARTERS_PER_WHOLE
+from aurl.music.chords import NO_PITCH
 
 DRUM_PROGRAM = -1
 """Program number that stands for drums, as in miditok."""
@@ -48,6 +51,7 @@ _KIND_OF_TYPE = {
     "DrumOn": Kind.PITCH_DRUM,
     "NoteOff": Kind.NOTE_OFF,
     "DrumOff": Kind.NOTE_OFF_DRUM,
+    "Chord": Kind.CHORD,
 }
 _PITCHED = (Kind.PITCH, Kind.PITCH_DRUM, Kind.NOTE_OFF, Kind.NOTE_OFF_DRUM)
 
@@ -66,7 +70,8 @@ class Vocabulary:
         value: int32 (V,). BAR: its number, where bars are numbered; POSITION: index in the bar; PITCH, PITCH_DRUM,
             NOTE_OFF, NOTE_OFF_DRUM: MIDI pitch; PROGRAM: program, -1 for drums; VELOCITY: 1-127; DURATION, TIME_SHIFT:
             length in positions; TEMPO: quarters a minute, rounded (exact in ``tempo``);
-            TIMESIG: numerator * 256 + denominator; others 0.
+            TIMESIG: numerator * 256 + denominator; CHORD: number of the quality, 0 for no chord; others 0.
+        root: CHORD: pitch class of the root; -1 for no chord and all other tokens; int8 (V,).
         track: PROGRAM: which track of that program, 0 for the first; int8 (V,).
         tempo: TEMPO: quarters a minute; float64 (V,).
         numerator, denominator: TIMESIG; int32 (V,).
@@ -97,6 +102,7 @@ class Vocabulary:
         self.pad, self.bos, self.eos = (self.index[name] for name in ("PAD_None", "BOS_None", "EOS_None"))
         self.kind = np.zeros(self.size, np.uint8)
         self.value = np.zeros(self.size, np.int32)
+        self.root = np.full(self.size, NO_PITCH, np.int8)
         self.track = np.zeros(self.size, np.int8)
         self.tempo = np.zeros(self.size, np.float64)
         self.numerator = np.zeros(self.size, np.int32)
@@ -134,6 +140,8 @@ class Vocabulary:
         elif kind == Kind.PROGRAM:
             program, _, track = text.partition(".")
             self.value[id_], self.track[id_] = int(program), int(track or 0)
+        elif kind == Kind.CHORD:
+            self.root[id_], self.value[id_] = read_name(text)
         elif kind == Kind.TEMPO:
             self.tempo[id_] = float(text)
             self.value[id_] = round(float(text))
@@ -221,9 +229,9 @@ class Vocabulary:
     def transposition_table(self, low: int, high: int) -> npt.NDArray[np.uint16]:
         """Ids after transposition: ``table[shift - low][ids]`` transposes ``ids`` by ``shift`` semitones.
 
-        Drums and all other tokens map to themselves. A pitch that would leave the vocabulary lands an octave nearer
-        (in a vocabulary narrower than that it stays); callers who want none of this keep ``shift`` within the range of
-        the piece.
+        Roots of chords move along. Drums and all other tokens map to themselves. A pitch that would leave the
+        vocabulary lands an octave nearer (in a vocabulary narrower than that it stays); callers who want none of this
+        keep ``shift`` within the range of the piece.
 
         Args:
             low: lowest shift in semitones.
@@ -242,6 +250,12 @@ class Vocabulary:
                     while target not in id_of_pitch and (target - pitch) * back < 0:
                         target += back
                     row[id_] = id_of_pitch.get(target, id_)
+        chords = self.ids_of(Kind.CHORD)
+        if len(chords):
+            known = {(int(self.root[id_]), int(self.value[id_])): id_ for id_ in chords.tolist()}
+            for row, shift in zip(table, range(low, high + 1), strict=True):
+                roots = transpose_pitch_classes(self.root[chords], shift).tolist()
+                row[chords] = [known[key] for key in zip(roots, self.value[chords].tolist(), strict=True)]
         return table
 
     def note_starts(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -9,8 +9,8 @@ The language::
 
     piece    = BOS bar+ EOS
     bar      = Bar TimeSig moment*
-    moment   = Position [Tempo] note* (a note at least where no Tempo stands), positions rising inside the bar's metre;
-               in CPWord a Tempo stands at every position
+    moment   = Position [Tempo] [Chord] note* (a note at least where neither stands), positions rising inside the bar's
+               metre; in CPWord a Tempo stands at every position; Chord only in vocabularies that have it
     note     = Program Pitch Velocity Duration (PitchDrum for drums), no pitch twice in one track at one moment
     EOS      only after a complete note
 
@@ -90,6 +90,7 @@ class State(IntEnum):
     TIMESIG = auto()
     POSITION = auto()
     TEMPO = auto()
+    CHORD = auto()
     PROGRAM = auto()
     DRUM_PROGRAM = auto()
     PITCH = auto()
@@ -247,6 +248,7 @@ def _followers(vocabulary: Vocabulary, allowed: np.ndarray, rules: Rules) -> np.
             continue
         row |= (program | drum_program) & (state != State.TIMESIG) & (not full or state != State.DURATION)
         row |= of[Kind.TEMPO] & (state == State.POSITION) & (not full)
+        row |= of[Kind.CHORD] & (state in (State.POSITION, State.TEMPO)) & (not full)
         row |= of[Kind.POSITION] & (state != State.POSITION) & (not full or (last and state == State.TIMESIG))
         row |= of[Kind.BAR] & (state != State.POSITION) & (not last)
         row |= eos & (state == State.DURATION) & (last or may_end)
@@ -289,6 +291,7 @@ def _effects(vocabulary: Vocabulary, track: np.ndarray, metre: np.ndarray) -> tu
         Kind.TIMESIG: State.TIMESIG,
         Kind.POSITION: State.POSITION,
         Kind.TEMPO: State.TEMPO,
+        Kind.CHORD: State.CHORD,
         Kind.PROGRAM: State.PROGRAM,
         Kind.PITCH: State.PITCH,
         Kind.PITCH_DRUM: State.PITCH,

@@ -21,8 +21,8 @@ def _rows_of(*states: State) -> frozenset[float]:
 MOMENT_STATES = _rows_of(State.BAR, State.POSITION)
 PITCH_STATES = _rows_of(State.PITCH)
 PITCH_FOLLOWS = _rows_of(State.PROGRAM, State.DRUM_PROGRAM)
-POSITION_FOLLOWS = _rows_of(State.TIMESIG, State.TEMPO, State.DURATION)
-PROGRAM_FOLLOWS = _rows_of(State.POSITION, State.TEMPO, State.DURATION)
+POSITION_FOLLOWS = _rows_of(State.TIMESIG, State.TEMPO, State.CHORD, State.DURATION)
+PROGRAM_FOLLOWS = _rows_of(State.POSITION, State.TEMPO, State.CHORD, State.DURATION)
 DONE_STATES = _rows_of(State.DONE)
 
 

@@ -31,11 +31,10 @@ from aurl.music.midi_check import ExactMidi, LimitReached, walk_midi
 from aurl.music.midi_controls import count_controls, restore_controls, set_pedals
 from aurl.music.midi_events import DamagedMidi
 from aurl.music.midi_repair import HEADER_NAME, SEPARATE_SONGS, RepairedMidi, repair_midi
+from aurl.music.tempo_map import tempo_map
 from aurl.utils.errors import UnreadableFile
 
-MICROSECONDS_PER_HOUR = 3_600_000_000
-DEFAULT_MSPQ = 500_000
-"""Microseconds a quarter before the first tempo."""
+SECONDS_PER_HOUR = 3600
 HEAD_BYTES, FORMAT_AT = 512, 8
 """How far a header is looked for where only the number of songs is asked, and where the format stands in it."""
 LEFT_OUT_SHARE = 0.001
@@ -283,11 +282,7 @@ def _checked(
 def _check_hours(score: ScoreTick, name: str, limits: ReadLimits) -> None:
     """Refuse a score that plays too long by its tempo map."""
     end = max(int((a["time"].astype("int64") + a["duration"]).max()) for a in _note_columns(score))
-    columns = score.tempos.numpy()
-    order = np.argsort(columns["time"], kind="stable")
-    starts = np.concatenate([[0], columns["time"][order], [end]]).astype("float64").clip(max=end)
-    lengths = np.concatenate([[DEFAULT_MSPQ], columns["mspq"][order]]).astype("float64")
-    hours = float((np.diff(starts) * lengths).sum()) / score.tpq / MICROSECONDS_PER_HOUR
+    hours = float(tempo_map(score).to_seconds(end)) / SECONDS_PER_HOUR
     if hours > limits.hours:
         raise UnreadableFile(name, limits.message("hours", f"{hours:.0f}"))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aurl.music.features import drums_apart
 from aurl.music.grid import bar_counts, bar_sections
 from aurl.music.keys import PITCH_CLASSES, estimate_key, signature_name
+from aurl.music.performed import examine_timing
 from aurl.music.pianoroll import NoteArrays, note_arrays
 
 DRUM_PROGRAM = 128
@@ -23,21 +24,6 @@ DRUM_PROGRAM = 128
 DEFAULT_QPM = 120.0
 MICROSECONDS = 1e6
 SECONDS_PER_MINUTE = 60.0
-GRIDS = (8, 6)
-"""Notated onsets lie on one of these divisions of a quarter note: 32nds, or triplets of 16ths."""
-SHARED_PARTS = 24
-"""The coarsest division of a quarter note that holds both."""
-GRID_TOLERANCE = 1 / 96
-"""... up to so many quarter notes, 5 ms at 120 a minute: what ticks and rounding cost."""
-PERFORMED_SHARE = 0.3
-"""More than this share of onsets off the grid is a performance: of onsets anywhere, three quarters are off it."""
-BEAT_PARTS = (1, 2, 3, 4)
-CLOCK_AGREEMENT = 0.2
-"""Playing that prefers places of the beat less than this does not follow it: concert pianists recorded at a fixed tempo
-reach 0.03 (median; 95 % below 0.1), drummers who hear a click 0.64 (95 % above 0.2).
-"""
-LEAST_ONSETS = 16
-"""Fewer notes than this prove no performance."""
 
 Statistics = dict[str, Any]
 
@@ -61,9 +47,8 @@ def piece_statistics(score: Any) -> Statistics:
           sounding time); all without drums
         - velocity (mean), velocity_spread (standard deviation), velocity_values (different ones)
         - doubled (share of pitched notes whose onset and pitch another note has)
-        - off_grid (share of onsets near no 32nd and no triplet of a 16th), performed (more than ``PERFORMED_SHARE``
-          wherever the grid begins), clock (performed without regard to the file's beats, so that bars mean nothing),
-          shifted (notated, but all notes lie beside the file's grid by the same amount)
+        - off_grid (share of onsets off the grid, relative to chance), performed (bars and beats of the file are a
+          clock), shifted (the music keeps a beat, but beside the file's by one amount): those of performed.py
 
     Example:
         >>> piece_statistics(score)["bars"]  # doctest: +SKIP
@@ -78,46 +63,10 @@ def piece_statistics(score: Any) -> Statistics:
     found |= _pitches(pitched)
     found |= _velocities(notes)
     found["keys"] = [signature_name(int(sign.key), bool(sign.tonality)) for sign in score.key_signatures]
-    found["off_grid"] = off_grid_share(notes.onset)
-    beside = len(notes) >= LEAST_ONSETS and (found["off_grid"] or 0.0) > PERFORMED_SHARE
-    aligned = off_grid_share(notes.onset - grid_shift(notes.onset)) if beside else None
-    found["performed"] = aligned is not None and aligned > PERFORMED_SHARE
-    found["shifted"] = beside and not found["performed"]
-    found["clock"] = found["performed"] and beat_agreement(notes.onset) < CLOCK_AGREEMENT
+    timing = examine_timing(score)
+    found["off_grid"] = timing.off_grid_share if len(notes) else None
+    found["performed"], found["shifted"] = timing.performed, timing.off_beat
     return found
-
-
-def off_grid_share(onsets: NDArray[np.float64]) -> float | None:
-    """Share of onsets (N,), in quarter notes, that lie near no 32nd note and no triplet of a 16th; None without any."""
-    if len(onsets) == 0:
-        return None
-    distances = [np.abs(onsets * parts - np.rint(onsets * parts)) / parts for parts in GRIDS]
-    return float((np.minimum(*distances) > GRID_TOLERANCE).mean())
-
-
-def grid_shift(onsets: NDArray[np.float64]) -> float:
-    """How far behind a grid of 32nds and triplets most onsets (N,) lie, in quarter notes from 0 to 1/2; 0 without any.
-
-    The part that is finer than a 24th of a quarter, which both grids share, is the mean angle of the onsets on a circle
-    of that length; of the twelve places of the coarser part the one with most notes on the grid is taken.
-    """
-    if len(onsets) == 0:
-        return 0.0
-    angle = float(np.angle(np.exp(2j * np.pi * SHARED_PARTS * onsets).mean())) / (2 * np.pi * SHARED_PARTS)
-    shifts = (angle + np.arange(SHARED_PARTS // 2) / SHARED_PARTS) % 0.5  # the two grids together repeat every eighth
-    shares = [off_grid_share(onsets - shift) or 0.0 for shift in shifts]
-    return float(shifts[int(np.argmin(shares))])
-
-
-def beat_agreement(onsets: NDArray[np.float64]) -> float:
-    """How much onsets (N,), in quarter notes, prefer some places of the beat, 0 to 1; 0 without any.
-
-    The length of the mean of exp(2 pi i k onset), the largest of k = 1 (the beat) to 4 (its 16ths): 1 where every onset
-    has the same place, about 1 / sqrt(N) for onsets anywhere.
-    """
-    if len(onsets) == 0:
-        return 0.0
-    return max(float(np.abs(np.exp(2j * np.pi * parts * onsets).mean())) for parts in BEAT_PARTS)
 
 
 def _programs(score: Any) -> dict[str, int]:

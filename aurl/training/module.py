@@ -195,8 +195,9 @@ class MusicModule(L.LightningModule):
                 torch.cuda.set_rng_state(cuda_rng.cpu(), self.device)
             self._loader().load_state_dict(position)
             self._restored = None
-        batches = int(self.trainer.num_training_batches)
-        self._loader().set_length(self.total_steps() * self.optim_config.accumulate, batches)
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, TrainingBatches | MergedBatches):  # any other loader has no schedules to follow
+            loader.set_length(self.total_steps() * self.optim_config.accumulate, int(self.trainer.num_training_batches))
 
     def _loader(self) -> TrainingBatches | MergedBatches:
         loader = self.trainer.train_dataloader

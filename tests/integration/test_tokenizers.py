@@ -26,7 +26,14 @@ from aurl.models.positions import MusicalTime
 from aurl.utils.errors import AurlError
 
 DATA = DataConfig(name="synth", source=Source.synth, pieces=8, batch_tokens=512, workers=1)
-WAYS = [(kind, None) for kind in TOKENIZERS] + [("remi", "1400"), ("midi_like", "1300"), ("octuple", "1500")]
+WITH_CHORDS = " with chords"
+WAYS = [(kind, None) for kind in TOKENIZERS] + [
+    ("remi with chords", None),
+    ("remi with chords", "1600"),
+    ("remi", "1400"),
+    ("midi_like", "1300"),
+    ("octuple", "1500"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +42,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(kind: str, bpe: str | None, cache: Path, context: int = 128) -> MusicDataModule:
-    tokenizer = TokenizerConfig(kind=kind, bpe=bpe, positions_per_beat=4, max_bars=64)
+    chords = kind.endswith(WITH_CHORDS)
+    kind = kind.removesuffix(WITH_CHORDS)
+    tokenizer = TokenizerConfig(kind=kind, chords=chords, bpe=bpe, positions_per_beat=4, max_bars=64)
     data = MusicDataModule(DATA, tokenizer, cache, context, progress=False)
     data.setup()
     return data
@@ -152,7 +161,8 @@ def test_the_commands_train_and_write_music(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["aurl"])
     monkeypatch.setenv("AURL_CACHE", str(tmp_path / "cache"))
-    settings = ["data=synth", "data.pieces=20", f"tokenizer={kind}", "model/size=tiny", "trainer=smoke", "logger=none"]
+    settings = ["data=synth", "data.pieces=20", "model/size=tiny", "trainer=smoke", "logger=none"]
+    settings += [f"tokenizer={kind.removesuffix(WITH_CHORDS)}", f"tokenizer.chords={kind.endswith(WITH_CHORDS)}"]
     settings += [] if bpe is None else [f"tokenizer.bpe={bpe}", "tokenizer.max_bars=64"]
     assert app.execute("train", train.train, settings) == 0
     # No sound: a model of two batches may write drum keys that no sound font has.

@@ -7,7 +7,7 @@ segments that drew it. Axis legend: N tokens, S segments, P pieces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -25,6 +25,9 @@ from aurl.data.augmentation.tables import TokenTables, Transposer
 from aurl.data.kinds import Form
 from aurl.data.vocabulary import QUARTERS_PER_WHOLE, Kind, Vocabulary
 from aurl.utils.errors import AurlError
+from aurl.utils.logging import get_logger
+
+log = get_logger(__name__)
 
 EVENNESS = 1.4
 """In performances whose bars are a clock, the most frequent place within a beat has fewer onsets than this multiple of
@@ -33,6 +36,8 @@ an even share. On a grid of 8, 99 of 100 pieces of ASAP have that, none of POP90
 FINEST_WRITTEN = 6
 """Positions a beat below which written music too may use all of them evenly, so that nothing can be told."""
 UNKNOWN = -1
+PERFORMED, ALIGNED = "performed", "off_grid_share_aligned"
+"""Facts of a piece: whether the bars of its file are a clock; there only if its notes were moved to annotated beats."""
 LEAST_PAIR = 4
 """Positions of the smallest pair that can swing at all."""
 LOUDEST = 127
@@ -92,6 +97,7 @@ class Augmenter:
         numbers: index of each of those pieces (P,), rising.
         read: gives the stored tokens of a piece, BOS to EOS.
         seed: with epoch and piece, decides every draw.
+        facts: what the manifest says of a piece; its ``performed``, measured in the file, is taken where it is there.
 
     Raises:
         AurlError: an augmentation needs tokens that the tokenizer does not have.
@@ -105,10 +111,13 @@ class Augmenter:
         numbers: npt.ArrayLike,
         read: Callable[[int], npt.NDArray[np.integer]],
         seed: int,
+        facts: Callable[[int], Mapping[str, Any]] | None = None,
     ) -> None:
         check_tokens(config, vocabulary)
         self.config, self.vocabulary, self.seed = config, vocabulary, seed
-        self._numbers, self._read = np.asarray(numbers, np.int64), read
+        self._numbers, self._read, self._facts = np.asarray(numbers, np.int64), read, facts
+        self.guessed = 0
+        """Pieces of which the manifest does not say whether they are performed, so that their tokens decided."""
         extents = np.asarray(ranges, np.int16).reshape(-1, 2)
         low, high = config.transpose.semitones
         pitched = extents[extents[:, 0] >= 0]
@@ -191,17 +200,29 @@ class Augmenter:
         return Augmented(result, recipes.shift, factors, _differs(batch, result))
 
     def performed(self, pieces: IntArray, asked: BoolArray) -> BoolArray:
-        """Which pieces are performances whose bars are a clock: one tempo, and onsets spread evenly over the beat.
+        """Which pieces are performances whose bars are a clock, as preprocessing measured it in their files.
 
-        False where not ``asked``, and on grids too coarse to tell.
+        A piece that was aligned to annotated beats has real bars. Where the manifest says nothing, the tokens decide:
+        one tempo, and onsets spread evenly over the beat. False where not ``asked``.
         """
         known = np.zeros(len(pieces), bool)
         for number in np.flatnonzero(asked).tolist():
             at = int(np.searchsorted(self._numbers, pieces[number]))
             if self._performed_known[at] == UNKNOWN:
-                self._performed_known[at] = self._is_performed(self._read(int(pieces[number])))
+                self._performed_known[at] = self._find_out(int(pieces[number]))
             known[number] = bool(self._performed_known[at])
         return known
+
+    def _find_out(self, piece: int) -> bool:
+        facts = self._facts(piece) if self._facts is not None else {}
+        if ALIGNED in facts:
+            return False
+        if PERFORMED in facts:
+            return bool(facts[PERFORMED])
+        if not self.guessed:
+            log.info("the manifest does not say which pieces are performed; what their tokens look like decides")
+        self.guessed += 1
+        return self._is_performed(self._read(piece))
 
     def _is_performed(self, ids: npt.NDArray[np.integer]) -> bool:
         step = self.vocabulary.positions_per_beat

@@ -97,8 +97,8 @@ class TokenTables:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.size = vocabulary.size
-        pitches = vocabulary.ids_of(Kind.PITCH)
-        self.pitches = pitches
+        self.pitches = np.flatnonzero(np.isin(vocabulary.kind, (Kind.PITCH, Kind.NOTE_OFF, Kind.CHORD)))
+        """Tokens that transposition may rename."""
         velocities, tempos = vocabulary.ids_of(Kind.VELOCITY), vocabulary.ids_of(Kind.TEMPO)
         self.velocities = Bins(velocities, vocabulary.value[velocities])
         self.tempos = Bins(tempos, vocabulary.tempo[tempos])
@@ -110,7 +110,7 @@ class TokenTables:
         return np.tile(np.arange(self.size), (segments, 1))
 
     def transpose(self, tables: IntArray, transposer: Transposer, shifts: IntArray) -> None:
-        """Move pitches by ``shifts`` (S,) semitones, in place."""
+        """Move pitches and chords by ``shifts`` (S,) semitones, in place."""
         tables[:, self.pitches] = transposer.table[(shifts - transposer.low)[:, None], self.pitches]
 
     def stretch(self, tables: IntArray, factors: FloatArray) -> None:

@@ -418,6 +418,24 @@ def test_labels_beside_the_tokens_follow_source_and_shift(pieces: list[np.ndarra
             start += length
 
 
+def test_what_was_measured_in_the_file_says_whether_a_piece_is_performed(caplog: pytest.LogCaptureFixture) -> None:
+    played = encoded([performance(3)])[0]
+    facts: list[dict[str, float]] = [
+        {"performed": 1.0},
+        {"performed": 0.0},
+        {"performed": 1.0, "off_grid_share_aligned": 0.2},
+        {},
+        {},
+    ]
+    count = len(facts)
+    ranges = np.tile([40, 80], (count, 1))
+    augmenter = Augmenter(AugmentConfig(), VOCABULARY, ranges, range(count), lambda piece: played, 0, facts.__getitem__)
+    with caplog.at_level("INFO"):
+        found = augmenter.performed(np.arange(count), np.ones(count, bool))
+    assert found.tolist() == [True, False, False, True, True], "aligned bars are real; tokens decide the last two"
+    assert augmenter.guessed == 2 and caplog.text.count("does not say which pieces are performed") == 1
+
+
 def test_what_a_tokenizer_cannot_do_is_said_in_one_line() -> None:
     def build(drop: str, **parts: Any) -> None:
         names = [name for name in VOCABULARY.tokens if not name.startswith(drop)]

@@ -97,6 +97,26 @@ TASTES = [
 ]
 
 
+@pytest.mark.parametrize("is_learned", [False, True])
+@pytest.mark.parametrize("favour", [*TASTES, {Kind.CHORD: 8.0}, {Kind.CHORD: 6.0, Kind.POSITION: 6.0, Kind.BAR: 6.0}])
+def test_walks_with_chords_are_whole_pieces_with_chords_where_they_may_stand(
+    favour: dict[Kind, float], is_learned: bool
+) -> None:
+    codec = Codec.from_config(TokenizerConfig(chords=True, **SMALL))
+    vocabulary = codec.vocabulary
+    if is_learned:
+        pieces = [codec.encode(codec.prepare_score(compose(0, seed)[0])[0]) for seed in range(4)]
+        codec = codec.with_merges(Merges.learn(pieces, vocabulary, codec.size + 150))
+    written = 0
+    for ending in Ending:
+        for piece in wander(codec, Rules(bars=3, ending=ending, max_bar_tokens=60), favour=favour):
+            assert is_whole(codec, piece) and count_bars(piece, vocabulary) <= 3
+            chords = np.flatnonzero(vocabulary.kind[piece] == Kind.CHORD)
+            assert np.isin(vocabulary.kind[piece[chords - 1]], (Kind.POSITION, Kind.TEMPO)).all()
+            written += len(chords)
+    assert written or Kind.CHORD not in favour
+
+
 @pytest.mark.parametrize("favour", TASTES)
 @pytest.mark.parametrize("kind", OTHERS)
 def test_every_walk_is_a_whole_piece_of_the_length_asked_for(kind: str, favour: dict[Kind, float]) -> None:

@@ -15,8 +15,9 @@ from symusic import Score
 from symusic.core import KeySignatureTick, NoteTickList, TempoTick, TimeSignatureTick, TrackTick
 
 from aurl.music.keys import KEY_NAMES, PROFILES, estimate_key, signature_name
+from aurl.music.performed import examine_timing
 from aurl.music.score import read_score
-from aurl.music.statistics import beat_agreement, grid_shift, off_grid_share, piece_statistics
+from aurl.music.statistics import piece_statistics
 
 TPQ = 480
 CADENCE = (60, 64, 67, 72, 65, 69, 72, 67, 71, 74, 60, 64, 67, 72)
@@ -100,41 +101,19 @@ def test_a_tempo_after_the_last_note_counts_for_nothing():
     assert found["seconds"] == pytest.approx(len(CADENCE) * 0.6)
 
 
-@pytest.mark.parametrize("division", [1, 2, 3, 4, 6, 8])
-def test_notes_on_a_notated_grid_are_on_it_at_any_resolution(division: int):
-    for ticks in (96, 220, 384, 480, 1024):
-        onsets = np.rint(np.arange(64) * ticks / division) / ticks
-        assert off_grid_share(onsets) == 0
-
-
-def test_notes_at_any_time_are_a_performance_whose_beats_are_a_mere_clock():
+def test_how_notes_lie_on_the_beats_is_what_preprocessing_says_of_them():
     rng = np.random.default_rng(0)
-    onsets = np.sort(rng.uniform(0, 100, 2000))
-    assert off_grid_share(onsets) == pytest.approx(0.75, abs=0.03)
-    rows = [(onset, 0.4, 60 + index % 12, 64) for index, onset in enumerate(onsets)]
-    played = score_of((0, rows))
-    found = piece_statistics(played)
-    assert found["performed"] and found["clock"] and not found["shifted"]
-    assert not piece_statistics(score_of((0, rows[:8])))["performed"]  # too few notes to tell
-
-
-def test_playing_to_a_click_is_a_performance_that_follows_its_beats():
-    rng = np.random.default_rng(0)
-    onsets = np.arange(400) / 4 + rng.normal(0.05, 0.03, 400)
-    found = piece_statistics(score_of((128, [(float(max(onset, 0)), 0.1, 38, 64) for onset in onsets])))
-    assert found["performed"] and not found["clock"] and not found["shifted"]
-    assert beat_agreement(onsets) > 0.5 and beat_agreement(rng.uniform(0, 100, 4000)) < 0.1
-    assert beat_agreement(np.zeros(0)) == 0
-
-
-@given(st.floats(0, 3), st.sampled_from([1, 2, 3, 4, 8]))
-def test_notated_music_beside_the_beats_of_its_file_is_shifted_and_not_performed(shift: float, division: int):
-    onsets = np.arange(48) / division + shift
-    found = piece_statistics(score_of((0, [(float(onset), 0.1, 60, 64) for onset in onsets])))
-    assert not found["performed"]
-    assert found["shifted"] == (found["off_grid"] > 0.3)
-    assert off_grid_share(onsets - grid_shift(onsets)) == 0
-    assert grid_shift(np.zeros(0)) == 0
+    anywhere, click = np.sort(rng.uniform(0, 100, 2000)), np.arange(400) / 4 + rng.normal(0.05, 0.03, 400)
+    beside = np.arange(160) / 4 + 0.4
+    told = []
+    for onsets in (anywhere, anywhere[:8], click, beside):
+        score = score_of((0, [(float(max(onset, 0)), 0.1, 60, 64) for onset in onsets]))
+        found, timing = piece_statistics(score), examine_timing(score)
+        assert (found["off_grid"], found["performed"], found["shifted"]) == (
+            timing.off_grid_share, timing.performed, timing.off_beat
+        )  # fmt: skip
+        told.append((found["performed"], found["shifted"]))
+    assert told == [(True, False), (False, False), (False, False), (False, True)], "eight notes are too few to tell"
 
 
 @pytest.mark.parametrize("profile", PROFILES)
