@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,15 @@ def iter_pieces(config: DataConfig) -> Iterator[Piece]:
         yield from list_folder(_root(config), config.limits)
     else:
         yield from list_archive(_root(config), config.file_pattern)
+
+
+def unique_id(name: str, is_taken: Callable[[str], bool]) -> str:
+    """A name that no other piece has: names that are not text can look the same."""
+    copies, wanted = 1, name
+    while is_taken(wanted):
+        copies += 1
+        wanted = f"{name}~{copies}"
+    return wanted
 
 
 def load_piece(piece: Piece, limits: ReadLimits = DEFAULT_LIMITS) -> ScoreTick:
