@@ -17,8 +17,9 @@ from corpora import corpora_of, make_music, tree
 from aurl.cli.data import execute
 from aurl.data.cache import clear, holdings, parse_size, prune, verify
 from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.data.entries import DamagedEntry
 from aurl.data.index import Index
-from aurl.data.piece_store import ShardWriter, read_entry
+from aurl.data.piece_store import ShardWriter, read_entry, shard_path
 from aurl.data.prepare import _shards_kept, prepare, prepare_part
 from aurl.data.store import TokenStore
 from aurl.utils import locks
@@ -287,6 +288,21 @@ def test_clearing_waits_for_no_one_and_leaves_a_first_build_alone(tmp_path: Path
     with Index(cache) as index:
         place = index.find(b"key")
         assert place is not None and read_entry(cache, place) == b"entry"
+
+
+def test_a_flipped_byte_anywhere_in_an_entry_is_never_handed_out(tmp_path: Path) -> None:
+    with Index(tmp_path) as index:
+        with ShardWriter(tmp_path, index) as writer:
+            writer.add(b"a", b"first")
+            writer.add(b"b", b"plain text that no decoder checks")
+        place = index.find(b"b")
+    assert place is not None
+    shard = shard_path(tmp_path, place.shard)
+    good = shard.read_bytes()
+    for at in range(place.start, place.start + place.size):
+        shard.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        with pytest.raises(DamagedEntry, match="is damaged"):
+            read_entry(tmp_path, place)
 
 
 def test_bytes_of_an_interrupted_write_are_cut_off(tmp_path: Path) -> None:
