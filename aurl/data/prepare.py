@@ -276,14 +276,17 @@ def _make_missing(
     progress: bool,
     part: tuple[int, int] = (0, 1),
 ) -> tuple[Counter[str], dict[int, str]]:
-    """Make the entries that are not there yet.
+    """Make the entries that are not there yet; a piece whose worker died or took too long gets a second try alone.
+
+    The reason may lie in the machine (no memory, too many jobs), and what is lost stays lost in the prepared corpus.
 
     Returns:
         Counts of pieces ``made`` and ``reused``; reasons of pieces that have no entry, by number.
     """
     counts: Counter[str] = Counter(made=0, reused=0)
     failures: dict[int, str] = {}
-    given: dict[int, tuple[int, bytes, bytes]] = {}
+    given: dict[int, tuple[Job, bytes, bytes]] = {}
+    lost: list[tuple[Job, bytes, bytes]] = []
 
     def jobs(advance: Callable[[], None]) -> Iterator[Job]:
         for planned in plan:
@@ -293,22 +296,29 @@ def _make_missing(
                 counts["reused"] += 1
                 advance()
             else:
-                given[counts["given"]] = (planned.number, planned.read, planned.encoded)
+                job = Job(planned.number, planned.piece, planned.content, index.find(planned.read))
+                given[counts["given"]] = (job, planned.read, planned.encoded)
                 counts["given"] += 1
-                yield Job(planned.number, planned.piece, planned.content, index.find(planned.read))
+                yield job
 
     workers = data.workers or available_cores()
     with ShardWriter(cache, index) as writer, _bar(f"Preparing {data.name}", plan.count, progress) as advance:
         for order, result in make_pieces(jobs(advance), recipe, workers):
-            number, read_key, encoded_key = given.pop(order)
+            job, *keys = given.pop(order)
             if isinstance(result, Failure):
-                failures[number] = result.reason
+                lost.append((job, *keys))
             elif result.failure:
-                failures[number] = result.failure
+                failures[job.number] = result.failure
             else:
-                _keep(writer, read_key, encoded_key, result)
+                _keep(writer, *keys, result)
             counts["made"] += 1
             advance()
+        for order, result in make_pieces((job for job, *_ in lost), recipe, workers=1):
+            job, *keys = lost[order]
+            if isinstance(result, Failure) or result.failure:
+                failures[job.number] = result.reason if isinstance(result, Failure) else result.failure
+            else:
+                _keep(writer, *keys, result)
     del counts["given"]
     return counts, failures
 

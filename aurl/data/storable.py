@@ -1,4 +1,4 @@
-"""Values of JSON documents as the manifest can hold them: any document may lie beside music, and none may stop the work.
+"""Values of JSON documents as the manifest can hold them: any document may lie beside music, none may stop the work.
 
 JSON allows what SQLite and UTF-8 do not: halves of surrogate pairs, whole numbers of any size, nesting without end.
 """
