@@ -23,6 +23,10 @@ SMALL = {
     "evaluate": "device=cpu",
 }
 NOT_WITH_SWEEP = "model.hidden_dim=16 model.heads=2"
+SMALLER_WHERE_ASKED = {"samples": "2", "bars": "1", "batch_sizes": "[1]", "stages": "[data]"}
+"""What a line of aurl-evaluate asks for is asked for in small."""
+QUICK = {"samples": "judges=[] metrics=[pitch]", "technical": "technical_bars=1 rounds=1 batch_sizes=[1]"}
+"""What is added to a line that asks for this."""
 MADE_UP = "data=synth data.pieces=20"
 PIECES = 20
 
@@ -48,6 +52,11 @@ def run(line: str) -> int:
         small += [] if own_data else shlex.split(MADE_UP)
         if any(argument.startswith("ckpt=") for argument in arguments):
             small = ["trainer.max_epochs=2"]
+    if command == "evaluate":
+        asked = {argument.partition("=")[0] for argument in arguments}
+        small += [f"{key}={value}" for key, value in SMALLER_WHERE_ASKED.items() if key in asked]
+        small += [part for key, parts in QUICK.items() if key in asked for part in parts.split()]
+        small = list(dict.fromkeys(small))
     set_here = {part.partition("=")[0] for part in small}
     kept = [argument for argument in arguments if argument.partition("=")[0] not in set_here]
     return app.execute(command, TASKS[command], [*kept, *small])

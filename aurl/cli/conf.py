@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
+from aurl.cli.checks import PEERS, STAGES, at_least
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.preprocessing import PreprocessConfig
@@ -147,6 +148,41 @@ class EvaluateCommand:
     """Folder or file that the music is compared with."""
     metrics: list[str] | None = None
     """Names or groups of metrics; unset means all."""
+    likelihood: bool | None = None
+    """Measure the likelihood; unset means yes, unless technical=true."""
+    samples: int = 0
+    """Pieces drawn from the checkpoint, measured as music and compared with the split or the reference."""
+    bars: int | None = 16
+    """Length of these pieces in bars, and of the beginnings of the split's pieces they are compared with; null lets
+    the model end them and compares with whole pieces."""
+    seed: int = 0
+    """Sample number i is drawn with seed + i; also that of all draws of comparisons."""
+    batch_size: int = 64
+    """Samples drawn at the same time; does not change the result."""
+    temperature: float = 1.0
+    """Divides the logits of the samples; below 1 is safer, above 1 bolder."""
+    top_p: float = 0.95
+    """Samples are drawn from the most likely tokens that together reach this probability; 1 keeps all."""
+    report: str | None = None
+    """Folder for the report: report.html, report.json and the samples as MIDI files."""
+    technical: bool = False
+    """Measure speed, latency, memory and size of generation."""
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 4, 16, 64])
+    """With technical: pieces written at the same time."""
+    technical_bars: int = 8
+    """With technical: length of the pieces."""
+    rounds: int = 3
+    """With technical: runs for each batch size; rates are medians."""
+    technical_peer: str | None = None
+    """With technical: huggingface measures GPT-2 of equal size beside ours (needs the bench extra)."""
+    stages: list[str] | None = None
+    """With technical: stages whose peak memory is measured in fresh processes, of data, training and generation."""
+    training: str | None = None
+    """Folder or file that the music may have been copied from; unset means the reference."""
+    judges: list[str] | None = None
+    """Classifiers that try to tell the music from the reference; unset means all, [] none."""
+    compare: list[str] | None = None
+    """Two runs, checkpoints, folders of music or JSON files of figures, compared file by file."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     debug: bool = False
@@ -155,6 +191,20 @@ class EvaluateCommand:
     def __post_init__(self) -> None:
         if self.split not in (None, "train", "valid", "test", "all"):
             raise ValueError(f"split={self.split} is unknown; allowed: train, valid, test, all")
+        at_least(("samples", self.samples, 0), ("bars", self.bars, 1), ("seed", self.seed, 0))
+        at_least(("batch_size", self.batch_size, 1), ("technical_bars", self.technical_bars, 1))
+        at_least(("rounds", self.rounds, 1), *(("batch_sizes", size, 1) for size in self.batch_sizes))
+        if not self.batch_sizes:
+            raise ValueError("batch_sizes=[] names none; allowed: one or more numbers of 1 or more")
+        SamplerConfig(temperature=self.temperature, top_p=self.top_p)
+        if self.technical_peer not in (None, *PEERS):
+            raise ValueError(f"technical_peer={self.technical_peer} is unknown; allowed: {', '.join(PEERS)}")
+        unknown = [stage for stage in self.stages or () if stage not in STAGES]
+        if unknown or self.stages == []:
+            given = unknown[0] if unknown else "[]"
+            raise ValueError(f"stages={given} is unknown; allowed: one or more of {', '.join(STAGES)}")
+        if self.compare is not None and len(self.compare) != 2:
+            raise ValueError(f"compare={list(self.compare)} names {len(self.compare)} runs; allowed: two, [runA,runB]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,21 +243,10 @@ COMMANDS: dict[str, type] = {
 PATH_KEYS: dict[str, tuple[str, ...]] = {
     "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
     "generate": ("prompt", "output", "paths.runs", "paths.cache"),
-    "evaluate": ("data.path", "json", "music", "reference", "paths.runs", "paths.cache"),
+    "evaluate": ("data.path", "json", "music", "reference", "training", "report", "paths.runs", "paths.cache"),
     "prepare": ("data.path", "paths.cache"),
 }
 """Keys that hold one path; made absolute before work starts."""
-
-
-def at_least(*limits: tuple[str, int | None, int]) -> None:
-    """Check (key, value, lowest) triples; None passes.
-
-    Raises:
-        ValueError: a value is below its lowest.
-    """
-    for key, value, low in limits:
-        if value is not None and value < low:
-            raise ValueError(f"{key}={value} is out of range; allowed: {low} or more")
 
 
 def config_folder() -> Path:

@@ -1,12 +1,12 @@
-"""``aurl-evaluate``: nats per note and per beat of any music under a checkpoint, as a table and as JSON.
+"""``aurl-evaluate``: likelihood, samples, speed of a checkpoint; metrics of files; tables, JSON and an HTML report.
 
-With music=FOLDER it measures the music itself (evaluate_music.py).
+What is measured of a checkpoint is in evaluate_model.py, music=FOLDER in evaluate_music.py, compare=[A,B] in
+evaluate_compare.py, the report in evaluate_report.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from aurl.utils.errors import AurlError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from aurl.cli.evaluate_model import Drawn, Session
     from aurl.data.codec import Codec
     from aurl.data.config import DataConfig, TokenizerConfig
     from aurl.data.preprocessing import PreprocessConfig
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from aurl.models.checkpoint import Bundle
 
 GROUPS = ("data", "preprocess")
-WHOLE = "all"
 HELP = """
-aurl-evaluate: how well does a model predict music it has not seen?
+aurl-evaluate: how well does a model predict music it has not seen, how near is what it writes, how fast is it?
 
 Usage: aurl-evaluate [key=value ...]
 
@@ -34,7 +34,11 @@ Examples:
   aurl-evaluate ckpt=best split=valid
   aurl-evaluate ckpt=last data=folder data.path=some/folder     every piece of a folder (or one file)
   aurl-evaluate ckpt=last data=jsb data.path=~/jsb-chorales json=jsb.json
-  aurl-evaluate music=generated reference=some/folder json=music.json    musical metrics, no model
+  aurl-evaluate ckpt=best samples=200 bars=16 seed=1 report=report      samples beside the test split, as a web page
+  aurl-evaluate ckpt=best technical=true stages=[data,training,generation]
+  aurl-evaluate music=generated reference=some/folder report=report     musical metrics of files, no model
+  aurl-evaluate music=generated reference=held_out training=corpus       and what is copied from the corpus
+  aurl-evaluate compare=[generated/a,generated/b]               same seeds or prompts, file by file
 
 Main keys (default):
   ckpt (last)        last, best, a run's folder or a file
@@ -42,10 +46,22 @@ Main keys (default):
   data (none)        music to measure; without it, the corpus that the checkpoint was trained on
   split (test)       train, valid, test or all; for data=folder all is the default
   json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces,
-                     token_perplexity, skipped, and chord_tokens where the tokenizer writes chords
+                     token_perplexity, skipped, chord_tokens where the tokenizer writes chords, tables of kinds of
+                     tokens, places, context and pieces; music; technical
+  report (none)      folder for report.html (one page with plots and players), report.json and samples/
+  samples (0)        pieces drawn from the checkpoint and compared with the split, or with reference
+  bars (16), seed (0), temperature (1.0), top_p (0.95), batch_size (64)    how they are drawn
   music (none)       folder or file whose musical metrics are measured and which is validated; needs no model
-  reference (none)   folder or file that the music is compared with
+  reference (none)   folder or file that the music, or the samples, are compared with
   metrics (none)     names or groups, metrics=[pitch,bar_order]; none means all
+  training (none)    folder or file that it may have been copied from; none means the reference, and for samples the
+                     training split of the checkpoint
+  judges (none)      classifiers that try to tell it from the reference; none means all, [] asks none
+  compare (none)     two checkpoints, folders of music or JSON files, compared piece by piece
+  technical (false)  speed, latency, memory and size; likelihood is then left out unless likelihood=true
+  batch_sizes ([1,4,16,64]), technical_bars (8), rounds (3)    what is timed
+  technical_peer (none)      huggingface: the same for GPT-2 of equal size (needs the bench extra)
+  stages (none)      peak memory of data, training and generation, each in a fresh process
   device (auto)      auto, cpu, cuda or mps
 
 nats_per_note is the negative log-likelihood of all tokens (end of piece included) divided by the number of notes;
@@ -54,82 +70,99 @@ at least half a context of its past, as far as there is one.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What was measured, on what."""
-
-    checkpoint: Path
-    corpus: str
-    split: str
-    figures: Mapping[str, Any]
-
-
 def main() -> None:
     """Entry point of ``aurl-evaluate``."""
     app.main("evaluate", evaluate, HELP, GROUPS)
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Measure, print the table, write the JSON file."""
+    """Measure, print the tables, write JSON file and report."""
     from aurl.cli.evaluate_music import check_keys, evaluate_music
-    from aurl.utils.files import atomic_write_json
+    from aurl.cli.evaluate_report import check_folder
     from aurl.utils.logging import setup_logging
 
     setup_logging(None)
     check_keys(cfg)
+    if cfg.report:
+        check_folder(Path(cfg.report))
+    if cfg.compare is not None:
+        from aurl.cli.evaluate_compare import evaluate_compare
+
+        evaluate_compare(cfg)
+        return
     if cfg.music is not None:
         evaluate_music(cfg)
-        return
-    evaluation = measure(cfg)
-    if cfg.json:
-        atomic_write_json(Path(cfg.json), dict(evaluation.figures))
-    print_table(evaluation)
-    if cfg.json:
-        print(f"written: {cfg.json}")
+    else:
+        evaluate_checkpoint(cfg)
 
 
-def measure(cfg: DictConfig) -> Evaluation:
-    """The figures for the music that the config names.
+def evaluate_checkpoint(cfg: DictConfig) -> None:
+    """Likelihood, samples and speed of a checkpoint, as far as they are asked for.
 
     Raises:
         AurlError: no such checkpoint, no music, or nothing in the split.
     """
-    from aurl.cli.build import cache_limit
-    from aurl.cli.checkpoints import resolve
-    from aurl.cli.generate import pick_device
-    from aurl.data.codec import Codec
-    from aurl.data.merging import MergedStore
-    from aurl.data.prepare import prepare
-    from aurl.evaluation.likelihood import score_corpus
-    from aurl.models.checkpoint import load_bundle
-
-    device = pick_device(cfg.device)
-    bundle = load_bundle(resolve(cfg.ckpt, Path(cfg.paths.runs)), device)
-    data, tokenizer, preprocess = corpus_of(bundle, cfg.data, cfg.preprocess)
-    split = cfg.split or (WHOLE if cfg.data is not None and data.source.value == "folder" else "test")
-    store = prepare(
-        data,
-        tokenizer.without_merges(),
-        Path(cfg.paths.cache),
-        preprocess=preprocess,
-        cache_limit=cache_limit(cfg),
+    from aurl.cli.evaluate_model import (
+        Session,
+        check_samples,
+        measure_likelihood,
+        measure_samples,
+        measure_technical,
     )
-    codec = Codec.from_dict(bundle.tokenizer)
-    if store.tokenizer != codec.base_dict():
-        raise AurlError(f"ckpt={bundle.path} was trained with another version of the tokenizer; train it again")
-    numbers = list(range(len(store.pieces))) if split == WHOLE else store.split(split)
-    scored: Any = store if codec.merges is None else MergedStore(store, codec.merges, numbers)
-    with scoring_progress() as on_progress:
-        result = score_corpus(
-            bundle.model,
-            scored,
-            bundle.model.config.context,
-            split=None if split == WHOLE else split,
-            device=device,
-            on_progress=on_progress,
+    from aurl.utils.files import atomic_write_json
+
+    if cfg.samples:
+        check_samples(cfg)
+    session = Session(cfg)
+    checkpoint = app.shown(session.bundle.path)
+    parts: dict[str, Any] = {}
+    drawn = None
+    if cfg.likelihood or (cfg.likelihood is None and not cfg.technical):
+        parts["likelihood"] = measure_likelihood(session, detailed=bool(cfg.json or cfg.report))
+        print(f"{session.corpus[0].name}, {session.split}, under {checkpoint}")
+        print_figures(parts["likelihood"])
+    if cfg.samples:
+        drawn = measure_samples(session)
+        parts["music"] = drawn.report.to_dict()
+        print_samples(drawn)
+    if cfg.technical:
+        parts["technical"] = measure_technical(session)
+        print_technical(parts["technical"], checkpoint)
+    figures = {**parts.get("likelihood", {}), **{name: part for name, part in parts.items() if name != "likelihood"}}
+    if cfg.json:
+        atomic_write_json(Path(cfg.json), figures)
+        print(f"written: {cfg.json}")
+    if cfg.report:
+        report_checkpoint(session, parts, figures, drawn)
+
+
+def report_checkpoint(session: Session, parts: dict[str, Any], figures: dict[str, Any], drawn: Drawn | None) -> None:
+    """Write the report of a checkpoint and say where it is."""
+    from aurl.cli.checkpoints import run_label
+    from aurl.cli.evaluate_report import write_report, write_samples
+
+    cfg = session.cfg
+    folder = Path(cfg.report)
+    words = [f"Checkpoint {app.shown(session.bundle.path)}."]
+    if "likelihood" in parts:
+        words.append(f"Likelihood: {session.corpus[0].name}, {session.split}.")
+    if drawn is not None:
+        write_samples(folder, drawn)
+        length = "as long as the model makes them" if cfg.bars is None else f"of {cfg.bars} bars"
+        words.append(
+            f"Music: {cfg.samples} samples {length}, temperature {cfg.temperature:g}, top_p {cfg.top_p:g}, seeds from "
+            f"{cfg.seed}, beside {drawn.reference}."
         )
-    figures = {**result.to_dict(), **count_chords(codec, store, numbers), "skipped": count_skipped(store)}
-    return Evaluation(checkpoint=bundle.path, corpus=data.name, split=split, figures=figures)
+    files = write_report(
+        folder,
+        f"Evaluation: {run_label(session.bundle.path)}",
+        " ".join(words),
+        parts,
+        figures,
+        None if drawn is None else drawn.report,
+        None if drawn is None else lambda name: drawn.samples[name].score,
+    )
+    print(f"Look:    {app.shown(files[0].absolute())}")
 
 
 def corpus_of(
@@ -187,18 +220,67 @@ def scoring_progress() -> Any:
     return bar()
 
 
-def print_table(evaluation: Evaluation) -> None:
-    """The figures as a table on standard output."""
+def print_figures(figures: Mapping[str, Any]) -> None:
+    """The likelihood as two tables on standard output: figures, and kinds of tokens."""
     from rich.console import Console
     from rich.table import Table
 
-    print(f"{evaluation.corpus}, {evaluation.split}, under {app.shown(evaluation.checkpoint)}")
     table = Table()
     table.add_column("figure")
     table.add_column("value", justify="right")
-    for name, value in evaluation.figures.items():
-        table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
+    for name, value in figures.items():
+        if isinstance(value, bool):
+            table.add_row(name, "yes" if value else "no")
+        elif isinstance(value, (int, float)):
+            table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
     Console().print(table)
+    kinds = Table()
+    kinds.add_column("kind of token")
+    for head in ("tokens", "nats a token", "nats per note"):
+        kinds.add_column(head, justify="right")
+    for row in figures["by_type"]:
+        kinds.add_row(row["type"], f"{row['tokens']:,}", f"{row['nats_per_token']:.4f}", f"{row['nats_per_note']:.4f}")
+    Console().print(kinds)
+
+
+def print_samples(drawn: Drawn) -> None:
+    """The metrics of the samples, and how many pass the validation."""
+    from aurl.cli.comparison_tables import print_comparison
+    from aurl.cli.evaluate_music import print_files, print_metrics
+
+    print(f"{len(drawn.samples)} samples, beside {drawn.reference}")
+    print_metrics(drawn.report)
+    print_files(drawn.report)
+    if drawn.report.comparison is not None:
+        print_comparison(drawn.report.comparison)
+
+
+def print_technical(found: Mapping[str, Any], checkpoint: str) -> None:
+    """Speed, latency, size and memory on standard output."""
+    from rich.table import Table
+
+    from aurl.cli.tables import table_console
+
+    size = found["size"]
+    print(f"{checkpoint}: {size['parameters']:,} parameters, {size['checkpoint_mb']:.1f} MiB on disk")
+    print(f"{found['what']}. {found['machine']}")
+    peer = {row["batch_size"]: row for row in found.get("peer", ())}
+    table = Table()
+    heads = ["pieces at once", "tokens/s", "notes/s", "pieces/s", "ms a token p50", "p99", "ms to first note", "MiB"]
+    for head in [*heads, *([f"{found['peer_name']} tokens/s"] if peer else [])]:
+        table.add_column(head, justify="right")
+    for row in found["speed"]:
+        memory = row["peak_rss_mb"] if row["peak_cuda_mb"] is None else row["peak_cuda_mb"]
+        cells = [f"{row['batch_size']}", *(f"{row[f'{key}_per_second']:.4g}" for key in ("tokens", "notes", "samples"))]
+        cells += [f"{row[key]:.3g}" for key in ("token_ms_p50", "token_ms_p99", "first_note_ms")] + [f"{memory:.0f}"]
+        cells += [f"{peer[row['batch_size']]['tokens_per_second']:.4g}"] if peer else []
+        table.add_row(*cells)
+    table_console().print(table)
+    for row in found.get("stages", ()):
+        print(
+            f"{row['stage']}: peak {row['peak_mb']:.0f} MiB, {row['tree_mb']:.0f} with its children, "
+            f"{row['seconds']:.1f} s ({row['what']})"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""``aurl-evaluate music=FOLDER``: musical metrics and validation of files, without a model."""
+"""``aurl-evaluate music=FOLDER``: musical metrics and validation of files, without a model.
+
+With a reference or a training set also distances, judges, copies and diversity (tables in comparison_tables.py).
+"""
 
 from __future__ import annotations
 
@@ -18,25 +21,64 @@ LISTED_FILES = 10
 """Failing and unreadable files named on the console; the JSON file has all."""
 
 
+MODEL_KEYS = ("data", "split", "samples", "technical", "likelihood", "stages", "technical_peer")
+"""Keys that ask something of a checkpoint."""
+TECHNICAL_KEYS = ("stages", "technical_peer")
+ALONE = ("music", "reference", "training", "judges")
+"""Keys that compare=[A,B] has no use for."""
+
+
 def check_keys(cfg: DictConfig) -> None:
-    """Refuse keys that do nothing without music.
+    """Refuse keys that would do nothing, and combinations that leave nothing to do.
 
     Raises:
         AurlError: names the key.
     """
-    for key in ("reference", "metrics"):
-        if cfg[key] is not None and cfg.music is None:
-            raise AurlError(f"{key}={cfg[key]} goes with music=FOLDER, which names the files to measure")
-    if cfg.music is not None and (cfg.data is not None or cfg.split is not None):
-        raise AurlError("music=FOLDER measures files without a model; leave out data and split, or leave out music")
+    check_compare(cfg)
+    for key in ("reference", "metrics", "training", "judges"):
+        if cfg[key] is not None and cfg.music is None and not cfg.samples and cfg.compare is None:
+            raise AurlError(
+                f"{key}={cfg[key]} goes with music=FOLDER, which names the files to measure, or with samples=N, which "
+                "draws them"
+            )
+    if cfg.music is not None:
+        asked = [key for key in MODEL_KEYS if cfg[key] not in (None, False, 0)]
+        if asked:
+            raise AurlError(
+                f"music=FOLDER measures files without a model; leave out {' and '.join(asked)}, or leave out music"
+            )
+    for key in TECHNICAL_KEYS:
+        if cfg[key] is not None and not cfg.technical:
+            raise AurlError(f"{key}={cfg[key]} goes with technical=true")
+    if cfg.likelihood is False and not cfg.samples and not cfg.technical and cfg.music is None:
+        raise AurlError("likelihood=false leaves nothing to measure; add samples=N or technical=true")
+
+
+def check_compare(cfg: DictConfig) -> None:
+    """Refuse what compare=[A,B] cannot take.
+
+    Raises:
+        AurlError: names the key.
+    """
+    if cfg.compare is None:
+        return
+    for key in (*ALONE, *MODEL_KEYS):
+        taken = key in ("data", "split") and cfg.music is None
+        if cfg[key] not in (None, False, 0) and not taken:
+            raise AurlError(f"compare=[A,B] and {key}={cfg[key]} do not go together; leave one out")
 
 
 def evaluate_music(cfg: DictConfig) -> None:
-    """Measure the files, print the tables, write the JSON file."""
+    """Measure the files, print the tables, write JSON file and report."""
+    from aurl.cli.comparison_tables import print_comparison
     from aurl.cli.evaluate import scoring_progress
-    from aurl.evaluation.folder import measure_folder
+    from aurl.evaluation.comparison import check_judges
+    from aurl.evaluation.folder import compare_report, measure_folder
+    from aurl.evaluation.two_sample import JUDGES
     from aurl.utils.files import atomic_write_json
 
+    judges = list(cfg.judges) if cfg.judges is not None else list(JUDGES)
+    check_judges(judges)
     with scoring_progress() as on_progress:
         report = measure_folder(
             Path(cfg.music),
@@ -44,22 +86,49 @@ def evaluate_music(cfg: DictConfig) -> None:
             list(cfg.metrics) if cfg.metrics is not None else None,
             on_progress,
         )
+    with scoring_progress() as on_progress:
+        report = compare_report(report, Path(cfg.training) if cfg.training else None, judges, cfg.seed, on_progress)
     if cfg.json:
         atomic_write_json(Path(cfg.json), report.to_dict())
     print_metrics(report)
     print_files(report)
+    if report.comparison is not None:
+        print_comparison(report.comparison)
     if cfg.json:
         print(f"written: {cfg.json}")
+    if cfg.report:
+        report_music(cfg, report)
+
+
+def report_music(cfg: DictConfig, report: FolderReport) -> None:
+    """Write the report of the files and say where it is."""
+    from aurl.cli import app
+    from aurl.cli.evaluate_report import printable_name, write_report
+    from aurl.music.score import read_score
+
+    music = Path(cfg.music)
+    intro = f"Music: {app.shown(music)}" + (f", beside {app.shown(Path(cfg.reference))}." if cfg.reference else ".")
+    files = write_report(
+        Path(cfg.report),
+        f"Evaluation: {printable_name(music.name)}",
+        intro,
+        {"music": report.to_dict()},
+        report.to_dict(),
+        report,
+        lambda name: read_score(music / name if music.is_dir() else music),
+    )
+    print(f"Look:    {app.shown(files[0].absolute())}")
 
 
 def print_metrics(report: FolderReport) -> None:
     """One row a metric; those kept for comparability come last, under a heading of their own."""
-    from rich.console import Console
     from rich.table import Table
 
+    from aurl.cli.tables import table_console
     from aurl.evaluation.metrics.registry import all_metrics
 
     known = all_metrics()
+    console = table_console()
     with_reference = report.reference_pieces > 0
     beside = f", beside {report.reference_pieces} of reference" if with_reference else ""
     print(f"{len(report.files)} piece{'' if len(report.files) == 1 else 's'}{beside}")
@@ -69,15 +138,15 @@ def print_metrics(report: FolderReport) -> None:
             continue
         table = Table(title=title, title_justify="left")
         table.add_column("metric", no_wrap=True)
-        table.add_column("unit")
+        table.add_column("unit", no_wrap=True)
         heads = ["mean", "5 %", "median", "95 %"] + (
             ["reference 5 %", "median", "95 %", "inside"] if with_reference else []
         )
         for column in heads:
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=True)
         for row in rows:
             table.add_row(*cells(row, with_reference))
-        Console().print(table)
+        console.print(table)
 
 
 def cells(row: Summary, with_reference: bool) -> list[str]:

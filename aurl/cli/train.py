@@ -44,7 +44,7 @@ Examples:
 Main keys (default):
   data.path (none)              folder of your own music; with data=folder or an archive's name
   data.batch_tokens (8192)      tokens in a batch; less needs less memory
-  augment (default)             what happens to training pieces: default transposes, full does all there is, none
+  augment=full or none          what happens to training pieces: the default transposes, full does all there is, none
                                 nothing; augment.swing.probability=0.3 and the like change one kind
   model.hidden_dim (256)        width
   model.layers (6)              depth

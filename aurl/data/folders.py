@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aurl.music.formats import SCORE_SUFFIXES
+from aurl.utils.pages import printable as printable  # names of files as text, for whoever lists them
 
 HIDDEN_PREFIXES = (".", "__MACOSX")
 
@@ -52,8 +53,3 @@ def _walk(
         elif (real := os.path.realpath(path)) not in seen:
             seen.add(real)
             yield from _walk(path, wanted, on_error, seen)
-
-
-def printable(name: str) -> str:
-    """A file name as text that can be written as UTF-8: bytes that are not UTF-8 become question marks."""
-    return os.fsencode(name).decode("utf-8", errors="replace")

@@ -304,21 +304,21 @@ def _make_missing(
     workers = data.workers or available_cores()
     with ShardWriter(cache, index) as writer, _bar(f"Preparing {data.name}", plan.count, progress) as advance:
         for order, result in make_pieces(jobs(advance), recipe, workers):
-            job, *keys = given.pop(order)
+            job, read_key, encoded_key = given.pop(order)
             if isinstance(result, Failure):
-                lost.append((job, *keys))
+                lost.append((job, read_key, encoded_key))
             elif result.failure:
                 failures[job.number] = result.failure
             else:
-                _keep(writer, *keys, result)
+                _keep(writer, read_key, encoded_key, result)
             counts["made"] += 1
             advance()
         for order, result in make_pieces((job for job, *_ in lost), recipe, workers=1):
-            job, *keys = lost[order]
+            job, read_key, encoded_key = lost[order]
             if isinstance(result, Failure) or result.failure:
                 failures[job.number] = result.reason if isinstance(result, Failure) else result.failure
             else:
-                _keep(writer, *keys, result)
+                _keep(writer, read_key, encoded_key, result)
     del counts["given"]
     return counts, failures
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aurl.utils.charts import short
+
 SPLITS = ("train", "valid", "test")
 Row = Mapping[str, Any]
 Chart = dict[str, Any]
@@ -298,17 +300,3 @@ def outliers(measure: Measure, rows: Sequence[Row]) -> dict[str, Any]:
         "median": float(np.median(values)) if len(values) else None,
         "pieces": found,
     }
-
-
-def short(value: float) -> str:
-    """A number as it is read: at most four digits that say something, thousands apart.
-
-    Example:
-        >>> short(12345.6), short(0.25), short(3.0)
-        ('12,346', '0.25', '3')
-    """
-    if not math.isfinite(value):
-        return "?"
-    if abs(value) >= 1000 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.3g}"

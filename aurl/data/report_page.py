@@ -1,21 +1,18 @@
 """The data report as one HTML page: no script, no file beside it, no request to anywhere.
 
-It shows the JSON object of report.py and adds nothing, so the two cannot disagree. Every text may come from a file name
-and is escaped; what cannot be printed becomes a question mark. Charts are drawn by report_svg.py, the style is
-report.css.
+It shows the JSON object of report.py and adds nothing, so the two cannot disagree. The parts of a page are
+aurl.utils.pages, its charts aurl.utils.charts.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from aurl.data.folders import printable
 from aurl.data.report_charts import SECTIONS
-from aurl.data.report_measures import LEAST_FOR_OUTLIERS, OUTLIER_SCORE, SPLITS, short
-from aurl.data.report_svg import chart_svg
+from aurl.data.report_measures import LEAST_FOR_OUTLIERS, OUTLIER_SCORE, SPLITS
+from aurl.utils.charts import chart_svg, short
+from aurl.utils.pages import card, document, name_text, table, text
 
 FILES_SHOWN = 12
 """Names listed behind a bar; the JSON file has all of them."""
@@ -25,8 +22,6 @@ ROWS_SHOWN = 40
 """Rows of the tables of reasons, groups and pairs."""
 OUTLIERS_SHOWN = 10
 """Pieces listed for each measure."""
-LONGEST_NAME = 160
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 COMPARED = ("beats", "bars", "seconds", "tokens", "density", "polyphony", "tempo", "velocity", "off_grid")
 """Measures whose medians are compared between splits."""
 
@@ -42,7 +37,6 @@ def report_page(report: Report) -> str:
         report: what ``report.make_report`` returns.
     """
     title = f"Data report: {report['name']}"
-    style = (files("aurl.data") / "report.css").read_text(encoding="utf-8")
     sections = [
         ("What to look at", "findings", _findings(report)),
         ("How much there is", "counts", _counts(report)),
@@ -53,36 +47,9 @@ def report_page(report: Report) -> str:
         *((name, f"section-{name.lower()}", _charts(report, name)) for name in SECTIONS),
         ("Unusual pieces", "outliers", _outliers(report)),
     ]
-    links = "".join(f"<a href=#{anchor}>{heading}</a>" for heading, anchor, _ in sections)
     total = report["counts"]["all"]
     intro = ", ".join(f"{short(total[name])} {name}" for name in AMOUNTS)
-    return "\n".join(
-        (
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{text(title)}</title>",
-            f"<style>{style}</style></head>",
-            f"<body><header><h1>{text(title)}</h1><p class=intro>{intro}</p><nav>{links}</nav></header><main>",
-            *(f"<h2 id={anchor}>{heading}</h2>\n{body}" for heading, anchor, body in sections),
-            "</main></body></html>",
-            "",
-        )
-    )
-
-
-def text(value: object) -> str:
-    """Anything as text of an HTML page: printable and escaped."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in printable(str(value)))
-    return html.escape(plain, quote=True)
-
-
-def name_text(name: str) -> str:
-    """The name of a file as text of an HTML page, its middle left out where it is very long."""
-    half = LONGEST_NAME // 2
-    return text(name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}")
+    return document(title, intro, sections)
 
 
 # --- sections ---------------------------------------------------------------------------------------------------------
@@ -90,13 +57,13 @@ def name_text(name: str) -> str:
 
 def _findings(report: Report) -> str:
     if not report["findings"]:
-        return _card("<p>Nothing stands out.</p>")
+        return card("<p>Nothing stands out.</p>")
     items = "".join(
         f"<li class=is-{finding['level']}><b>{finding['level'].capitalize()}</b> {text(finding['text'])} "
         f"<a href=#{finding['place']}>more</a></li>"
         for finding in report["findings"]
     )
-    return _card(f"<ul class=findings>{items}</ul>")
+    return card(f"<ul class=findings>{items}</ul>")
 
 
 def _counts(report: Report) -> str:
@@ -112,9 +79,9 @@ def _counts(report: Report) -> str:
         unit = f", {chart['unit']}" if chart["unit"] not in ("bars", "seconds", "tokens", "beats") else ""
         rows.append([f"median {chart['title'].lower()}{unit}", *(_number(median) for median in medians)])
     total = counts["all"]
-    return _card(
+    return card(
         "<p>The splits should differ in size only: medians far apart mean that the held-out pieces are another kind of "
-        "music.</p>" + _table(heads, rows, numbers=range(1, 5), name="counts")
+        "music.</p>" + table(heads, rows, numbers=range(1, 5), name="counts")
         + f"<p class=soft>{total['skipped']:,} files were left out, {total['repaired']:,} repaired.</p>"
     )  # fmt: skip
 
@@ -122,7 +89,7 @@ def _counts(report: Report) -> str:
 def _quarantine(report: Report) -> str:
     groups = report["quarantine"]
     if not groups:
-        return _card("<p>Every file could be read.</p>")
+        return card("<p>Every file could be read.</p>")
     rows = [
         [text(group["reason"]), f"{group['count']:,}", _folded([file["id"] for file in group["files"]], name_text)]
         for group in groups[:ROWS_SHOWN]
@@ -131,7 +98,7 @@ def _quarantine(report: Report) -> str:
         "<p>These files could not be read and are not in the corpus; N stands for numbers. "
         "<code>aurl-data check FILE</code> says more of each.</p>"
     )
-    return _card(lead + _table(["reason", "files", "which"], rows, [1], "quarantine") + _rest(groups, ROWS_SHOWN))
+    return card(lead + table(["reason", "files", "which"], rows, [1], "quarantine") + _rest(groups, ROWS_SHOWN))
 
 
 def _repairs(report: Report) -> str:
@@ -152,7 +119,7 @@ def _changes(report: Report) -> str:
 
 def _kinds(report: Report, key: str, lead: str, nothing: str) -> str:
     if not report[key]:
-        return _card(f"<p>{nothing}</p>")
+        return card(f"<p>{nothing}</p>")
     rows = [
         [
             text(row["kind"].replace("_", " ")),
@@ -162,7 +129,7 @@ def _kinds(report: Report, key: str, lead: str, nothing: str) -> str:
         ]
         for row in report[key]
     ]
-    return _card(lead + _table(["kind", "times", "pieces", "which, most first"], rows, [1, 2], key))
+    return card(lead + table(["kind", "times", "pieces", "which, most first"], rows, [1, 2], key))
 
 
 def _duplicates(report: Report) -> str:
@@ -186,19 +153,19 @@ def _duplicates(report: Report) -> str:
     ]
     body = "<h3>Across splits</h3>"
     body += (
-        _table(["shared", "piece", "near-duplicate"], across, [0], "across") + _rest(found["across"], ROWS_SHOWN)
+        table(["shared", "piece", "near-duplicate"], across, [0], "across") + _rest(found["across"], ROWS_SHOWN)
         if across
         else "<p>None.</p>"
     )
     body += "<h3>Groups</h3>"
     body += (
-        _table(["pieces", "splits", "shared", "which"], groups, [0], "groups") + _rest(found["groups"], ROWS_SHOWN)
+        table(["pieces", "splits", "shared", "which"], groups, [0], "groups") + _rest(found["groups"], ROWS_SHOWN)
         if groups
         else "<p>None.</p>"
     )
     if found["not_compared"]:
         body += f"<p class=soft>{found['not_compared']:,} pieces of very large groups were not compared in pairs.</p>"
-    return _card(lead + body)
+    return card(lead + body)
 
 
 def _charts(report: Report, section: str) -> str:
@@ -211,7 +178,7 @@ def _chart(report: Report, chart: Mapping[str, Any]) -> str:
     unit = f" <span class=soft>({text(chart['unit'])})</span>" if chart["unit"] else ""
     body = f"<h3>{text(chart['title'])}{unit}</h3><p class=soft>{text(chart['shows'])}</p>"
     if not any(bin_["value"] for bin_ in chart["bins"]):
-        return _card(body + "<p>Nothing to show.</p>", chart["name"])
+        return card(body + "<p>Nothing to show.</p>", chart["name"])
     body += chart_svg(chart, text) + f"<p class=worry>{text(chart['worry'])}</p>"
     if chart.get("missing"):
         body += f"<p class=missing>{chart['missing']:,} pieces have no such value, such as drums alone.</p>"
@@ -220,8 +187,8 @@ def _chart(report: Report, chart: Mapping[str, Any]) -> str:
         for bin_ in chart["bins"]
         if bin_["value"]
     ]
-    table = _table([chart["unit"] or chart["title"].lower(), chart["counts"], "which"], rows, [1], chart["name"])
-    return _card(f"{body}<details><summary>Files</summary>{table}</details>", chart["name"])
+    listed = table([chart["unit"] or chart["title"].lower(), chart["counts"], "which"], rows, [1], chart["name"])
+    return card(f"{body}<details><summary>Files</summary>{listed}</details>", chart["name"])
 
 
 def _outliers(report: Report) -> str:
@@ -230,7 +197,7 @@ def _outliers(report: Report) -> str:
         f"listen before you remove one. Corpora of fewer than {LEAST_FOR_OUTLIERS} pieces have no usual value.</p>"
     )
     tables = [_outliers_of(report, measure) for measure in report["outliers"] if measure["pieces"]]
-    return _card(lead + ("".join(tables) or "<p>None.</p>"))
+    return card(lead + ("".join(tables) or "<p>None.</p>"))
 
 
 def _outliers_of(report: Report, measure: Mapping[str, Any]) -> str:
@@ -240,32 +207,11 @@ def _outliers_of(report: Report, measure: Mapping[str, Any]) -> str:
         f"<h3>{text(measure['title'])} <span class=soft>({text(measure['unit'])}, median {_number(measure['median'])})"
     )
     rows = [[short(one["value"]), f"{one['z']:+.1f}", _one(report, one["piece"])] for one in found[:OUTLIERS_SHOWN]]
-    table = _table(["value", "deviations", "piece"], rows, [0, 1], f"outliers-{measure['name']}")
-    return f"{head}</span></h3>{table}{_rest(found, OUTLIERS_SHOWN)}"
+    listed = table(["value", "deviations", "piece"], rows, [0, 1], f"outliers-{measure['name']}")
+    return f"{head}</span></h3>{listed}{_rest(found, OUTLIERS_SHOWN)}"
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
-
-
-def _card(body: str, anchor: str = "") -> str:
-    return f"<div class=card{f' id={anchor}' if anchor else ''}>{body}</div>"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int], name: str) -> str:
-    """A table of cells that are escaped already; the last column may be long."""
-    right = set(numbers)
-
-    def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=number' if i in right else ' class=files' if i == len(row) - 1 else ''}>{cell}</{tag}>"
-            for i, cell in enumerate(row)
-        )
-
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    head = cells([text(head) for head in heads], "th").replace(" class=files", "")
-    return (
-        f"<div class=scroll><table data-name={name}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
 
 
 def _pieces(report: Report, numbers: Sequence[int]) -> str:

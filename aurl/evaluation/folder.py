@@ -7,17 +7,19 @@ stands beside its band there, chord progressions are measured against its transi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aurl.data.folders import walk_scores
+from aurl.evaluation.comparison import SetComparison, check_judges, compare_sets
 from aurl.evaluation.metrics.progression import ChordModel
 from aurl.evaluation.metrics.registry import choose_metrics, measurable, score_metrics
 from aurl.evaluation.metrics.table import Floats, NoteTable, read_table
+from aurl.evaluation.two_sample import JUDGES
 from aurl.evaluation.validation import StyleBand, Verdict, long_term_coherence, validate
 from aurl.music.score import read_score
 from aurl.utils.errors import AurlError, UnreadableFile
@@ -77,6 +79,16 @@ class FolderReport:
     reference_pieces: int = 0
     usual_style: float = math.nan
     """Style figure that all but a twentieth of the reference's own pieces reach."""
+    reference_values: dict[str, list[float]] = field(default_factory=dict)
+    """Metric -> value of each reference piece, NaN where it has none; for plots, not in the JSON."""
+    reference_distributions: dict[str, list[float]] = field(default_factory=dict)
+    """Distribution -> mean over the reference."""
+    tables: dict[str, NoteTable] = field(default_factory=dict, repr=False)
+    """The pieces, by path as in ``files``."""
+    reference_tables: dict[str, NoteTable] = field(default_factory=dict, repr=False)
+    """The pieces of the reference."""
+    comparison: SetComparison | None = None
+    """Distances, judges, copies and diversity, where they were asked for (see ``compare_report``)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what cannot be measured is null."""
@@ -98,6 +110,8 @@ class FolderReport:
                 for row in self.summaries
             },
             "distributions": self.distributions,
+            "reference_distributions": self.reference_distributions,
+            "comparison": self.comparison.to_dict() if self.comparison is not None else None,
             "files": [file.to_dict() for file in self.files],
         }
 
@@ -131,6 +145,26 @@ def measure_folder(
         raise AurlError(
             f"music={music}: none of {len(paths)} files can be read; the first: {next(iter(skipped.values()))}"
         )
+    return measure_tables(tables, theirs, names, skipped)
+
+
+def measure_tables(
+    tables: Mapping[str, NoteTable],
+    theirs: Mapping[str, NoteTable],
+    names: Sequence[str] | None = None,
+    skipped: Mapping[str, str] | None = None,
+) -> FolderReport:
+    """Measure pieces that are read already.
+
+    Args:
+        tables: name -> piece.
+        theirs: the reference; empty for none, else at least two pieces.
+        names: metrics or groups; all without it.
+        skipped: file that could not be read -> why.
+
+    Raises:
+        AurlError: an unknown metric.
+    """
     model = chord_model(list(theirs.values()))
     specs = measurable(names, model)
     scalars = [spec.name for spec in specs if not spec.is_distribution]
@@ -146,21 +180,60 @@ def measure_folder(
         )
         for path, table in tables.items()
     ]
-    standard = [score_metrics(table, scalars, model) for table in theirs.values()]
+    standard = [score_metrics(table, [spec.name for spec in specs], model) for table in theirs.values()]
+    reference = {name: [float(row[name]) for row in standard] for name in scalars if standard}
     summaries = [
-        summarise(
-            spec.name, spec.unit, [file.values[spec.name] for file in files], [float(r[spec.name]) for r in standard]
-        )
+        summarise(spec.name, spec.unit, [file.values[spec.name] for file in files], reference.get(spec.name, []))
         for spec in specs
         if not spec.is_distribution
     ]
-    distributions = {
-        spec.name: np.mean([np.asarray(values[spec.name]) for values in measured.values()], axis=0).tolist()
-        for spec in specs
-        if spec.is_distribution
-    }
-    usual = style.usual if style else math.nan
-    return FolderReport(files, summaries, distributions, skipped, len(theirs), usual)
+    shapes = [spec.name for spec in specs if spec.is_distribution]
+    return FolderReport(
+        files,
+        summaries,
+        mean_distributions(list(measured.values()), shapes),
+        dict(skipped or {}),
+        len(theirs),
+        style.usual if style else math.nan,
+        reference,
+        mean_distributions(standard, shapes),
+        dict(tables),
+        dict(theirs),
+    )
+
+
+def mean_distributions(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[float]]:
+    """Distribution -> mean over pieces; empty without pieces."""
+    return {name: np.mean([np.asarray(row[name]) for row in rows], axis=0).tolist() for name in names if rows}
+
+
+def compare_report(
+    report: FolderReport,
+    training: Path | None = None,
+    judges: Sequence[str] = tuple(JUDGES),
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> FolderReport:
+    """The report with distances, judges, copies and diversity against its reference.
+
+    Args:
+        report: of ``measure_folder``; without a reference only copies of ``training`` and diversity are measured.
+        training: folder or file that may have been copied; without it the reference.
+        judges: which classifiers are asked.
+        seed: of all draws.
+        on_progress: is told how many steps of how many are done.
+
+    Raises:
+        AurlError: an unknown judge, or no readable music in ``training``.
+    """
+    check_judges(judges)
+    originals: dict[str, NoteTable] | None = None
+    if training is not None:
+        originals, skipped = read_tables(list_music(training, "training"), training, lambda done: None)
+        if not originals:
+            raise AurlError(f"training={training}: no file can be read; the first: {next(iter(skipped.values()))}")
+    comparison = compare_sets(report.tables, report.reference_tables, originals, judges, seed, on_progress)
+    return replace(report, comparison=comparison)
 
 
 def list_music(path: Path, key: str) -> list[Path]:

@@ -4,7 +4,7 @@ Every token after BOS is predicted exactly once, EOS included. A piece that fits
 longer one is read by overlapping windows: the first scores all its tokens, each later one only those that see at least
 half a context of past. Windows may start at any token; they carry slices of the piece's own beat and bar arrays, so
 musical time goes on. Windows of all pieces are packed into batches bounded by tokens; the result does not depend on
-how they are packed.
+how they are packed. Where the nats lie (kinds of tokens, places in the piece, context) is likelihood_detail.py.
 
 Axes: N packed tokens, V vocabulary.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,10 @@ class TokenPiece(NamedTuple):
     """Complete notes in the piece."""
     length_beats: float
     """Length of the piece in quarter notes."""
+    name: str = ""
+    """What the piece is called in tables."""
+    seconds: float = math.nan
+    """Playing time, NaN where it is not known."""
 
 
 class Window(NamedTuple):
@@ -70,24 +74,36 @@ class LikelihoodResult:
 
     nats_per_note: float
     nats_per_beat: float
+    nats_per_second: float
+    """NaN where the playing time is not known."""
     notes: int
     beats: float
+    seconds: float
     tokens: int
     """Scored tokens: all but BOS."""
     pieces: int
     token_perplexity: float
+    bound: bool = False
+    """Whether the nats are an upper bound instead of the likelihood itself (models with latent variables)."""
     piece_nats: tuple[float, ...] = field(default=(), repr=False)
     """Total nats of each piece, in the order given; for confidence intervals and for finding odd pieces."""
+    token_nats: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
+    """Nats of every token after BOS of each piece, float32 (n - 1,): those of ids[1:]."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON types; without the figures of single pieces."""
-        values = asdict(self)
-        del values["piece_nats"]
-        return values
+        """JSON types; without the figures of single pieces and tokens. What is not known is null."""
+        left_out = ("piece_nats", "token_nats")
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
 
 
-def summarise(piece_nats: Sequence[float], pieces: Sequence[TokenPiece]) -> LikelihoodResult:
-    """Share the nats of pieces out over their notes, beats and tokens.
+def summarise(
+    piece_nats: Sequence[float], pieces: Sequence[TokenPiece], token_nats: Sequence[np.ndarray] = ()
+) -> LikelihoodResult:
+    """Share the nats of pieces out over their notes, beats, seconds and tokens.
 
     Raises:
         AurlError: there are no pieces, or none of them has a note.
@@ -100,15 +116,19 @@ def summarise(piece_nats: Sequence[float], pieces: Sequence[TokenPiece]) -> Like
             f"likelihood needs at least one note, got {len(pieces)} pieces with none; choose another split or folder"
         )
     total = math.fsum(piece_nats)
+    seconds = float(sum(piece.seconds for piece in pieces))
     return LikelihoodResult(
         nats_per_note=total / notes,
         nats_per_beat=total / beats if beats else math.nan,
+        nats_per_second=total / seconds if seconds else math.nan,
         notes=notes,
         beats=beats,
+        seconds=seconds,
         tokens=tokens,
         pieces=len(pieces),
         token_perplexity=math.exp(total / tokens),
         piece_nats=tuple(float(value) for value in piece_nats),
+        token_nats=tuple(token_nats),
     )
 
 
@@ -123,9 +143,13 @@ def store_pieces(store: TokenStore, split: str | None = None) -> list[TokenPiece
         raise AurlError(
             f"split={split} has no pieces; splits with pieces: {sorted({piece.split for piece in store.pieces})}"
         )
+    rows = [store.pieces[i] for i in chosen]
     return [
-        TokenPiece(store.ids(i), store.bars(i), store.beats(i), store.pieces[i].notes, store.pieces[i].beats)
-        for i in chosen
+        TokenPiece(
+            *(store.ids(i), store.bars(i), store.beats(i), row.notes, row.beats, row.id),
+            float(row.facts.get("duration", math.nan)),
+        )
+        for i, row in zip(chosen, rows, strict=True)
     ]
 
 
@@ -177,26 +201,27 @@ def score_corpus(
     """
     chosen = list(pieces) if isinstance(pieces, Sequence) else store_pieces(pieces, split)
     windows = plan_windows([len(piece.ids) for piece in chosen], context)
-    totals = np.zeros(len(chosen), dtype=np.float64)
+    nats = [np.full(len(piece.ids) - 1, np.nan, dtype=np.float32) for piece in chosen]
     was_training = isinstance(model, torch.nn.Module) and model.training
     if isinstance(model, torch.nn.Module):
         model.eval()
     try:
         done = 0
         for batch in pack_windows(windows, batch_tokens):
-            for window, nats in zip(batch, score_batch(model, batch, chosen, device), strict=True):
-                totals[window.piece] += nats
+            for window, scored in zip(batch, score_batch(model, batch, chosen, device), strict=True):
+                nats[window.piece][window.first_scored : window.stop] = scored
             done += len(batch)
             if on_progress is not None:
                 on_progress(done, len(windows))
     finally:
         if isinstance(model, torch.nn.Module):
             model.train(was_training)
+    totals = [float(part.sum(dtype=np.float64)) for part in nats]
     if not np.isfinite(totals).all():
         raise AurlError(
             "the model gives probability zero or no number to some tokens; its weights are damaged or training diverged"
         )
-    return summarise(totals.tolist(), chosen)
+    return summarise(totals, chosen, nats)
 
 
 def pack_windows(windows: Sequence[Window], batch_tokens: int) -> Iterator[list[Window]]:
@@ -215,8 +240,8 @@ def pack_windows(windows: Sequence[Window], batch_tokens: int) -> Iterator[list[
 
 def score_batch(
     model: ScoreModel, batch: Sequence[Window], pieces: Sequence[TokenPiece], device: str | torch.device = "cpu"
-) -> list[float]:
-    """Nats of the scored tokens of each window of one packed batch."""
+) -> list[np.ndarray]:
+    """Nats of each scored token of each window of one packed batch, float32."""
     lengths = [window.length for window in batch]
     inputs = _gather(batch, pieces, "ids", 0, np.int64)
     targets = _gather(batch, pieces, "ids", 1, np.int64)
@@ -227,13 +252,9 @@ def score_batch(
     )
     with torch.inference_mode():
         logits = model(inputs.to(device), time, lengths).logits  # (N, V)
-        nats = (
-            torch.nn.functional.cross_entropy(logits.float(), targets.to(device), reduction="none").cpu().double()
-        )  # (N,)
-    scored = []
-    for window, part in zip(batch, nats.split(lengths), strict=True):
-        scored.append(float(part[window.first_scored - window.start :].sum()))
-    return scored
+        nats = torch.nn.functional.cross_entropy(logits.float(), targets.to(device), reduction="none").cpu()  # (N,)
+    parts = zip(batch, nats.split(lengths), strict=True)
+    return [part[window.first_scored - window.start :].numpy() for window, part in parts]
 
 
 def _gather(batch: Sequence[Window], pieces: Sequence[TokenPiece], name: str, shift: int, dtype: Any) -> Tensor:

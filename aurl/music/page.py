@@ -1,8 +1,8 @@
 """One HTML page with scores to look at and listen to: no file beside it, no request to anywhere.
 
 Each sample is a card: title, facts, player (compressed mono sound), piano roll as SVG with a playhead, and its MIDI
-file as a data: link. The style and the script are in page.css and page.js beside this module. Times in the roll are
-seconds, so that the playhead moves evenly.
+file as a data: link. Styles and script are in page.css, sample.css and page.js beside this module; other pages may show
+the cards too. Times in the roll are seconds, so that the playhead moves evenly.
 """
 
 from __future__ import annotations
@@ -73,12 +73,6 @@ def html_page(items: Sequence[PageItem], title: str, intro: str = "") -> str:
     """
     if not items:
         raise AurlError("a page needs at least one score")
-    spent = 0
-    cards = []
-    for item in items:
-        sound = encode_mp3_mono(item.audio if item.audio is not None else render(item.score), item.rate)
-        spent += len(sound)
-        cards.append(card(item, sound if spent <= AUDIO_BUDGET_BYTES else None))
     here = files("aurl.music")
     lead = f"<p class=intro>{html.escape(intro)}</p>" if intro else ""
     return "\n".join(
@@ -89,14 +83,38 @@ def html_page(items: Sequence[PageItem], title: str, intro: str = "") -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
             f"<title>{html.escape(title)}</title>",
-            f"<style>{(here / 'page.css').read_text(encoding='utf-8')}</style></head>",
+            f"<style>{(here / 'page.css').read_text(encoding='utf-8')}{sample_style()}</style></head>",
             f"<body><header><h1>{html.escape(title)}</h1>{lead}</header><main>",
-            *cards,
+            *sample_cards(items),
             "</main>",
-            f"<script>{(here / 'page.js').read_text(encoding='utf-8')}</script></body></html>",
+            f"<script>{sample_script()}</script></body></html>",
             "",
         )
     )
+
+
+def sample_cards(items: Sequence[PageItem]) -> list[str]:
+    """The cards as HTML, with sound as far as ``AUDIO_BUDGET_BYTES`` reach.
+
+    They need ``sample_style`` and, at the end of the page, ``sample_script``.
+    """
+    spent = 0
+    cards = []
+    for item in items:
+        sound = encode_mp3_mono(item.audio if item.audio is not None else render(item.score), item.rate)
+        spent += len(sound)
+        cards.append(card(item, sound if spent <= AUDIO_BUDGET_BYTES else None))
+    return cards
+
+
+def sample_style() -> str:
+    """CSS of the cards; --card, --edge, --ink and --soft are the page's."""
+    return (files("aurl.music") / "sample.css").read_text(encoding="utf-8")
+
+
+def sample_script() -> str:
+    """JavaScript of the cards: playheads, one player at a time."""
+    return (files("aurl.music") / "page.js").read_text(encoding="utf-8")
 
 
 def card(item: PageItem, sound: bytes | None) -> str:

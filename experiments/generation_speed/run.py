@@ -20,24 +20,22 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
+from aurl.evaluation.peer import huggingface
 from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import GenerationRequest, Generator
 from aurl.generation.walk import Walk
 from aurl.models.config import ModelConfig
 from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
-from experiments.likelihood.gpt2 import matching_width
 
 SHAPES = {"5M": {"hidden_dim": 256, "layers": 6, "heads": 4}, "20M": {"hidden_dim": 512, "layers": 6, "heads": 8}}
 TOP_P = 0.9
@@ -78,36 +76,10 @@ def make_ours(generator: Generator) -> Callable[[int, int], int]:
 
 
 def make_theirs(ours: ModelConfig, size: int, tokens: int) -> Callable[[int, int], int]:
-    """The same for Hugging Face: no more positions than are needed, feed-forward wide enough that the sizes agree."""
-    torch.manual_seed(0)
-    config = GPT2Config(
-        vocab_size=size,
-        n_positions=tokens + 1,
-        n_embd=ours.hidden_dim,
-        n_layer=ours.layers,
-        n_head=ours.heads,
-        n_inner=matching_width(replace(ours, context=tokens + 1), size),
-        bos_token_id=1,
-        eos_token_id=None,
-    )
-    model = GPT2LMHeadModel(config).eval().requires_grad_(False)
-    print(f"Hugging Face: {sum(each.numel() for each in model.parameters()) / 1e6:.2f} million parameters", flush=True)
-
-    def generate(batch: int, count: int) -> int:
-        start = torch.ones(batch, 1, dtype=torch.long)
-        written = model.generate(
-            start,
-            attention_mask=torch.ones_like(start),
-            do_sample=True,
-            temperature=1.0,
-            top_k=0,
-            top_p=TOP_P,
-            max_new_tokens=count,
-            pad_token_id=0,
-        )
-        return batch * (written.shape[1] - 1)
-
-    return generate
+    """The same for Hugging Face."""
+    write, parameters = huggingface(ours, size, tokens, TOP_P)
+    print(f"Hugging Face: {parameters / 1e6:.2f} million parameters", flush=True)
+    return write
 
 
 def speed(generate: Callable[[int, int], int], batch: int, tokens: int) -> float:

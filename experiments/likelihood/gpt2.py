@@ -25,17 +25,14 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from aurl.data.batching import IGNORED, PackedBatch, TrainingBatches
+from aurl.evaluation.peer import matching_width
 from aurl.models.config import ModelConfig
-from aurl.models.hearing import TokenMeaning
-from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.training.config import OptimConfig
 from aurl.training.schedules import warmup_cosine
 
 MAX_PADDING = 0.05
 """Largest share of padding in a group of rows."""
-WIDTH_MULTIPLE = 8
-"""The feed-forward width is rounded to a multiple of this."""
 SCHEDULE_STEPS = 1_000_000
 """Resolution of the cosine, which runs over the share of CPU time used instead of over steps."""
 
@@ -90,16 +87,6 @@ class PeerGPT2(nn.Module):
             for (start, length), row in zip(group, out, strict=True):
                 logits[start : start + length] = row[:length]
         return SimpleNamespace(logits=logits)
-
-
-def matching_width(config: ModelConfig, vocab_size: int) -> int:
-    """Feed-forward width that gives GPT-2 the parameters of our model."""
-    width, layers = config.hidden_dim, config.layers
-    ours = MusicTransformerVAEGAN(config, vocab_size, TokenMeaning.unknown(vocab_size)).parameter_count
-    embeddings = (vocab_size + config.context) * width
-    attention_and_norms = 4 * width * width + 4 * width + 5 * width  # weights, biases, two norms and the output bias
-    free = (ours - embeddings - 2 * width) / layers - attention_and_norms
-    return max(WIDTH_MULTIPLE, round(free / (2 * width + 1) / WIDTH_MULTIPLE) * WIDTH_MULTIPLE)
 
 
 def row_groups(ids: Tensor, lengths: list[int]) -> Iterator[tuple[list[tuple[int, int]], Tensor]]:

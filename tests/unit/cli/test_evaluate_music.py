@@ -63,6 +63,25 @@ def test_a_folder_is_measured_validated_and_compared(music: Path, tmp_path: Path
     assert stuck["metrics"]["loop_share"] == 1 and stuck["metrics"]["tonal_distance"] is None
 
 
+def test_the_report_of_a_folder_plays_examples_and_escapes_names(music: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "new <b>"
+    for name in ("<img src=x>.mid", "a&b.mid", "c.mid"):
+        write(folder / name, len(name), bars=4)
+    arguments = (f"music={folder}", f"reference={music / 'real'}", "metrics=[pitch]", "judges=[]")
+    assert run(*arguments, f"report={tmp_path / 'report'}") == 0, capsys.readouterr().err
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert (
+        page.count("<audio") == 3 and "&lt;img src=x&gt;.mid" in page and "<img" not in page and "new <b>" not in page
+    )
+    assert "beside 4 of the reference" in page and "<h2 id=originality>" in page
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert found["pieces"] == 3 and found["comparison"]["copies"]["files"]
+    # one file, no reference: its example is played and nothing is compared
+    assert run(f"music={folder / 'c.mid'}", "metrics=[pitch]", f"report={tmp_path / 'one'}") == 0
+    page = (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == 1 and "Best: c.mid" in page and "Without reference=FOLDER" in page
+
+
 def test_chosen_metrics_of_one_file_need_no_reference(music: Path, capsys) -> None:
     assert run(f"music={music / 'made' / '0.mid'}", "metrics=[pitch_range,structure]") == 0
     output = capsys.readouterr().out
@@ -90,11 +109,17 @@ def test_long_pieces_are_told_how_they_hold_together(tmp_path: Path, capsys) -> 
         (["music={made}/broken.mid"], "none of 1 files can be read"),
         (["music={made}", "reference={made}/0.mid"], "has 1 readable pieces; allowed: 2 or more"),
         (["reference={made}"], "goes with music=FOLDER"),
-        (["music={made}", "split=test"], "leave out data and split"),
+        (["music={made}", "split=test"], "leave out split, or leave out music"),
+        (["music={made}", "judges=[tree]"], "judges=tree is unknown; allowed: forest, convolution, random_features"),
+        (["music={made}", "training={root}/nowhere"], "training={root}/nowhere does not exist"),
+        (["music={made}", "training={made}/broken.mid"], "no file can be read; the first: "),
+        (["training={made}"], "goes with music=FOLDER"),
+        (["judges=[]"], "goes with music=FOLDER"),
+        (["music={made}", "compare=[a,b]"], "do not go together; leave one out"),
     ],
 )
 def test_mistakes_are_told_in_one_line(music: Path, capsys, arguments: list[str], message: str) -> None:
     places = {"made": music / "made", "root": music}
     assert run(*(argument.format(**places) for argument in arguments)) == app.FAILED
     error = capsys.readouterr().err
-    assert message in error and error.count("error:") == 1
+    assert message.format(**places) in error and error.count("error:") == 1

@@ -24,13 +24,14 @@ from aurl.data.report import assemble, count_piece, make_report
 from aurl.data.report_charts import SECTIONS
 from aurl.data.report_duplicates import MOST_COMPARED, near_duplicates
 from aurl.data.report_findings import findings
-from aurl.data.report_measures import MEASURES, Measure, bin_edges, histogram, outliers, robust_scores, short
-from aurl.data.report_page import FILES_SHOWN, name_text, report_page, text
-from aurl.data.report_svg import chart_svg
+from aurl.data.report_measures import MEASURES, Measure, bin_edges, histogram, outliers, robust_scores
+from aurl.data.report_page import FILES_SHOWN, report_page
 from aurl.data.sources import list_pieces
 from aurl.data.store import TokenStore
 from aurl.music.limits import ReadLimits
+from aurl.utils.charts import chart_svg, short
 from aurl.utils.errors import AurlError
+from aurl.utils.pages import name_text, text
 
 TOKENIZER = TokenizerConfig()
 SCRIPT = "<script>alert(1)<.mid"

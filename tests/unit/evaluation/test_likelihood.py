@@ -143,4 +143,8 @@ def test_music_without_notes_is_refused() -> None:
 
 def test_json_holds_the_figures_but_not_single_pieces() -> None:
     values = score_corpus(uniform, make_pieces([10]), context=16).to_dict()
-    assert set(values) == {"nats_per_note", "nats_per_beat", "notes", "beats", "tokens", "pieces", "token_perplexity"}
+    assert set(values) == {
+        *("nats_per_note", "nats_per_beat", "nats_per_second", "notes", "beats", "seconds", "tokens", "pieces"),
+        *("token_perplexity", "bound"),
+    }
+    assert values["bound"] is False and values["nats_per_second"] is None

@@ -1,4 +1,4 @@
-"""Bar charts of the data report as inline SVG: pure functions from a chart's JSON to text.
+"""Charts of the reports as inline SVG: pure functions from a chart's JSON to text; lines are lines.py.
 
 Histograms stand upright with their edges below; bars of kinds lie, so that long names can be read. Colours come from
 the page's style. Each bar carries its numbers as a tooltip.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
-
-from aurl.data.report_measures import short
 
 WIDTH = 440.0
 HEIGHT = 170.0
@@ -35,7 +33,8 @@ def chart_svg(chart: Chart, text: Text) -> str:
     """A chart as SVG.
 
     Args:
-        chart: as report_measures.py makes it, with at least one bin of a value above 0.
+        chart: name, title, shows, unit, counts, kind (histogram or bars) and bins (label, value; low and high of a
+            histogram), with at least one bin of a value above 0.
         text: escapes a text for HTML.
     """
     return _upright(chart, text) if chart["kind"] == "histogram" or chart["name"] in UPRIGHT else _lying(chart, text)
@@ -47,7 +46,7 @@ UPRIGHT = frozenset({"pitch_classes", "pitches"})
 
 def _upright(chart: Chart, text: Text) -> str:
     bins = chart["bins"]
-    top, step = _scale(max(bin_["value"] for bin_ in bins))
+    top, step = nice_scale(max(bin_["value"] for bin_ in bins))
     floor = HEIGHT - BOTTOM
     width = (WIDTH - LEFT - RIGHT) / len(bins)
     parts = []
@@ -110,9 +109,23 @@ def _tooltip(bin_: Mapping[str, Any], chart: Chart, text: Text) -> str:
     return f"<title>{text(label)}: {short(bin_['value'])} {text(chart['counts'])}</title>"
 
 
-def _scale(most: float) -> tuple[float, float]:
-    """Top of an axis and the distance of its lines, both round."""
+def nice_scale(most: float, whole: bool = True) -> tuple[float, float]:
+    """Top of an axis and the distance of its lines, both round; ``whole`` lines from 1 on, as counts have them."""
     power = 10.0 ** math.floor(math.log10(most / GRID_LINES))
     step = next(factor * power for factor in STEPS if factor * power * GRID_LINES >= most * 0.999)
-    step = max(step, 1.0) if most >= 1 else step
+    step = max(step, 1.0) if whole and most >= 1 else step
     return math.ceil(most / step - 1e-9) * step, step
+
+
+def short(value: float) -> str:
+    """A number as it is read: at most four digits that say something, thousands apart.
+
+    Example:
+        >>> short(12345.6), short(0.25), short(3.0)
+        ('12,346', '0.25', '3')
+    """
+    if not math.isfinite(value):
+        return "?"
+    if abs(value) >= 1000 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

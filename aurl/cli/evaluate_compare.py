@@ -1,0 +1,129 @@
+"""``aurl-evaluate compare=[A,B]``: two runs over the same pieces, prompts or seeds, pair by pair.
+
+A and B are both music (folders, or JSON files written by music=FOLDER: musical metrics, paired by file name) or both
+checkpoints (a run, its folder or a file: nats per note of each piece of the split, paired by piece).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aurl.utils.errors import AurlError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+JSON_SUFFIX = ".json"
+Table = dict[str, dict[str, float]]
+"""File or piece -> metric -> value."""
+
+
+def evaluate_compare(cfg: DictConfig) -> None:
+    """Compare, print the table, write the JSON file."""
+    from aurl.cli.app import shown
+    from aurl.cli.comparison_tables import print_differences
+    from aurl.cli.evaluate_report import write_report
+    from aurl.evaluation.significance import compare
+    from aurl.utils.files import atomic_write_json
+
+    names = [str(name) for name in cfg.compare]
+    kinds = [kind_of(Path(name).expanduser()) for name in names]
+    if kinds[0] != kinds[1]:
+        raise AurlError(
+            f"compare=[{names[0]},{names[1]}]: the first is {kinds[0]}, the second {kinds[1]}; "
+            "give two of music (folders or JSON files) or two checkpoints"
+        )
+    if kinds[0] == "music":
+        first, second = (music_table(Path(name).expanduser(), cfg) for name in names)
+    else:
+        first, second = (likelihood_table(name, cfg) for name in names)
+    rows = compare(first, second, seed=cfg.seed)
+    if not rows:
+        raise AurlError(f"compare=[{names[0]},{names[1]}]: no metric that enough pairs have")
+    figures = {"first": names[0], "second": names[1], "differences": [row.to_dict() for row in rows]}
+    if cfg.json:
+        atomic_write_json(Path(cfg.json), figures)
+    print_differences(rows, labels(names))
+    if cfg.json:
+        print(f"written: {cfg.json}")
+    if cfg.report:
+        intro = f"First: {names[0]}. Second: {names[1]}. Differences are second minus first, over pairs of pieces."
+        parts = {"differences": figures["differences"]}
+        page, _ = write_report(Path(cfg.report), "Two runs compared", intro, parts, figures)
+        print(f"Look:    {shown(page.absolute())}")
+
+
+def labels(names: list[str]) -> tuple[str, str]:
+    """Short names that differ."""
+    first, second = (Path(name).stem or name for name in names)
+    return (first, second) if first != second else ("first", "second")
+
+
+def kind_of(path: Path) -> str:
+    """Whether a name means music or a checkpoint: what is no file or folder of music is looked for among the runs."""
+    from aurl.cli.checkpoints import CHECKPOINTS, SUFFIX, find_runs
+
+    if path.suffix == JSON_SUFFIX or (path.is_file() and path.suffix != SUFFIX):
+        return "music"
+    if path.is_dir() and path.name != CHECKPOINTS and not (path / CHECKPOINTS).is_dir() and not find_runs(path):
+        return "music"
+    return "a checkpoint"
+
+
+def music_table(path: Path, cfg: DictConfig) -> Table:
+    """Metrics of each file, measured or read from JSON.
+
+    Raises:
+        AurlError: the file is missing or holds something else.
+    """
+    from aurl.cli.evaluate import scoring_progress
+    from aurl.evaluation.folder import measure_folder
+
+    if path.suffix == JSON_SUFFIX:
+        return read_json_table(path)
+    with scoring_progress() as on_progress:
+        report = measure_folder(path, None, list(cfg.metrics) if cfg.metrics is not None else None, on_progress)
+    return {file.path: file.values for file in report.files}
+
+
+def read_json_table(path: Path) -> Table:
+    """The files' metrics of a JSON file that ``music=FOLDER json=FILE`` wrote.
+
+    Raises:
+        AurlError: missing, no JSON, or without them.
+    """
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            file["path"]: {
+                name: float("nan") if value is None else float(value) for name, value in file["metrics"].items()
+            }
+            for file in found["files"]
+        }
+    except OSError as error:
+        raise AurlError(f"compare={path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AurlError(
+            f"compare={path} does not hold metrics of files; write it with aurl-evaluate music=FOLDER json={path}"
+        ) from error
+
+
+def likelihood_table(name: str, cfg: DictConfig) -> Table:
+    """Nats per note of each piece of the split under a checkpoint.
+
+    Raises:
+        AurlError: no such checkpoint, or nothing to measure.
+    """
+    from aurl.cli.evaluate import scoring_progress
+    from aurl.cli.evaluate_model import Session
+
+    session = Session(cfg, name)
+    with scoring_progress() as on_progress:
+        result, pieces = session.score(on_progress)
+    return {
+        piece.name: {"nats_per_note": nats / piece.notes}
+        for piece, nats in zip(pieces, result.piece_nats, strict=True)
+        if piece.notes
+    }

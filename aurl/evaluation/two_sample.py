@@ -1,0 +1,285 @@
+"""Classifier two-sample tests: can anything learn to tell two sets of music apart? 0.5 is no, 1 is always.
+
+Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests". Three judges, because each is blind somewhere:
+
+- ``forest``: a random forest on the musical metrics of the whole piece (structure, harmony, rhythm, dynamics).
+- ``convolution``: a small network trained from scratch on piano rolls of eight-bar excerpts.
+- ``random_features``: a linear model on random convolutions that were never trained (rolls.py).
+
+Folds are dealt by song: excerpts, versions and damaged copies of one song never stand on both sides. A piece counts
+once, with the mean of its excerpts, and both sets weigh the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from aurl.evaluation.metrics.registry import choose_metrics
+from aurl.evaluation.metrics.table import NoteTable
+from aurl.evaluation.rolls import Rolls, excerpt_rolls, random_features
+from aurl.evaluation.significance import Interval
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Fitter = Callable[[Any, Ints, Any, int], Floats]
+"""(training features, training labels, test features, seed) -> probability of label 1 for each test piece."""
+
+FOLDS = 5
+FEWEST_PIECES = 10
+"""Pieces of each set below which no judge is asked."""
+TREES = 200
+EPOCHS, FEWEST_STEPS = 14, 120
+"""Passes over the excerpts; more where a small set would otherwise give the network too few steps to learn anything."""
+LEARNING_RATE = 3e-3
+WEIGHT_DECAY = 1e-2
+NETWORK_BATCH = 32
+CHANNELS = (8, 16, 32)
+RIDGE = 0.05
+"""Inverse strength of the linear judge's penalty (scikit-learn's C)."""
+RESAMPLES = 2000
+TAILS = (0.025, 0.975)
+MOST_TRANSPOSED = 3
+"""The network sees each excerpt moved by up to this many semitones."""
+
+
+@dataclass(frozen=True)
+class TwoSampleResult:
+    """How well one judge tells the sets apart."""
+
+    judge: str
+    accuracy: float
+    """Balanced: the mean of the shares of either set that are told right."""
+    interval: Interval
+    """95 %, bootstrap over songs, widened for what the judge owes to its training pieces."""
+    p_value: float
+    """One-sided: chance of such an accuracy where there is no difference."""
+    pieces: tuple[int, int]
+    null: float = math.nan
+    """The same judge on two halves of the reference."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
+
+
+def grouped_folds(groups: Sequence[str], labels: Ints, folds: int, rng: np.random.Generator) -> Ints:
+    """(n,) fold of each piece: pieces of one group stand in one fold, and folds hold nearly as many of either set.
+
+    Uneven folds would push a blind judge below one half: what is rare in training is common in the test.
+
+    Args:
+        groups: (n,) song of each piece.
+        labels: (n,) set of each piece, 0 or 1.
+        folds: how many.
+        rng: order of the groups.
+    """
+    names, number = np.unique(np.asarray(groups), return_inverse=True)
+    sizes = np.stack([np.bincount(number[labels == label], minlength=len(names)) for label in (0, 1)], axis=1)
+    fold_of, filled = np.zeros(len(names), dtype=np.int64), np.zeros((folds, 2), dtype=np.int64)
+    order = rng.permutation(len(names))
+    for name in order[np.argsort(-sizes[order].sum(axis=1), kind="stable")]:
+        # The fold with the least of what the group has; of equal ones the emptiest.
+        fold_of[name] = np.lexsort((filled.sum(axis=1), filled @ sizes[name]))[0]
+        filled[fold_of[name]] += sizes[name]
+    result: Ints = fold_of[number]
+    return result
+
+
+def two_sample_test(
+    judge: str,
+    first: Any,
+    second: Any,
+    groups: tuple[Sequence[str], Sequence[str]],
+    fitter: Fitter,
+    seed: int = 0,
+    folds: int = FOLDS,
+) -> TwoSampleResult:
+    """Cross-validated accuracy of a judge.
+
+    Args:
+        judge: its name.
+        first: features of N pieces, an array (N, D) or a list of N.
+        second: features of M pieces.
+        groups: the song of each piece of both sets.
+        fitter: trains on some pieces and gives probabilities of the second set for others.
+        seed: of folds and judge.
+        folds: parts; each is judged by a judge trained on the others.
+    """
+    count, other = len(first), len(second)
+    labels = np.repeat([0, 1], [count, other])
+    features = np.concatenate([first, second]) if isinstance(first, np.ndarray) else [*first, *second]
+    songs = [*groups[0], *groups[1]]
+    fold = grouped_folds(songs, labels, folds, np.random.default_rng(seed))
+    chance = np.full(count + other, 0.5)
+    for part in range(folds):
+        test, train = np.flatnonzero(fold == part), np.flatnonzero(fold != part)
+        if len(test) and len(np.unique(labels[train])) == 2:
+            chance[test] = fitter(pick(features, train), labels[train], pick(features, test), seed + part)
+    # A probability of exactly one half is a guess: it counts half.
+    right = np.where(chance == 0.5, 0.5, (chance > 0.5) == (labels == 1))
+    return judged(judge, right, labels, songs, folds, seed)
+
+
+def judged(judge: str, right: Floats, labels: Ints, songs: Sequence[str], folds: int, seed: int) -> TwoSampleResult:
+    """Accuracy with interval and p-value from what was told right.
+
+    Args:
+        judge: its name.
+        right: (n,) 1 where a piece was told right, 0.5 where it was guessed.
+        labels: (n,) set of each piece.
+        songs: (n,) song of each piece; songs are drawn as wholes.
+        folds: parts of the cross-validation.
+        seed: of the bootstrap.
+    """
+    _, number = np.unique(np.asarray(songs), return_inverse=True)
+    size = int(number.max()) + 1
+    hits, counts = np.zeros((2, size)), np.zeros((2, size))
+    for label in (0, 1):
+        mine = labels == label
+        hits[label] = np.bincount(number[mine], right[mine], size)
+        counts[label] = np.bincount(number[mine], minlength=size)
+    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), RESAMPLES)
+    with np.errstate(invalid="ignore"):
+        shares = (drawn @ hits.T) / (drawn @ counts.T)
+    low, high = np.nanquantile(shares.mean(axis=1), TAILS)
+    accuracy = float((hits.sum(axis=1) / counts.sum(axis=1)).mean())
+    totals = counts.sum(axis=1)
+    # Folds share training pieces, so their errors go together: the variance of k folds is (1 / k + test / training) and
+    # not 1 / k times that of one (Nadeau and Bengio 2003, "Inference for the generalization error").
+    spread = math.sqrt(0.25 * (1 / totals).sum() * (1 + folds / (folds - 1))) / 2
+    widened = math.sqrt(1 + 1 / (folds - 1))
+    return TwoSampleResult(
+        judge=judge,
+        accuracy=accuracy,
+        interval=Interval(accuracy - widened * (accuracy - float(low)), accuracy + widened * (float(high) - accuracy)),
+        p_value=float(stats.norm.sf((accuracy - 0.5) / spread)),
+        pieces=(int(totals[0]), int(totals[1])),
+    )
+
+
+def pick(features: Any, rows: Ints) -> Any:
+    """Rows of an array or a list."""
+    return features[rows] if isinstance(features, np.ndarray) else [features[row] for row in rows]
+
+
+def hand_features(values: Sequence[dict[str, float]]) -> Floats:
+    """(n, D) the musical metrics of pieces, NaN where a piece cannot have one.
+
+    Args:
+        values: metric -> number, as ``score_metrics`` gives them; metrics that need a reference are left out, because
+            the reference would then judge itself.
+    """
+    names = [spec.name for spec in choose_metrics(scalars_only=True) if not spec.needs_reference]
+    return np.array([[float(row.get(name, math.nan)) for name in names] for row in values])
+
+
+def filled(train: Floats, test: Floats) -> tuple[Floats, Floats]:
+    """Gaps filled with the training median; columns that are empty in training are left out."""
+    known = np.isfinite(train).any(axis=0)
+    train, test = train[:, known], test[:, known]
+    middle = np.nanmedian(np.where(np.isfinite(train), train, np.nan), axis=0)
+    return np.where(np.isfinite(train), train, middle), np.where(np.isfinite(test), test, middle)
+
+
+def fit_forest(train: Floats, labels: Ints, test: Floats, seed: int) -> Floats:
+    """The forest: probability of set 1 for each test piece."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    train, test = filled(train, test)
+    forest = RandomForestClassifier(TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed)
+    result: Floats = forest.fit(train, labels).predict_proba(test)[:, 1]
+    return result
+
+
+def fit_linear(train: Floats, labels: Ints, test: Floats, seed: int) -> Floats:
+    """The linear judge of random features; ``seed`` changes nothing, its optimum is unique."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train, test = filled(train, test)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=RIDGE, class_weight="balanced", max_iter=500))
+    result: Floats = model.fit(train, labels).predict_proba(test)[:, 1]
+    return result
+
+
+def fit_convolution(train: list[Rolls], labels: Ints, test: list[Rolls], seed: int) -> Floats:
+    """The network: trained on excerpts, judged by the mean of a piece's excerpts."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # dropout and first weights: the caller's own draws are not disturbed
+        torch.manual_seed(seed)
+        network = build_network()
+        train_network(network, train, labels)
+    network.eval()
+    with torch.inference_mode():
+        logits = [float(network(torch.from_numpy(part)).mean()) for part in test]
+    return 1 / (1 + np.exp(-np.array(logits)))
+
+
+def train_network(network: Any, train: list[Rolls], labels: Ints) -> None:
+    """Fit the network to excerpts; every piece weighs the same, and both sets together do."""
+    import torch
+
+    sizes = [len(part) for part in train]
+    excerpts = torch.from_numpy(np.concatenate(train))
+    targets = torch.from_numpy(np.repeat(labels, sizes)).float()
+    share = np.array([1 / np.sum(labels == label) for label in labels])
+    weights = torch.from_numpy(np.repeat(share / sizes, sizes)).float()
+    weights = weights / weights.mean()
+    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    batches = math.ceil(len(excerpts) / NETWORK_BATCH)
+    epochs = max(EPOCHS, math.ceil(FEWEST_STEPS / batches))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, epochs * batches)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(excerpts)).split(NETWORK_BATCH):
+            shift = int(torch.randint(-MOST_TRANSPOSED, MOST_TRANSPOSED + 1, (1,)))
+            logits = network(torch.roll(excerpts[rows], shift, dims=3)).squeeze(1)
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets[rows], weights[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+
+
+def build_network() -> Any:
+    """Three convolutions and a mean over time and pitch; some 10,000 weights."""
+    from torch import nn
+
+    one, two, three = CHANNELS
+    return nn.Sequential(
+        nn.Conv2d(3, one, (8, 12), stride=(2, 3)), nn.BatchNorm2d(one), nn.ReLU(),
+        nn.Conv2d(one, two, (5, 3), stride=2), nn.BatchNorm2d(two), nn.ReLU(),
+        nn.Conv2d(two, three, (5, 3), stride=2), nn.BatchNorm2d(three), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(three, 1),
+    )  # fmt: skip
+
+
+JUDGES: dict[str, Fitter] = {
+    "forest": fit_forest,
+    "convolution": fit_convolution,
+    "random_features": fit_linear,
+}
+"""Judges by name."""
+
+
+def judge_features(judge: str, tables: Sequence[NoteTable], values: Sequence[dict[str, float]]) -> Any:
+    """What a judge reads of pieces.
+
+    Args:
+        judge: one of JUDGES.
+        tables: the pieces.
+        values: their musical metrics (read by the forest alone).
+    """
+    if judge == "forest":
+        return hand_features(values)
+    rolls = [excerpt_rolls(table) for table in tables]
+    return rolls if judge == "convolution" else random_features(rolls)

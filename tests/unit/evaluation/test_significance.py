@@ -1,0 +1,107 @@
+"""Intervals hold the truth, tests keep their level, and two runs are compared pair by pair."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from aurl.evaluation.significance import compare, holm, paired_bootstrap, sign_flip_test
+from aurl.utils.errors import AurlError
+
+
+@pytest.mark.parametrize("method", ["studentised", "bca", "percentile"])
+def test_95_of_100_intervals_hold_the_true_difference(method: str) -> None:
+    rng = np.random.default_rng(1)
+    trials = 400
+    held = 0
+    for _ in range(trials):
+        low, high = paired_bootstrap(rng.normal(0.3, 1, 60), method=method, resamples=600, rng=rng)
+        held += low <= 0.3 <= high
+    assert 0.92 <= held / trials <= 0.98  # 0.95 within three standard errors
+
+
+def test_bca_agrees_with_scipy() -> None:
+    values = np.random.default_rng(0).exponential(size=40)
+    ours = paired_bootstrap(values, method="bca", resamples=40_000)
+    theirs = stats.bootstrap((values,), np.mean, method="BCa", n_resamples=40_000, random_state=0).confidence_interval
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.01)
+
+
+def test_no_spread_and_no_pairs_have_no_interval_to_speak_of() -> None:
+    assert paired_bootstrap(np.full(6, 2.0)) == (2.0, 2.0)
+    assert all(math.isnan(end) for end in paired_bootstrap(np.array([1.0])))
+    few = paired_bootstrap(np.array([0.0, 0.0, 0.0, 0.0, 1.0]))
+    assert all(math.isfinite(end) for end in few)
+
+
+def test_wrong_methods_and_levels_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"method=bcd is unknown; allowed: studentised, bca, percentile"):
+        paired_bootstrap(np.arange(5.0), method="bcd")
+    with pytest.raises(ValueError, match=r"level=95 is out of range"):
+        paired_bootstrap(np.arange(5.0), level=95)
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=8))
+def test_the_exact_test_counts_all_signs(values: list[int]) -> None:
+    size = len(values)
+    sums = [
+        abs(sum(s * v for s, v in zip(signs, values, strict=True))) for signs in itertools.product((1, -1), repeat=size)
+    ]
+    expected = np.mean([one >= abs(sum(values)) for one in sums])
+    assert sign_flip_test(np.array(values, dtype=float)) == pytest.approx(expected)
+
+
+def test_random_signs_come_near_the_exact_test_and_never_give_zero() -> None:
+    values = np.random.default_rng(2).normal(0.4, 1, 30)
+    theirs = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=20_000, random_state=0
+    ).pvalue
+    assert sign_flip_test(values, resamples=20_000) == pytest.approx(theirs, abs=0.02)
+    assert sign_flip_test(np.arange(1.0, 40.0), resamples=500) == pytest.approx(1 / 501)
+
+
+def test_the_level_is_kept_where_there_is_no_difference() -> None:
+    rng = np.random.default_rng(4)
+    alarms = np.mean([sign_flip_test(rng.standard_normal(12)) <= 0.05 for _ in range(600)])
+    assert alarms <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 600)
+
+
+def test_holm_raises_each_p_value_in_order_and_leaves_gaps() -> None:
+    assert holm([0.01, math.nan, 0.04, 0.03])[0] == pytest.approx(0.03)
+    assert math.isnan(holm([0.01, math.nan])[1])
+    assert holm([0.2, 0.9]) == [0.4, 0.9]
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def runs(shift: float) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    rng = np.random.default_rng(0)
+    first = {f"{k}.mid": {"better": rng.normal(k, 1), "same": float(k), "rare": math.nan} for k in range(20)}
+    second = {
+        name: {"better": row["better"] + shift + 0.1 * rng.standard_normal(), "same": row["same"], "rare": 1.0}
+        for name, row in first.items()
+    }
+    return first, {**second, "only here.mid": {"better": 99.0}}
+
+
+def test_pairs_show_a_difference_that_the_spread_between_files_hides() -> None:
+    first, second = runs(0.3)
+    rows = {row.metric: row for row in compare(first, second)}
+    better = rows["better"]
+    assert better.pairs == 20 and better.low < 0.3 < better.high and better.p_holm < 0.01
+    assert better.second - better.first == pytest.approx(better.difference)
+    assert better.p_holm == pytest.approx(2 * better.p_value)
+    assert rows["same"].p_value == 1 and rows["same"].to_dict()["effect"] is None
+    assert "rare" not in rows
+
+
+def test_runs_without_common_names_are_refused_with_a_way_out() -> None:
+    first, _ = runs(0)
+    with pytest.raises(AurlError, match=r"only 0 names stand in both runs .* the same seeds or prompts"):
+        compare(first, {"x": {"better": 1.0}})

@@ -1,0 +1,186 @@
+"""Judges guess where there is no difference, see one where there is, and never meet a song twice."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from symusic import Note, Score, TimeSignature, Track
+
+from aurl.evaluation.comparison import compare_sets, held_out, principal_components, songs_of
+from aurl.evaluation.corruptions import pitch_permutation
+from aurl.evaluation.metrics.table import NoteTable, read_table
+from aurl.evaluation.rolls import EXCERPT_STEPS, LOWEST, PITCHES, excerpt_rolls, fold, random_features
+from aurl.evaluation.two_sample import (
+    JUDGES,
+    filled,
+    fit_convolution,
+    fit_linear,
+    grouped_folds,
+    judge_features,
+    two_sample_test,
+)
+from aurl.utils.errors import AurlError
+
+
+def walk(seed: int, bars: int = 16) -> Score:
+    """A melody in steps."""
+    rng = np.random.default_rng(seed)
+    score = Score(480)
+    score.time_signatures.append(TimeSignature(0, 4, 4))
+    heights = 67 + np.clip(np.cumsum(rng.integers(-2, 3, bars * 8)), -14, 14)
+    score.tracks.append(Track(notes=[Note(k * 240, 240, int(h), 80) for k, h in enumerate(heights)]))
+    return score
+
+
+def tables(first: int, count: int) -> list[NoteTable]:
+    return [read_table(walk(seed)) for seed in range(first, first + count)]
+
+
+def test_folds_keep_songs_together_and_both_sets_even() -> None:
+    rng = np.random.default_rng(0)
+    songs = [f"song {k}" for k in rng.integers(0, 30, 100)]
+    labels = rng.integers(0, 2, 100)
+    fold = grouped_folds(songs, labels, 5, rng)
+    assert all(len({int(f) for f, s in zip(fold, songs, strict=True) if s == song}) == 1 for song in set(songs))
+    assert np.bincount(fold, minlength=5).min() >= 17
+    alone = grouped_folds([str(k) for k in range(40)], np.repeat([0, 1], 20), 5, rng)
+    assert all(np.sum(alone[:20] == part) == np.sum(alone[20:] == part) == 4 for part in range(5))
+
+
+@pytest.mark.parametrize("judge", ["forest", "random_features"])
+def test_a_judge_of_numbers_guesses_on_equal_sets_and_sees_a_shift(judge: str) -> None:
+    rng = np.random.default_rng(1)
+    sets = rng.standard_normal((2, 60, 6))
+    songs = [str(k) for k in range(120)]
+    equal = two_sample_test(judge, sets[0], sets[1], (songs[:60], songs[60:]), JUDGES[judge])
+    assert 0.35 < equal.accuracy < 0.65 and equal.p_value > 0.05
+    assert equal.interval.low < 0.5 < equal.interval.high
+    apart = two_sample_test(judge, sets[0], sets[1] + 1.5, (songs[:60], songs[60:]), JUDGES[judge])
+    assert apart.accuracy > 0.9 and apart.p_value < 0.001 and apart.interval.low > 0.8
+
+
+def test_songs_that_stand_on_both_sides_would_give_a_memory_away() -> None:
+    """Four versions of each song: a judge that knows songs by heart is right unless songs are kept together."""
+    rng = np.random.default_rng(2)
+    identity = np.repeat(rng.standard_normal((40, 12)), 4, axis=0) + 0.01 * rng.standard_normal((160, 12))
+    songs = [str(k) for k in np.repeat(np.arange(40), 4)]
+    grouped = two_sample_test("x", identity[:80], identity[80:], (songs[:80], songs[80:]), JUDGES["forest"])
+    mixed = [str(k) for k in range(160)]
+    cheating = two_sample_test("x", identity[:80], identity[80:], (mixed[:80], mixed[80:]), JUDGES["forest"])
+    assert cheating.accuracy > 0.95 and grouped.accuracy < 0.75
+
+
+def test_the_level_is_kept_where_there_is_no_difference() -> None:
+    alarms = 0
+    for seed in range(40):
+        sets = np.random.default_rng(seed).standard_normal((2, 25, 4))
+        songs = [str(k) for k in range(50)]
+        alarms += two_sample_test("x", sets[0], sets[1], (songs[:25], songs[25:]), fit_linear, seed).p_value <= 0.05
+    assert alarms / 40 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 40)
+
+
+def test_gaps_are_filled_from_the_training_pieces_alone() -> None:
+    train = np.array([[1.0, math.nan, 5.0], [3.0, math.nan, math.nan], [2.0, math.nan, 7.0]])
+    ours, theirs = filled(train, np.array([[math.nan, 9.0, 100.0]]))
+    assert ours.tolist() == [[1, 5], [3, 6], [2, 7]] and theirs.tolist() == [[2, 100]]
+
+
+def test_a_roll_shows_notes_where_they_sound() -> None:
+    score = Score(480)
+    score.tracks.append(Track(notes=[Note(480, 960, 60, 127), Note(60, 240, 62, 64)]))
+    roll = excerpt_rolls(read_table(score))
+    assert roll.shape == (1, 3, EXCERPT_STEPS, PITCHES)
+    row = 60 - LOWEST
+    assert roll[0, 0, 4, row] == 1 and roll[0, 0].sum() == pytest.approx(1 + 64 / 127)
+    assert np.flatnonzero(roll[0, 1, :, row]).tolist() == list(range(4, 12))
+    assert roll[0, 2].max() == pytest.approx(1.0)  # half a step off the grid
+    assert fold(np.array([27, 28, 99, 100, 127])).tolist() == [11, 0, 71, 60, 63]
+
+
+def test_long_pieces_give_excerpts_that_do_not_overlap_and_drums_are_read_where_alone() -> None:
+    assert len(excerpt_rolls(read_table(walk(0, bars=80)))) == 4
+    assert len(excerpt_rolls(read_table(walk(0, bars=17)))) == 2
+    drums = Score(480)
+    drums.tracks.append(Track(is_drum=True, notes=[Note(0, 240, 36, 100)]))
+    assert excerpt_rolls(read_table(drums)).sum() > 0
+    assert excerpt_rolls(read_table(Score(480))).sum() == 0
+
+
+def test_random_features_follow_from_the_seed_alone() -> None:
+    rolls = [excerpt_rolls(table) for table in tables(0, 3)]
+    one = random_features(rolls, 4)
+    assert np.array_equal(one, random_features(rolls, 4)) and not np.array_equal(one, random_features(rolls, 5))
+    assert np.allclose(one[1], random_features(rolls[1:2], 4)[0], atol=1e-5)  # a piece does not depend on the others
+
+
+def test_the_network_learns_to_hear_shuffled_pitches_and_is_repeatable() -> None:
+    import torch
+
+    rng = np.random.default_rng(0)
+    real = [excerpt_rolls(table) for table in tables(0, 20)]
+    damaged = [excerpt_rolls(read_table(pitch_permutation(walk(seed), rng))) for seed in range(20)]
+    train = real[:14] + damaged[:14]
+    labels = np.repeat([0, 1], 14)
+    state = torch.get_rng_state()
+    chance = fit_convolution(train, labels, real[14:] + damaged[14:], 0)
+    assert torch.equal(state, torch.get_rng_state())  # the caller's own draws are not disturbed
+    assert np.mean((chance > 0.5) == np.repeat([False, True], 6)) >= 0.9
+    assert np.array_equal(chance, fit_convolution(train, labels, real[14:] + damaged[14:], 0))
+
+
+def test_components_are_finite_with_gaps_constants_and_outliers() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((50, 6))
+    reference[:, 1] = 3
+    reference[:, 2] = math.nan
+    reference[0, 3] = math.nan
+    values = rng.standard_normal((30, 6))
+    values[0] = [1e9, 5, 1, math.nan, 0, 0]
+    mine, theirs = principal_components(values, reference, 3)
+    assert mine.shape == (30, 3) and theirs.shape == (50, 3)
+    assert np.isfinite(mine).all() and np.abs(mine).max() < 40
+
+
+def test_a_set_is_compared_with_a_reference_in_every_way() -> None:
+    rng = np.random.default_rng(0)
+    files = {f"{k}": read_table(pitch_permutation(walk(k), rng)) for k in range(20)}
+    reference = {f"real {k}": table for k, table in enumerate(tables(100, 24))}
+    seen: list[tuple[int, int]] = []
+    result = compare_sets(files, reference, judges=["forest"], on_progress=lambda d, t: seen.append((d, t)))
+    assert result.judges[0].accuracy > 0.9 and 0.2 < result.judges[0].null < 0.8
+    assert {row.features for row in result.frechet} == {"musical metrics", "random convolutions"}
+    assert all(row.infinity > row.null.high for row in result.frechet)
+    steps = next(row for row in result.distances if row.name == "tonal_distance" or "interval" in row.name)
+    assert 0 < steps.overlap <= 1
+    assert min(row.p_holm for row in result.distances) < 0.05
+    assert result.copies.copied == 0 and result.left_out == {} and seen[-1] == (4, 4)
+    values = result.to_dict()
+    assert values["judges"][0]["null"] == result.judges[0].null and len(values["frechet"]) == 2
+
+
+def test_what_cannot_be_said_is_left_out_with_its_reason() -> None:
+    files = {f"{k}": table for k, table in enumerate(tables(0, 4))}
+    result = compare_sets(files, {f"real {k}": table for k, table in enumerate(tables(10, 6))})
+    assert result.judges == [] and result.distances == [] and result.frechet == []
+    assert result.left_out["judge forest"] == "4 pieces; at least 10 of both sets are needed"
+    assert "distances" in result.left_out and "Frechet distance" in result.left_out
+    alone = compare_sets(files, {}, training=dict(files))
+    assert alone.copies.copied == 1 and alone.copies.human_is_held_out is False
+    with pytest.raises(AurlError, match=r"judges=tree is unknown; allowed: forest, convolution, random_features"):
+        compare_sets(files, {}, judges=["tree"])
+
+
+def test_a_version_of_a_reference_piece_is_the_same_song_and_training_pieces_are_not_held_out() -> None:
+    one, two = tables(0, 2)
+    assert songs_of({"a": one, "b": two}, {"a": one}) == ["a", "file b"]
+    assert held_out({"a": one, "b": two}, {"other name": one}) == {"b": two}
+    assert held_out({"a": one}, None) is None
+
+
+def test_each_judge_reads_its_own_features() -> None:
+    pieces = tables(0, 2)
+    assert judge_features("forest", pieces, [{"pitch_range": 3.0}, {}]).shape[0] == 2
+    assert len(judge_features("convolution", pieces, [])) == 2
+    assert judge_features("random_features", pieces, []).shape[0] == 2
