@@ -143,12 +143,11 @@ class _Compiler:
         parameters = [*first.parameters, *second.parameters]
         if not (first.is_null or second.is_null):
             self.check_kinds(node, first, second)
-        if isinstance(operator, ast.Eq | ast.Is):
+        if type(operator) not in ORDERS:  # == or !=
             both = "" if first.is_null or second.is_null else f" AND {first.sql} IS NOT NULL"
             extra = list(first.parameters) if both else []
-            return f"({first.sql} IS {second.sql}{both})", parameters + extra
-        if isinstance(operator, ast.NotEq | ast.IsNot):
-            return f"({first.sql} IS NOT {second.sql})", parameters
+            negation = "NOT " if isinstance(operator, ast.NotEq | ast.IsNot) else ""
+            return f"({negation}({first.sql} IS {second.sql}{both}))", parameters + extra
         return f"COALESCE({first.sql} {ORDERS[type(operator)]} {second.sql}, 0)", parameters
 
     def check_kinds(self, node: ast.Compare, first: _Term, second: _Term) -> None:
