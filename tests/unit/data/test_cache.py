@@ -306,16 +306,18 @@ def test_a_flipped_byte_anywhere_in_an_entry_is_never_handed_out(tmp_path: Path)
             read_entry(tmp_path, place)
 
 
+def _fill(shards: ShardWriter) -> None:
+    with shards as writer:
+        for number in range(1000):
+            writer.add(number.to_bytes(32, "big"), b"entry")
+
+
 def test_a_disk_that_is_full_is_said_and_leaves_no_shard_behind(tmp_path: Path) -> None:
     with Index(tmp_path) as index:
         pages = index._connection.execute("PRAGMA page_count").fetchone()[0]
         index._connection.execute(f"PRAGMA max_page_count = {pages}")  # SQLite reports it as a full disk
-        with (
-            pytest.raises(sqlite3.OperationalError, match="database or disk is full"),
-            ShardWriter(tmp_path, index, shard_bytes=5000) as writer,
-        ):
-            for number in range(1000):
-                writer.add(number.to_bytes(32, "big"), b"entry")
+        with pytest.raises(sqlite3.OperationalError, match="database or disk is full"):
+            _fill(ShardWriter(tmp_path, index, shard_bytes=5000))
         assert index.find(bytes(32)) is None and not list(tmp_path.glob("pieces/*/*.shard"))
 
 
