@@ -56,11 +56,11 @@ def show_stats(options: argparse.Namespace) -> int:
     import json
 
     from aurl.data.cache import holdings
-    from aurl.data.index import Index
+    from aurl.data.index import index_of
     from aurl.data.store import TokenStore
 
     cache = cache_folder(options)
-    with Index(cache) as index:
+    with index_of(cache) as index:
         held = holdings(cache, index)
     rows = []
     for item in (item for item in held if item.is_corpus):

@@ -83,10 +83,12 @@ def summary(store: TokenStore) -> str:
     """What a prepared corpus holds, in a few lines."""
     counts = ", ".join(f"{name} {len(store.split(name))}" for name in ("train", "valid", "test"))
     chosen = f' with data.where="{store.where}"' if store.where else ""
+    pieces = store.split(None)
+    notes, tokens = (int(store.numbers[name][pieces].sum(dtype="int64")) for name in ("notes", "tokens"))
     lines = [
-        f"pieces   {len(store.split(None)):,} ({counts}){chosen}",
-        f"notes    {int(store.numbers['notes'].sum()):,}",
-        f"tokens   {int(store.offsets[-1]):,}",
+        f"pieces   {len(pieces):,} ({counts}){chosen}",
+        f"notes    {notes:,}",
+        f"tokens   {tokens:,}",
         f"skipped  {len(store.skipped):,}",
         f"folder   {store.folder}",
     ]

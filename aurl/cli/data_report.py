@@ -67,7 +67,8 @@ def write_report(options: argparse.Namespace) -> int:
     setup_logging(None)
     store = prepare(data, tokenizer, cache)
     with _progress() as on_progress:
-        report = make_report(store, list_pieces(data), title_of(data), options.workers or None, on_progress)
+        pieces = list_pieces(data)
+        report = make_report(store, pieces, title_of(data), options.workers or None, on_progress, data.limits)
     atomic_write_text(options.output / FIGURES, json.dumps(report, separators=(",", ":"), allow_nan=False) + "\n")
     atomic_write_text(options.output / PAGE, report_page(report))
     for finding in report["findings"]:

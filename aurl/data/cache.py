@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurl.data.addresses import content_of, stamp_of
-from aurl.data.index import INDEX_NAME, CorpusUse, Index
+from aurl.data.index import CorpusUse, Index, index_of
 from aurl.data.piece_store import PIECES_FOLDER, SHARD_SUFFIX, lock_file, remove_left_over, shard_path
+from aurl.data.plan import FINGERPRINT_LETTERS
 from aurl.data.prepare import LOCKS_FOLDER
 from aurl.data.store import META, SUMS, TOKENS, file_sum, verify_folder
 from aurl.music.limits import UNBOUNDED
@@ -28,6 +29,10 @@ from aurl.utils.logging import get_logger
 log = get_logger("data.cache")
 
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+LEARNED_FOLDER = "learned_tokens"
+"""Folder in the cache where tokens learned from a corpus are kept (merging.py)."""
+CORPUS_NAME = re.compile(rf"[\w.-]+-[0-9a-f]{{{FINGERPRINT_LETTERS}}}")
+"""What the folder of a prepared corpus is called; others in the cache folder are somebody else's and stay."""
 UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
@@ -64,9 +69,12 @@ def holdings(cache: Path, index: Index) -> list[Holding]:
     """Prepared corpora and shards."""
     found = []
     for folder in sorted(path for path in cache.iterdir() if _is_corpus(path)):
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         use = index.use_of(folder.name)
-        used = use.used if use is not None else folder.stat().st_mtime
+        try:
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            used = use.used if use is not None else folder.stat().st_mtime
+        except FileNotFoundError:
+            continue  # another process removes it this moment
         found.append(Holding(folder.name, True, folder, size, used, use))
     for name, size, used, entries in index.shards():
         found.append(Holding(name, False, shard_path(cache, name), size, used, entries=entries))
@@ -75,7 +83,8 @@ def holdings(cache: Path, index: Index) -> list[Holding]:
 
 def _is_corpus(path: Path) -> bool:
     """Whether a folder is a prepared corpus, perhaps a damaged one."""
-    return not path.name.startswith(".") and any((path / name).is_file() for name in (META, SUMS, TOKENS))
+    is_named = not path.name.startswith(".") and CORPUS_NAME.fullmatch(path.name) is not None
+    return is_named and any((path / name).is_file() for name in (META, SUMS, TOKENS))
 
 
 def prune(cache: Path, max_size: int) -> tuple[list[Holding], list[Holding]]:
@@ -86,7 +95,7 @@ def prune(cache: Path, max_size: int) -> tuple[list[Holding], list[Holding]]:
     """
     removed: list[Holding] = []
     busy: list[Holding] = []
-    with Index(cache) as index, _shards_free(cache) as shards_free:
+    with index_of(cache) as index, _shards_free(cache) as shards_free:
         if shards_free:
             _remove_orphans(cache, index)
         held = holdings(cache, index)
@@ -159,7 +168,7 @@ def verify(cache: Path, sources: bool = True) -> list[str]:
         A line for each damage, with the file.
     """
     problems = []
-    with Index(cache) as index:
+    with index_of(cache) as index:
         for item in holdings(cache, index):
             if item.is_corpus:
                 problems += verify_folder(item.path)
@@ -202,13 +211,24 @@ def clear(cache: Path, name: str | None = None) -> tuple[list[Holding], list[Hol
     if name is None:
         removed, busy = prune(cache, 0)
         if not busy:
-            shutil.rmtree(cache / PIECES_FOLDER, ignore_errors=True)
-            shutil.rmtree(cache / LOCKS_FOLDER, ignore_errors=True)
-            (cache / INDEX_NAME).unlink(missing_ok=True)
+            _forget_all(cache)
         return removed, busy
-    with Index(cache) as index:
+    with index_of(cache) as index:
         corpora = {item.name: item for item in holdings(cache, index) if item.is_corpus}
         if name not in corpora:
             raise AurlError(f"there is no prepared corpus {name} in {cache}; there are: {', '.join(corpora) or 'none'}")
         item = corpora[name]
         return ([item], []) if _remove_corpus(item, index) else ([], [item])
+
+
+def _forget_all(cache: Path) -> None:
+    """Remove what is left when nothing is in use; does nothing while a first corpus is being prepared."""
+    with index_of(cache) as index, _shards_free(cache) as shards_free:
+        if not shards_free:
+            return
+        index.forget_all()
+        for folder in (cache / PIECES_FOLDER).iterdir():
+            if folder.is_dir():  # the file beside them is the lock that is held
+                shutil.rmtree(folder, ignore_errors=True)
+        for name in (LOCKS_FOLDER, LEARNED_FOLDER):
+            shutil.rmtree(cache / name, ignore_errors=True)

@@ -8,6 +8,7 @@ short transaction.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from aurl.utils.errors import AurlError
 from aurl.utils.logging import get_logger
 
 log = get_logger("data.index")
@@ -22,6 +24,8 @@ log = get_logger("data.index")
 INDEX_NAME = "index.sqlite"
 LAYOUT = 2
 """Version of the tables; another one is started afresh."""
+PRIMARY_CODE = 0xFF
+"""The part of an SQLite error code that says what kind it is."""
 WAIT_SECONDS = 300.0
 """Longest wait for another process's transaction."""
 TABLES = """
@@ -115,7 +119,8 @@ class Index:
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # on a full disk SQLite has rolled back by itself
+                self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
 
@@ -207,6 +212,47 @@ class Index:
         """A prepared corpus is gone."""
         self._connection.execute("DELETE FROM corpora WHERE name = ?", (name,))
 
+    def forget_all(self) -> None:
+        """Empty every table. The file stays: SQLite's journal would get into the way of who has it open."""
+        with self.transaction():
+            for table in ("files", "shards", "entries", "corpora"):
+                self._connection.execute(f"DELETE FROM {table}")
+
+
+@contextmanager
+def index_of(cache: Path) -> Iterator[Index]:
+    """The index of a cache for commands that need it; a damaged one is set aside for the next run.
+
+    Raises:
+        AurlError: it cannot be used, or turned out to be damaged.
+    """
+    try:
+        with Index(cache) as index:
+            yield index
+    except sqlite3.Error as error:
+        raise index_error(cache, error) from error
+
+
+def index_error(cache: Path, error: sqlite3.Error) -> AurlError:
+    """What to tell of a failure of the index; a damaged file is renamed, so that the next run begins a new one."""
+    path = cache / INDEX_NAME
+    if not is_damage(error):
+        return AurlError(f"{path} cannot be used ({error}); free space, or use another cache folder (paths.cache)")
+    set_aside(path)
+    return AurlError(f"{path} was damaged ({error}) and is set aside; run this again, and pieces are made again")
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the bytes of the file are wrong, and no more than that."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & PRIMARY_CODE
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged index; another process may have done so already."""
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(path.with_name(f"{INDEX_NAME}.damaged"))
+
 
 def open_index(cache: Path) -> Index | None:
     """The index of a cache, or None where it cannot be written: all then works, but is computed anew each time."""
@@ -218,7 +264,7 @@ def open_index(cache: Path) -> Index | None:
         except sqlite3.DatabaseError as error:
             path = cache / INDEX_NAME
             log.warning(f"{path} is damaged ({error}); it is begun anew, and pieces are made again")
-            path.replace(path.with_name(f"{INDEX_NAME}.damaged"))
+            set_aside(path)
             return Index(cache)
     except (OSError, sqlite3.Error) as error:
         log.info(f"{cache / INDEX_NAME} cannot be used ({error}); files are hashed anew")

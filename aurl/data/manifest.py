@@ -245,15 +245,15 @@ class Manifest:
         self.__init__(state["path"])  # type: ignore[misc]
 
     def fields(self) -> dict[str, Field]:
-        """What can be filtered by."""
+        """What can be filtered by; columns are qualified because ``json_each`` has a key, a path and an id too."""
         found = {
-            name: Field(f"json_extract({place}, {_sql_text(f'$.{_json_name(name)}')})", kind)
+            name: Field(f"json_extract(pieces.{place}, {_sql_text(f'$.{_json_name(name)}')})", kind)
             for name, place, kind in self.query("SELECT name, place, kind FROM fields")
         }
         for name, kind in COLUMNS.items():
             if name not in HIDDEN:
-                found[name] = Field(f'"{name}"', TEXT if kind.startswith("TEXT") else NUMBER)
-        return found | {"programs": Field("programs", LIST)}
+                found[name] = Field(f'pieces."{name}"', TEXT if kind.startswith("TEXT") else NUMBER)
+        return found | {"programs": Field("pieces.programs", LIST)}
 
     def select(self, where: str) -> NDArray[np.int64]:
         """Numbers of the pieces for which an expression holds, rising.

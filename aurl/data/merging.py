@@ -19,6 +19,7 @@ from torch import Tensor
 
 from aurl.data.aligned import Level, provider
 from aurl.data.batching import IGNORED, PackedBatch
+from aurl.data.cache import LEARNED_FOLDER
 from aurl.data.codec import Codec
 from aurl.data.merges import Merges, check_size
 from aurl.utils.errors import AurlError
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 log = get_logger("data.merging")
 
-FOLDER = "learned_tokens"
-"""Folder in the cache where learned tokens are kept."""
 SHIFTS = (0, -5, 2, -2, 5, 1, -4, 3, -1, 4, -3, 6)
 """Semitones by which pieces are transposed one after the other while tokens are learned: all keys, as in training."""
 
@@ -52,7 +51,7 @@ def learned(store: TokenStore, codec: Codec, bpe: str, cache: Path) -> Codec:
         return _from_file(Path(bpe).expanduser(), codec)
     parts = [store.folder.name, store.split("train"), codec.to_dict(), bpe, SHIFTS]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    file = Path(cache).expanduser() / FOLDER / f"{key}.json"
+    file = Path(cache).expanduser() / LEARNED_FOLDER / f"{key}.json"
     if file.is_file():
         return _from_file(file, codec)
     merges = Merges.learn(_pieces(store, codec), codec.vocabulary, int(bpe))

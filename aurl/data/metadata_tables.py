@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aurl.data.metadata_values import normalised
+from aurl.data.storable import storable
 from aurl.music.formats import SCORE_SUFFIXES
 from aurl.utils.logging import get_logger
 
@@ -197,7 +198,7 @@ def _json_lines(path: Path, text: str) -> list[Mapping[Any, Any]]:
     for line in text.splitlines():
         if line.strip():
             try:
-                row = json.loads(line)
+                row = storable(json.loads(line))
             except (ValueError, RecursionError):
                 row = None
             if isinstance(row, dict):
@@ -246,7 +247,7 @@ def read_json(path: Path, limit: int = MAX_SIDECAR_BYTES) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(text)
+        return storable(json.loads(text))
     except (ValueError, RecursionError) as error:
         tell("broken_json", path, f"is no JSON ({str(error) or type(error).__name__})")
         return None

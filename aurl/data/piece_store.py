@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sqlite3
 import tempfile
 import time
 import zlib
@@ -98,17 +99,28 @@ class ShardWriter:
         """Make all entries so far exist."""
         if self._file is None:
             return
-        name = self._digest.hexdigest()
+        file, entries, size, name = self._file, self._entries, self._size, self._digest.hexdigest()
+        self._file, self._entries, self._digest, self._size = None, [], hashlib.sha256(), 0  # tried once only
         path = shard_path(self.cache, name)
-        with self._file as file:
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(file.name, 0o644)
-        path.parent.mkdir(exist_ok=True)
-        os.replace(file.name, path)
+        try:
+            with file:
+                file.flush()
+                file.truncate(size)  # a write that was interrupted may have left more
+                os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            path.parent.mkdir(exist_ok=True)
+            is_new = not path.exists()
+            os.replace(file.name, path)
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
-        self.index.add_shard(name, self._size, self._entries)
-        self._file, self._entries, self._digest, self._size = None, [], hashlib.sha256(), 0
+        try:
+            self.index.add_shard(name, size, entries)
+        except sqlite3.Error:
+            if is_new:  # nothing leads to it, and the disk may be full
+                path.unlink(missing_ok=True)
+            raise
 
 
 def remove_left_over(folder: Path) -> None:

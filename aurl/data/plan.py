@@ -31,7 +31,7 @@ from aurl.data.aligned import provider
 from aurl.data.config import DataConfig
 from aurl.data.index import Index
 from aurl.data.reading import companion_of
-from aurl.data.sources import Piece, iter_pieces
+from aurl.data.sources import Piece, iter_pieces, unique_id
 from aurl.data.workers import Recipe
 from aurl.music.limits import UNBOUNDED
 from aurl.utils.logging import get_logger
@@ -128,19 +128,15 @@ class Plan:
         encoded = encoding_key(self._encode_mark, read)
         metadata = json.dumps(piece.metadata)
         row = [piece.split, os.fsencode(piece.path), piece.loader, piece.tune, metadata, content, read, encoded]
-        name, copies = piece.id, 1
-        while True:
-            try:
-                query = "INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                self._connection.execute(query, [self.count, name, *row])
-                break
-            except sqlite3.IntegrityError:  # names that are not text can look the same
-                copies += 1
-                name = f"{piece.id}~{copies}"
+        name = unique_id(piece.id, self._is_taken)
+        self._connection.execute("INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [self.count, name, *row])
         planned = Planned(self.count, _named(piece, name), content, read, encoded)
         self.count += 1
         self.needs_splits |= piece.split is None
         return planned
+
+    def _is_taken(self, name: str) -> bool:
+        return self._connection.execute("SELECT 1 FROM pieces WHERE id = ?", (name,)).fetchone() is not None
 
     def _content(self, path: str) -> str:
         """SHA-256 of a file, from the index if its stamp is known there."""

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from aurl.data.aligned import check_features
 from aurl.data.assembly import MissingEntries, Tally, assemble
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.crew import Failure, available_cores
-from aurl.data.index import Index, open_index
+from aurl.data.index import Index, index_error, is_damage, open_index
 from aurl.data.piece_store import ShardWriter, lock_file
 from aurl.data.plan import Plan
 from aurl.data.preprocessing import PreprocessConfig, log_lines
@@ -159,6 +159,8 @@ def _cache_errors(cache: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            raise index_error(cache, error) from error
         reason = getattr(error, "strerror", None) or error
         raise AurlError(f"cannot prepare the corpus in {cache} ({reason}); free space or set paths.cache") from error
 
@@ -192,7 +194,7 @@ def _shards_kept(cache: Path) -> Iterator[None]:
     """No shard is removed meanwhile."""
     path = lock_file(cache)
     path.parent.mkdir(exist_ok=True)
-    with path.open("ab") as file:
+    with path.open("ab+") as file:  # readable, or NFS would refuse to share it
         wait_lock(file, exclusive=False)
         yield
 
@@ -201,8 +203,9 @@ def _shards_kept(cache: Path) -> Iterator[None]:
 def _building_folder(cache: Path, folder: Path) -> Iterator[Path]:
     """A hidden folder to build in, gone afterwards whatever happens."""
     for old in cache.glob(".*.building.*"):
-        if time.time() - old.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):  # the process that builds in it may be done this moment
+            if time.time() - old.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.building.", dir=cache))
     try:
         yield building
@@ -273,14 +276,17 @@ def _make_missing(
     progress: bool,
     part: tuple[int, int] = (0, 1),
 ) -> tuple[Counter[str], dict[int, str]]:
-    """Make the entries that are not there yet.
+    """Make the entries that are not there yet; a piece whose worker died or took too long gets a second try alone.
+
+    The reason may lie in the machine (no memory, too many jobs), and what is lost stays lost in the prepared corpus.
 
     Returns:
         Counts of pieces ``made`` and ``reused``; reasons of pieces that have no entry, by number.
     """
     counts: Counter[str] = Counter(made=0, reused=0)
     failures: dict[int, str] = {}
-    given: dict[int, tuple[int, bytes, bytes]] = {}
+    given: dict[int, tuple[Job, bytes, bytes]] = {}
+    lost: list[tuple[Job, bytes, bytes]] = []
 
     def jobs(advance: Callable[[], None]) -> Iterator[Job]:
         for planned in plan:
@@ -290,22 +296,29 @@ def _make_missing(
                 counts["reused"] += 1
                 advance()
             else:
-                given[counts["given"]] = (planned.number, planned.read, planned.encoded)
+                job = Job(planned.number, planned.piece, planned.content, index.find(planned.read))
+                given[counts["given"]] = (job, planned.read, planned.encoded)
                 counts["given"] += 1
-                yield Job(planned.number, planned.piece, planned.content, index.find(planned.read))
+                yield job
 
     workers = data.workers or available_cores()
     with ShardWriter(cache, index) as writer, _bar(f"Preparing {data.name}", plan.count, progress) as advance:
         for order, result in make_pieces(jobs(advance), recipe, workers):
-            number, read_key, encoded_key = given.pop(order)
+            job, read_key, encoded_key = given.pop(order)
             if isinstance(result, Failure):
-                failures[number] = result.reason
+                lost.append((job, read_key, encoded_key))
             elif result.failure:
-                failures[number] = result.failure
+                failures[job.number] = result.failure
             else:
                 _keep(writer, read_key, encoded_key, result)
             counts["made"] += 1
             advance()
+        for order, result in make_pieces((job for job, *_ in lost), recipe, workers=1):
+            job, read_key, encoded_key = lost[order]
+            if isinstance(result, Failure) or result.failure:
+                failures[job.number] = result.reason if isinstance(result, Failure) else result.failure
+            else:
+                _keep(writer, read_key, encoded_key, result)
     del counts["given"]
     return counts, failures
 

@@ -25,9 +25,10 @@ from aurl.data.report_charts import charts
 from aurl.data.report_duplicates import near_duplicates
 from aurl.data.report_findings import findings
 from aurl.data.report_measures import MEASURES, SPLITS, outliers
-from aurl.data.sources import Piece, load_reading
+from aurl.data.sources import Piece, load_reading, unique_id
 from aurl.data.splits import top_line_ngrams
 from aurl.data.store import REPAIRED, TokenStore
+from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.statistics import piece_statistics
 from aurl.utils.errors import AurlError
 
@@ -55,6 +56,7 @@ def make_report(
     name: str,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> dict[str, Any]:
     """Count everything in a prepared corpus.
 
@@ -64,6 +66,7 @@ def make_report(
         name: what the corpus is called.
         workers: processes; None is one a core.
         on_progress: told (pieces done, all pieces).
+        limits: what was refused for its size when the corpus was prepared.
 
     Returns:
         JSON types: ``name``, ``pieces`` (id, split, path; named by number everywhere else), ``counts``,
@@ -72,14 +75,14 @@ def make_report(
     Raises:
         AurlError: the pieces are not those of the store, or worker processes cannot start.
     """
-    by_id = {piece.id: piece for piece in pieces}
+    by_id = _by_unique_id(pieces)
     records = chosen(store)
     missing = [record.id for record in records if record.id not in by_id]
     if missing:
         raise AurlError(f"{missing[0]} is in the prepared corpus {store.folder} but not in the list of pieces")
     jobs = [by_id[record.id] for record in records]
     with_changes = any(store.meta.get("changes", {}).values())
-    start = partial(_start_counting, store.tokenizer if with_changes else None)
+    start = partial(_start_counting, store.tokenizer if with_changes else None, limits)
     results: list[Counted | Failure] = []
     for result in in_order(work_through(jobs, start, workers or available_cores(), JOB_SECONDS, preload=[__name__])):
         results.append(result)
@@ -120,19 +123,27 @@ def chosen(store: TokenStore) -> list[StoredPiece]:
     return [store.pieces[number] for number in store.split(None)]
 
 
-def _start_counting(tokenizer: dict[str, Any] | None) -> Callable[[Piece], Counted]:
+def _by_unique_id(pieces: Sequence[Piece]) -> dict[str, Piece]:
+    """Pieces by the ids that they have in a prepared corpus, where of equal names all but the first get a number."""
+    found: dict[str, Piece] = {}
+    for piece in pieces:
+        found[unique_id(piece.id, found.__contains__)] = piece
+    return found
+
+
+def _start_counting(tokenizer: dict[str, Any] | None, limits: ReadLimits) -> Callable[[Piece], Counted]:
     """What a worker does with each piece."""
     codec = Codec.from_dict(tokenizer) if tokenizer is not None else None
-    return lambda piece: count_piece(piece, codec)
+    return lambda piece: count_piece(piece, codec, limits)
 
 
-def count_piece(piece: Piece, codec: Codec | None = None) -> Counted:
+def count_piece(piece: Piece, codec: Codec | None = None, limits: ReadLimits = DEFAULT_LIMITS) -> Counted:
     """Read a piece and count what is in it; with a codec, also what has to change for its vocabulary.
 
     Raises:
         UnreadableFile: with the path and the reason.
     """
-    score = load_reading(piece).score
+    score = load_reading(piece, limits).score
     signature = np.sort(np.fromiter(top_line_ngrams(score), dtype=np.uint64))
     changes = codec.prepare_score(score)[1] if codec is not None else {}
     return Counted(piece_statistics(score), signature, {kind: count for kind, count in changes.items() if count})

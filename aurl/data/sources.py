@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aurl.data.config import DataConfig, Source
 from aurl.data.folders import printable, walk_scores
 from aurl.data.metadata import sidecar_metadata
+from aurl.data.storable import storable
 from aurl.music.formats import MIDI_SUFFIXES, SCORE_SUFFIXES
 from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.score import Reading, count_songs, read_piece
@@ -75,6 +76,15 @@ def iter_pieces(config: DataConfig) -> Iterator[Piece]:
         yield from list_folder(_root(config), config.limits)
     else:
         yield from list_archive(_root(config), config.file_pattern)
+
+
+def unique_id(name: str, is_taken: Callable[[str], bool]) -> str:
+    """A name that no other piece has: names that are not text can look the same."""
+    copies, wanted = 1, name
+    while is_taken(wanted):
+        copies += 1
+        wanted = f"{name}~{copies}"
+    return wanted
 
 
 def load_piece(piece: Piece, limits: ReadLimits = DEFAULT_LIMITS) -> ScoreTick:
@@ -153,7 +163,7 @@ def count_tunes(file: Path, limits: ReadLimits = DEFAULT_LIMITS) -> int:
     from aurl.music.notation import decode_text, split_abc
 
     try:
-        if file.stat().st_size > limits.notation_bytes:
+        if not file.is_file() or file.stat().st_size > limits.notation_bytes:
             return 1
         return len(split_abc(decode_text(file.read_bytes())))
     except OSError:
@@ -205,9 +215,9 @@ def _read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     rows = {}
     for number, line in enumerate(manifest.read_text(encoding="utf-8").strip().split("\n"), start=1):
         try:
-            row = json.loads(line)
+            row = storable(json.loads(line))
             rows[str(row["path"])] = row
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise AurlError(f"{manifest}, line {number}: not a JSON object with a path ({error})") from error
     return rows
 

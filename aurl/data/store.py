@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from aurl.data.manifest import RECORD_TYPE, SPLITS, Manifest, PieceRecord, PieceTable
 from aurl.utils.errors import AurlError
-from aurl.utils.locks import try_lock
+from aurl.utils.locks import is_held, try_lock
 
 TOKENS, BARS, BEATS, OFFSETS = "tokens.bin", "bars.bin", "beats.bin", "offsets.npy"
 MANIFEST, PIECES, SKIPPED, REPAIRED = "manifest.sqlite", "pieces.bin", "skipped.jsonl", "repaired.jsonl"
@@ -53,8 +53,9 @@ class TokenStore:
         self.folder = folder
         # Held until this object is gone. The lock is on a file of the folder, so it needs no place of its own.
         self._lock = (folder / META).open("rb")
-        try_lock(self._lock, exclusive=False)
         try:
+            if not try_lock(self._lock, exclusive=False) and is_held(self._lock):
+                raise OSError("another process is removing it")
             self.tokenizer = _read_json(folder / TOKENIZER)
             self.meta = _read_json(folder / META)
             self.offsets: NDArray[np.int64] = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)

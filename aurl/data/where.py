@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aurl.data.storable import number_value, text_value
 from aurl.utils.errors import AurlError
 
 NUMBER, TEXT, LIST, MIXED = "number", "text", "list", "mixed"
@@ -142,12 +143,11 @@ class _Compiler:
         parameters = [*first.parameters, *second.parameters]
         if not (first.is_null or second.is_null):
             self.check_kinds(node, first, second)
-        if isinstance(operator, ast.Eq | ast.Is):
+        if type(operator) not in ORDERS:  # == or !=
             both = "" if first.is_null or second.is_null else f" AND {first.sql} IS NOT NULL"
             extra = list(first.parameters) if both else []
-            return f"({first.sql} IS {second.sql}{both})", parameters + extra
-        if isinstance(operator, ast.NotEq | ast.IsNot):
-            return f"({first.sql} IS NOT {second.sql})", parameters
+            negation = "NOT " if isinstance(operator, ast.NotEq | ast.IsNot) else ""
+            return f"({negation}({first.sql} IS {second.sql}{both}))", parameters + extra
         return f"COALESCE({first.sql} {ORDERS[type(operator)]} {second.sql}, 0)", parameters
 
     def check_kinds(self, node: ast.Compare, first: _Term, second: _Term) -> None:
@@ -184,7 +184,7 @@ class _Compiler:
         where, pattern = self.term(node.args[0]), node.args[1]
         if not (isinstance(pattern, ast.Constant) and isinstance(pattern.value, str)):
             raise self.refuse(node, f"is not {name}(field, 'text')")
-        text = pattern.value
+        text = text_value(pattern.value)
         if name == "contains":
             for letter in "\\%_":
                 text = text.replace(letter, f"\\{letter}")
@@ -212,9 +212,10 @@ class _Compiler:
             if value is None and not negative:
                 return _Term("NULL", (), MIXED, is_null=True)
             if isinstance(value, str) and not negative:
-                return _Term("?", (value,), TEXT)
+                return _Term("?", (text_value(value),), TEXT)
             if isinstance(value, int | float):
-                return _Term("?", (-value if negative else value,), NUMBER)
+                number = -value if negative else value
+                return _Term("?", (number_value(number),), NUMBER)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id not in FUNCTIONS:
             raise self.refuse(node, f"calls {node.func.id}; allowed: {', '.join(FUNCTIONS)}")
         raise self.refuse(node, "is neither a field nor a text or number; texts stand in quotes")

@@ -130,7 +130,7 @@ def align_to_beats(score: ScoreTick, beats: FloatArray) -> Aligned:
     layout = lay_out_beats(beats)
     clock, notes = tempo_map(score), notes_of(score)
     onsets, ends = clock.to_seconds(notes.time), clock.to_seconds(notes.end)
-    quarters, passed_over, seconds = layout.quarters, 0, seconds.copy()
+    quarters = layout.quarters
     if len(onsets) and quarters[0] == 0.0:
         lead = (seconds[0] - onsets.min()) / (seconds[1] - seconds[0]) * (quarters[1] - quarters[0])
         if 0 < lead < EARLY:
@@ -218,14 +218,15 @@ def _last_of_each_place(signs: list[tuple[Fraction, Metre]]) -> list[tuple[Fract
 def _playable(seconds: FloatArray, quarters: FloatArray) -> IntArray:
     """The beats between which every tempo is one that MIDI readers accept; the first and the last stay."""
     slowest, fastest = SLOWEST_MSPQ / MICROSECONDS, FASTEST_MSPQ / MICROSECONDS
+
+    def fits(before: int, last: int) -> bool:
+        return bool(fastest <= (seconds[last] - seconds[before]) / (quarters[last] - quarters[before]) <= slowest)
+
     kept = [0]
     for index in range(1, len(seconds)):
         kept.append(index)
-        while len(kept) > 1:
-            before, last = kept[-2], kept[-1]
-            tempo = (seconds[last] - seconds[before]) / (quarters[last] - quarters[before])
-            if fastest <= tempo <= slowest or len(kept) == 2:
-                break
+        # The stretch that begins with the first beat is judged once there is another beat to end it.
+        while len(kept) > 2 and not (fits(kept[-3], kept[-2]) and fits(kept[-2], kept[-1])):
             kept.pop(-2)
     return np.array(kept)
 

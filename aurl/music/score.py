@@ -166,6 +166,8 @@ def count_songs(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> int:
     Only the head of the file is looked at, unless that says format 2.
     """
     try:
+        if not path.is_file():
+            return 1  # opening a pipe would wait for ever
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
         start = head.find(HEADER_NAME)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 from typing import IO
+
+from aurl.utils.logging import get_logger
 
 try:
     import fcntl
 except ImportError:  # no such locks on this system: everyone is taken to be alone
     fcntl = None  # type: ignore[assignment]
+
+log = get_logger("utils.locks")
 
 
 def try_lock(file: IO[bytes], exclusive: bool) -> bool:
@@ -27,8 +31,24 @@ def try_lock(file: IO[bytes], exclusive: bool) -> bool:
 
 
 def wait_lock(file: IO[bytes], exclusive: bool) -> None:
-    """Lock an open file as soon as nobody forbids it; does nothing on file systems without locks."""
+    """Lock an open file as soon as nobody forbids it; warns on file systems without locks.
+
+    Over NFS a shared lock needs a file that is open for reading, an exclusive one a file that is open for writing.
+    """
     if fcntl is None:
         return
-    with contextlib.suppress(OSError):
+    try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+    except OSError as error:
+        log.warning(f"{file.name} cannot be locked ({error.strerror}); let one process at a time work in its folder")
+
+
+def is_held(file: IO[bytes]) -> bool:
+    """Whether another process holds a lock that forbids sharing this file; False on file systems without locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False

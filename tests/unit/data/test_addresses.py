@@ -12,8 +12,8 @@ from corpora import make_music, tune
 
 from aurl.data import addresses
 from aurl.data import prepare as preparing
-from aurl.data.addresses import code_hash, content_of
-from aurl.data.config import TokenizerConfig
+from aurl.data.addresses import code_hash, content_of, encoding_key, reading_key
+from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.index import Index
 from aurl.data.prepare import prepare
 from aurl.data.preprocessing import PreprocessConfig
@@ -139,3 +139,25 @@ def test_annotated_beats_are_part_of_a_piece_where_they_are_used(tmp_path: Path)
     second = prepare(data, TOKENIZER, cache, progress=False, preprocess=aligned)
     assert second.folder != first.folder and second.ids(0).tolist() != first.ids(0).tolist()
     assert prepare(data, TOKENIZER, cache, progress=False).folder == plain.folder
+
+
+def test_everything_that_decides_a_read_piece_is_in_its_address() -> None:
+    one = {"mark": "m", "content": "c", "suffix": ".mid", "tune": 0, "loader": "file", "settings": None}
+    others = [
+        one | {name: other}
+        for name, other in (
+            ("mark", "n"), ("content", "d"), ("suffix", ".abc"), ("tune", 1), ("loader", "bach"), ("settings", {"n": 1})
+        )
+    ]  # fmt: skip
+    keys = [reading_key(**values) for values in (one, *others)]  # type: ignore[arg-type]
+    assert len(set(keys)) == 7 and reading_key(**one) == keys[0]  # type: ignore[arg-type]
+    assert len({encoding_key(mark, key) for mark in "ab" for key in keys}) == 14
+
+
+def test_the_tunes_of_a_book_are_pieces_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "book.abc").write_text("X:1\nT:Up\nK:C\nCDEF GABc|\n\nX:2\nT:Down\nK:C\ncBAG FEDC|\n")
+    data = DataConfig(name="book", source=Source.folder, path=str(tmp_path / "music"), workers=1)
+    store = prepare(data, TokenizerConfig(), tmp_path / "cache", progress=False)
+    assert [piece.id for piece in store.pieces] == ["book.abc#1", "book.abc#2"]
+    assert store.ids(0).tolist() != store.ids(1).tolist()

@@ -208,6 +208,18 @@ def test_a_stretch_of_a_performance_scales_its_times_and_keeps_the_order_of_its_
         np.testing.assert_allclose(whole.beat[start : start + length - 1], beat[:-1], atol=1e-3)
 
 
+def test_repeated_notes_that_meet_after_a_stretch_become_one_in_each_track() -> None:
+    repeated = [(step / 8, 0.125, 60, 80) for step in range(128)]
+    plain = encoded([make_score([(0, repeated), (40, repeated)])])
+    stretch = StretchConfig(probability=1.0, of=StretchOf.notes, factor=[0.5, 1.0])
+    for seed in range(4):
+        before, after = augmented(plain, seed, stretch=stretch)
+        (old,), (new,) = each(before), each(after.segments)
+        onsets = {program: [n[0] for n in notes_of(new) if n[4] == program] for program in (0, 40)}
+        assert all(len(set(own)) == len(own) < 128 for own in onsets.values()) and len(notes_of(old)) == 256
+        assert onsets[0] == onsets[40], "two tracks never become one"
+
+
 def test_a_stretch_can_be_told_to_move_tempi_or_notes(pieces: list[np.ndarray]) -> None:
     plain = encoded([performance(seed) for seed in range(4)])
     _, tempi = augmented(plain, stretch=StretchConfig(probability=1.0, of=StretchOf.tempo))

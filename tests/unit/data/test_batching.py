@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aurl.data.augmentation.augmenter import Augmented
 from aurl.data.augmentation.config import AugmentConfig, Ramp, ScheduleConfig, TransposeConfig
+from aurl.data.augmentation.segments import Segments
 from aurl.data.augmentation.tables import Transposer
-from aurl.data.batching import IGNORED, EvaluationBatches, TrainingBatches, TrainingPlan
+from aurl.data.batching import IGNORED, EvaluationBatches, TrainingBatches, TrainingPlan, _packed
 from aurl.data.config import TokenizerConfig
 from aurl.data.store import PieceRecord
 from aurl.data.tokenizer import build_tokenizer
@@ -288,3 +290,17 @@ def test_an_epoch_that_is_left_early_is_not_taken_up_again(store: MemoryStore) -
         first = [next(stream).ids.tolist() for _ in range(2)]
         whole = [batches.plan.collate(windows, epoch) for windows in batches.plan.epoch(epoch)]
         assert first == [batch.ids.tolist() for batch in whole[:2]]
+
+
+def test_a_segment_that_grew_and_is_cut_again_scores_everything_after_its_remembered_context_once():
+    bars = np.repeat(np.arange(6), 10)
+    count = len(bars)
+    segments = Segments(
+        np.arange(count), np.arange(100, 100 + count), bars, np.zeros(count, np.float32), np.array([count]),
+        np.array([0]), np.array([121]),
+    )  # fmt: skip
+    unchanged = Augmented(segments, np.zeros(1, int), np.ones(1), np.ones(1, bool))
+    batch = _packed(unchanged, segments, context=25)
+    assert len(batch.lengths) > 1
+    scored = batch.targets[batch.targets != IGNORED].tolist()
+    assert scored == list(range(21, count)), "20 tokens, two bars, are context"

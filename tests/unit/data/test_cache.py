@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,10 +18,14 @@ from corpora import corpora_of, make_music, tree
 from aurl.cli.data import execute
 from aurl.data.cache import clear, holdings, parse_size, prune, verify
 from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.data.entries import DamagedEntry
 from aurl.data.index import Index
+from aurl.data.piece_store import ShardWriter, read_entry, shard_path
 from aurl.data.prepare import _shards_kept, prepare, prepare_part
 from aurl.data.store import TokenStore
+from aurl.utils import locks
 from aurl.utils.errors import AurlError
+from aurl.utils.locks import try_lock
 
 TOKENIZER = TokenizerConfig()
 SCRIPT = """
@@ -198,7 +205,7 @@ def test_the_commands_tell_and_clear(tmp_path: Path, music: DataConfig, capsys: 
     assert execute(["prune", "--max-size", "1GB", *at]) == 0 and "nothing to remove" in capsys.readouterr().out
     assert execute(["clear", "--yes", *at]) == 0
     told = capsys.readouterr()
-    assert f"removed {name}" in told.out and not list(cache.glob("*"))
+    assert f"removed {name}" in told.out and is_empty(cache)
     assert (
         execute(["stats", "--cache", str(tmp_path / "no")]) == 1 and "there is no cache in" in capsys.readouterr().err
     )
@@ -243,4 +250,123 @@ def test_what_is_left_of_a_corpus_can_be_removed(tmp_path: Path, music: DataConf
     (store.folder / "sums.json").unlink()
     assert any("missing; damaged, or made by an older version" in line for line in verify(cache))
     assert [item.name for item in clear(cache)[0] if item.is_corpus] == [store.folder.name]
-    assert not list(cache.iterdir())
+    assert is_empty(cache)
+
+
+def test_an_index_that_is_damaged_inside_costs_one_run(
+    tmp_path: Path, music: DataConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    prepared(music, cache).close()
+    index = cache / "index.sqlite"
+    good = index.read_bytes()
+    broken = good[:4096] + b"\xff" * (len(good) - 4096)
+    index.write_bytes(broken)
+    with pytest.raises(AurlError, match=r"index.sqlite was damaged \(.*\) and is set aside; run this again"):
+        prepared(music, cache, 9)
+    assert len(prepared(music, cache, 9)) == 4
+    for verb in (["stats"], ["verify"], ["clear", "--yes"], ["prune", "--max-size", "1GB"]):
+        index.write_bytes(broken)
+        assert execute([*verb, "--cache", str(cache)]) == 1
+        assert "was damaged" in capsys.readouterr().err
+        assert execute([*verb, "--cache", str(cache)]) == 0
+
+
+def test_folders_that_are_no_corpora_are_never_removed(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    prepared(music, cache).close()
+    (cache / "thesis").mkdir()
+    (cache / "thesis" / "meta.json").write_text("{}")
+    assert len(clear(cache)[0]) == 2 and (cache / "thesis" / "meta.json").is_file()
+
+
+def test_clearing_waits_for_no_one_and_leaves_a_first_build_alone(tmp_path: Path, music: DataConfig) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with _shards_kept(cache), Index(cache) as index, ShardWriter(cache, index) as writer:
+        writer.add(b"key", b"entry")
+        assert clear(cache) == ([], [])
+    with Index(cache) as index:
+        place = index.find(b"key")
+        assert place is not None and read_entry(cache, place) == b"entry"
+
+
+def test_a_flipped_byte_anywhere_in_an_entry_is_never_handed_out(tmp_path: Path) -> None:
+    with Index(tmp_path) as index:
+        with ShardWriter(tmp_path, index) as writer:
+            writer.add(b"a", b"first")
+            writer.add(b"b", b"plain text that no decoder checks")
+        place = index.find(b"b")
+    assert place is not None
+    shard = shard_path(tmp_path, place.shard)
+    good = shard.read_bytes()
+    for at in range(place.start, place.start + place.size):
+        shard.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        with pytest.raises(DamagedEntry, match="is damaged"):
+            read_entry(tmp_path, place)
+
+
+def _fill(shards: ShardWriter) -> None:
+    with shards as writer:
+        for number in range(1000):
+            writer.add(number.to_bytes(32, "big"), b"entry")
+
+
+def test_a_disk_that_is_full_is_said_and_leaves_no_shard_behind(tmp_path: Path) -> None:
+    with Index(tmp_path) as index:
+        pages = index._connection.execute("PRAGMA page_count").fetchone()[0]
+        index._connection.execute(f"PRAGMA max_page_count = {pages}")  # SQLite reports it as a full disk
+        with pytest.raises(sqlite3.OperationalError, match="database or disk is full"):
+            _fill(ShardWriter(tmp_path, index, shard_bytes=5000))
+        assert index.find(bytes(32)) is None and not list(tmp_path.glob("pieces/*/*.shard"))
+
+
+def test_bytes_of_an_interrupted_write_are_cut_off(tmp_path: Path) -> None:
+    with Index(tmp_path) as index:
+        with ShardWriter(tmp_path, index) as writer:
+            writer.add(b"key", b"entry")
+            assert writer._file is not None
+            writer._file.write(b"half of another")
+        assert verify(tmp_path) == []
+
+
+def test_a_corpus_that_is_being_removed_does_not_open(tmp_path: Path, music: DataConfig) -> None:
+    store = prepared(music, tmp_path)
+    store.close()
+    with (store.folder / "meta.json").open("rb+") as file:
+        assert try_lock(file, exclusive=True)
+        with pytest.raises(AurlError, match="another process is removing it"):
+            TokenStore.open(store.folder)
+    TokenStore.open(store.folder).close()
+
+
+def test_a_shared_lock_is_asked_of_a_file_that_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over NFS the kernel refuses others: reading locks need files open for reading."""
+    asked: list[bool] = []
+
+    def refuse(descriptor: int, kind: int) -> None:
+        asked.append(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR)
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with _shards_kept(tmp_path):
+        assert asked == [True]
+
+
+def test_that_a_file_system_has_no_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with (tmp_path / "x").open("wb") as file, caplog.at_level("WARNING"):
+        locks.wait_lock(file, exclusive=True)
+        assert not locks.is_held(file)
+    assert "cannot be locked (No locks available); let one process at a time" in caplog.text
+
+
+def is_empty(cache: Path) -> bool:
+    """Whether only what others may have open is left: the index, without a row, and a lock."""
+    left = sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*"))
+    with Index(cache) as index:
+        return left == ["index.sqlite", "pieces", "pieces/.lock"] and not (index.shards() or list(index.files()))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from symusic.core import KeySignatureTick, NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
+from aurl.data.manifest import Manifest, ManifestWriter, PieceRecord
 from aurl.data.metadata import metadata_problems, score_metadata, sidecar_metadata
 from aurl.data.metadata_tables import _told, folder_tables
 from aurl.data.metadata_values import key_name, normalised
@@ -321,3 +322,22 @@ def test_a_row_may_name_what_no_file_can_be_called(tmp_path: Path) -> None:
     write(tmp_path / "t.csv", "file,composer\n" + "x" * 5000 + "/a.mid,Bach\nb\0/c.mid,Abel\n")
     found = [sidecar_metadata(tmp_path / name, tmp_path)["composer"] for name in ("q/a.mid", "q/c.mid")]
     assert found == ["Bach", "Abel"]
+
+
+def test_any_json_can_lie_beside_music_and_becomes_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(
+        '{"title": "half \\ud800 letter", "\\udfff": 1, "tempo": 1' + "0" * 400 + ', "x": [1e999, {"y": true}]}'
+    )
+    found = sidecar_metadata(tmp_path / "a.mid", tmp_path)
+    assert found == {"title": "half ? letter", "?": 1, "tempo": float("inf"), "x": [float("inf"), {"y": True}]}
+    with ManifestWriter(tmp_path / "m.sqlite") as writer:
+        writer.add(PieceRecord("a", "train", 1, 1.0, 3, 60, 60, 1, found))
+        writer.finish([None])
+    assert Manifest(tmp_path / "m.sqlite").select("title == 'half ? letter' and tempo is None").tolist() == [0]
+
+
+def test_what_is_nested_without_end_is_told_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.json").write_text('{"x": ' + "[" * 500 + "]" * 500 + "}")
+    (tmp_path / "rows.jsonl").write_text('{"path": "a.mid", "composer": "Satie"}\n' + "[" * 500 + "]" * 500)
+    assert sidecar_metadata(tmp_path / "a.mid", tmp_path) == {"composer": "Satie", "title": "a"}
+    assert "nested deeper than 32 levels" in caplog.text and "has 1 lines that are no JSON objects" in caplog.text

@@ -7,7 +7,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +139,25 @@ def test_a_reader_that_crashes_hangs_or_fails_costs_one_piece():
     }
     made = [result for result in results.values() if isinstance(result, Made) and result.encoded]
     assert [isinstance(from_entry(result.encoded), Encoded) for result in made] == [True] * 4
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_piece_that_was_lost_by_the_machine_gets_a_second_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, always: bool
+):
+    rounds: list[int] = []
+
+    def starved(jobs: Iterable[Job], recipe: Recipe, workers: int) -> Iterator[tuple[int, Made | Failure]]:
+        """As if memory ran out for the first piece of every round, or of the first."""
+        rounds.append(0)
+        for order, result in make_pieces(jobs, recipe, workers):
+            rounds[-1] += 1
+            yield order, Failure("killed") if order == 0 and (always or len(rounds) == 1) else result
+
+    monkeypatch.setattr(preparing, "make_pieces", starved)
+    store = prepare(make_music(tmp_path / "music", 4), TOKENIZER, tmp_path / "cache", progress=False)
+    assert rounds == [4, 1] and len(store) == (3 if always else 4)
+    assert [row["reason"] for row in store.skipped] == ["killed"] * always
 
 
 def test_a_corpus_may_be_prepared_twice_at_once(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
@@ -27,6 +28,7 @@ from aurl.data.report_measures import MEASURES, Measure, bin_edges, histogram, o
 from aurl.data.report_page import FILES_SHOWN, report_page
 from aurl.data.sources import list_pieces
 from aurl.data.store import TokenStore
+from aurl.music.limits import ReadLimits
 from aurl.utils.charts import chart_svg, short
 from aurl.utils.errors import AurlError
 from aurl.utils.pages import name_text, text
@@ -466,3 +468,18 @@ def test_only_the_pieces_that_where_leaves_are_counted(tmp_path: Path):
     report = make_report(store, list_pieces(some), "some", 1)
     assert report["counts"]["all"]["pieces"] == len(report["pieces"]) == len(store.split(None)) < 4
     assert report["counts"]["all"]["notes"] == longest * len(report["pieces"])
+
+
+def test_names_that_look_the_same_and_large_files_are_counted_as_they_were_prepared(tmp_path: Path):
+    for number, name in enumerate((b"a\xfe.mid", b"a\xff.mid")):
+        (tmp_path / os.fsdecode(name)).write_bytes(melody(number).dumps_midi())
+    limits = ReadLimits(notation_bytes=1)
+    (tmp_path / "tune.abc").write_text("X:1\nK:C\nCDEF GABc|")
+    data = DataConfig(name="same", source=Source.folder, path=str(tmp_path), workers=1, limits=limits)
+    store = prepare(data, TOKENIZER, tmp_path / "cache", progress=False)
+    report = make_report(store, list_pieces(data), "same", 1, limits=limits)
+    assert [piece["id"] for piece in report["pieces"]] == ["a\ufffd.mid", "a\ufffd.mid~2"]
+    generous = replace(data, limits=ReadLimits(bytes=10**9, notation_bytes=10**9))
+    store = prepare(generous, TOKENIZER, tmp_path / "cache", progress=False)
+    assert make_report(store, list_pieces(data), "same", 1, limits=limits)["counts"]["all"]["pieces"] == 2
+    assert make_report(store, list_pieces(data), "same", 1, limits=generous.limits)["counts"]["all"]["pieces"] == 3

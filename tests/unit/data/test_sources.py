@@ -127,3 +127,12 @@ def test_a_file_that_is_gone_is_unreadable_when_it_is_loaded(tmp_path: Path):
         load_piece(Piece(id="a", split=None, path=str(tmp_path / "a.mid"), loader="file"))
     with pytest.raises(ValueError, match="allowed: file, bach, synth"):
         load_piece(Piece(id="a", split=None, path="", loader="tape"))
+
+
+def test_a_pipe_among_the_music_is_listed_and_never_waited_for(tmp_path: Path):
+    for name in ("a.mid", "b.abc"):
+        os.mkfifo(tmp_path / name)
+    pieces = list_pieces(DataConfig(source=Source.folder, path=str(tmp_path)))
+    assert [piece.id for piece in pieces] == ["a.mid", "b.abc"]
+    with pytest.raises(UnreadableFile, match="not a file"):
+        load_piece(pieces[0])

@@ -17,7 +17,7 @@ def manifest(tmp_path: Path) -> Manifest:
         {"composer": "Bach", "meter": "3/4", "tempo": 96, "title": "Fugue in C", "tags": ["a", "b"], "opus one": 3},
         {"composer": "Bach", "meter": "4/4", "tempo": 120.5, "title": "100% Prelude", "live": True},
         {"composer": "O'Carolan", "meter": "6/8", "title": "A_B", "mixed": "x"},
-        {"key": "F# minor", "mixed": 4, "tempo": float("nan")},
+        {"key": "F# minor", "keys": ["F# minor"], "mixed": 4, "tempo": float("nan")},
     ]
     with ManifestWriter(tmp_path / "m.sqlite") as writer:
         for number, metadata in enumerate(rows):
@@ -58,6 +58,13 @@ def manifest(tmp_path: Path) -> Manifest:
         ("key == 'F# minor'", [3]),
         ("split == 'train' and path == 'x/y.mid'", [0, 1, 2, 3]),
         ("composer == None", [3]),
+        ("key in keys", [3]),
+        ("composer == genre", []),
+        ("composer != genre", [0, 1, 2, 3]),
+        ("title == title", [0, 1, 2]),
+        ("notes < 99999999999999999999999", [0, 1, 2, 3]),
+        ("notes < -" + "9" * 400, []),
+        ("title == '\\udce9'", []),
         ("id == 'p1'", [1]),
     ],
 )

@@ -134,6 +134,14 @@ def test_a_beat_of_an_impossible_tempo_is_passed_over_and_counted() -> None:
     assert done.measures["alignment_deviation_ms"] < 2
 
 
+@pytest.mark.parametrize("second", [1.001, 20.0])
+def test_an_impossible_tempo_after_the_first_beat_is_passed_over_too(second: float) -> None:
+    seconds = [1.0, second, *(second + 0.5 * np.arange(1, 12))]
+    done = align_to_beats(score_of([(2.0, 1, 60, 80), (23.0, 1, 62, 80)]), annotated(seconds, [0, 4, 8]))
+    assert done.counts["beats_passed_over"] >= 1
+    assert all(60_000 <= tempo.mspq <= 6_000_000 for tempo in done.score.tempos)
+
+
 def test_beats_that_do_not_rise_are_refused() -> None:
     with pytest.raises(ValueError, match="1 beats; at least two are needed, with times that rise"):
         align_to_beats(score_of([(0, 1, 60, 80)]), np.array([1.0]))

@@ -40,6 +40,14 @@ def test_a_steady_beat_with_human_errors_is_no_clock() -> None:
     assert 0.05 < timing.off_grid_share < 0.8 and not timing.performed
 
 
+@pytest.mark.parametrize(("spread", "performed"), [(0.05, False), (0.07, True)])
+def test_errors_of_a_third_of_a_sixteenth_make_a_clock_of_the_beat(spread: float, performed: bool) -> None:
+    """Normal errors of s quarters leave sixteenths a clarity of exp(-32 pi^2 s^2): 0.45 and 0.21."""
+    timing = examine_timing(jittered(sixteenths(), spread))
+    assert timing.beat_clarity == pytest.approx(np.exp(-32 * np.pi**2 * spread**2), abs=0.08)
+    assert timing.performed == performed
+
+
 @pytest.mark.parametrize("shift", [0.06, -0.11, 0.3])
 def test_music_beside_the_beat_is_told_from_music_without_one_and_its_shift_is_found(shift: float) -> None:
     score = score_of([(1 + beat + shift, 0.5, 60, 80) for beat in range(80)])
