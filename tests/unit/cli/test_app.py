@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -191,3 +192,13 @@ def test_help_is_fast_and_names_keys_that_exist(command: str) -> None:
     assert time.perf_counter() - start < 4 * SLOWEST_HELP_SECONDS  # generous: the machine is busy with other tests
     assert "Examples:" in result.stdout
     assert "debug=true" in result.stdout
+
+
+def test_libraries_are_set_up_and_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in app.LIBRARY_SETTINGS:
+        monkeypatch.setenv(name, "7")
+        assert app.execute("train", lambda _: None, ["--help"]) == 0
+        assert os.environ[name] == "7"
+        monkeypatch.delenv(name)
+        app.execute("train", lambda _: None, ["--help"])
+        assert os.environ[name] == app.LIBRARY_SETTINGS[name]
