@@ -292,10 +292,10 @@ class Vocabulary:
         programs = np.append(self.program_id(0) or 0, ids[says])
         number = np.cumsum(np.bincount(programs) > 0) - 1  # of each program that occurs: 0, 1, 2 ...
         small = number[-1] < SMALL_PROGRAMS
-        numbers: npt.NDArray[Any] = number.astype(np.uint16 if small else np.int64)  # sixteen bits sort faster
-        voice = numbers[programs] * NOTE_KINDS
-        voice = np.repeat(voice, np.diff(says, prepend=0, append=len(ids)))[at]
-        return timeline.first_in_first_out(voice + self._note_kind[ids[at]], at, begins[at])
+        voice: npt.NDArray[Any] = number.astype(np.uint16 if small else np.int64)  # sixteen bits sort faster
+        voice = np.repeat(voice[programs] * NOTE_KINDS, np.diff(says, prepend=0, append=len(ids)))[at]
+        voice += self._note_kind[ids[at]]
+        return timeline.first_in_first_out(voice, at, begins[at])
 
     def count_notes(self, ids: npt.ArrayLike) -> int:
         """Number of complete notes in ``ids`` (N,): a pitch with its velocity and its duration or its end."""
