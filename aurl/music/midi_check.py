@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,6 +144,15 @@ def write_midi(kind: int, division: int, tracks: list[bytes]) -> bytes:
     for track in tracks:
         parts += [b"MTrk", struct.pack(">I", len(track)), track]
     return b"".join(parts)
+
+
+def track_bodies(data: bytes) -> Iterator[bytes]:
+    """The events of each track of an exact file."""
+    position = CHUNK_HEAD_BYTES + HEADER_BYTES
+    while position + CHUNK_HEAD_BYTES <= len(data):
+        begin = position + CHUNK_HEAD_BYTES
+        position = begin + int.from_bytes(data[position + 4 : begin], "big")
+        yield data[begin:position] if data.startswith(b"MTrk", begin - CHUNK_HEAD_BYTES) else b""
 
 
 def _is_stray(data: bytes, end: int) -> bool:

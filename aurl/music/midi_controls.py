@@ -26,11 +26,10 @@ from symusic.core import (
     TrackTick,
 )
 
-from aurl.music.midi_check import CHUNK_HEAD_BYTES, CONTROL, HEADER_BYTES, NOTE_ON, PITCH_BEND
-from aurl.music.midi_events import META, SYSEX, TrackEvents, vlq_lengths, vlq_values, walk_events
+from aurl.music.midi_check import CONTROL, NOTE_ON, PITCH_BEND, track_bodies
+from aurl.music.midi_events import SYSEX, walk_events
 
 NOTE_OFF, PROGRAM = 0x80, 0xC0
-TRACK_NAME = 0x03
 DRUM_CHANNEL = 9
 MELODIC_CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 MOST_STRETCHES = 4
@@ -57,7 +56,7 @@ def restore_controls(score: ScoreTick, data: bytes) -> None:
         score: as the parser gave it.
         data: the exact file that it was parsed from.
     """
-    channels = [_Channels(track) for track in _tracks(data)]
+    channels = [_Channels(track) for track in track_bodies(data)]
     own: dict[Place, list[int]] = defaultdict(list)
     first: dict[int, int] = {}
     for index, place in enumerate(_owners(score, channels)):
@@ -150,7 +149,7 @@ class _Channels:
         self.keys: set[tuple[int, int]] = set()
         """(channel, program) of the notes' ends, by which the parser makes its tracks."""
         self.programs: dict[int, int] = {}
-        self.name = _name(found)
+        self.name = found.name()
         wanted = is_channel & ((kind <= NOTE_ON) | (kind == CONTROL) | (kind == PROGRAM) | (kind == PITCH_BEND))
         rows = zip(*(a[wanted].tolist() for a in (ticks, kind, channel, first, second)), strict=True)
         for tick, event, place, one, two in rows:
@@ -169,26 +168,6 @@ class _Channels:
     def program(self, channel: int) -> int:
         """The last program of a channel."""
         return self.programs.get(channel, 0)
-
-
-def _name(found: TrackEvents) -> str:
-    """The name of a MIDI track, as far as it is text; empty without one."""
-    buffer = found.buffer
-    places = found.at[(buffer[found.at] == META) & (buffer[found.at + 1] == TRACK_NAME)][-1:] + 2
-    lengths = vlq_lengths(buffer >= NOTE_OFF, places)
-    for place, bytes_of_length, length in zip(places, lengths, vlq_values(buffer, places, lengths), strict=True):
-        begin = place + bytes_of_length
-        return buffer[begin : begin + length].tobytes().decode("utf-8", errors="ignore")
-    return ""
-
-
-def _tracks(data: bytes) -> Iterable[bytes]:
-    """The bodies of the tracks of an exact file."""
-    position = CHUNK_HEAD_BYTES + HEADER_BYTES
-    while position + CHUNK_HEAD_BYTES <= len(data):
-        begin = position + CHUNK_HEAD_BYTES
-        position = begin + int.from_bytes(data[position + 4 : begin], "big")
-        yield data[begin:position] if data.startswith(b"MTrk", begin - CHUNK_HEAD_BYTES) else b""
 
 
 def _owners(score: ScoreTick, channels: list[_Channels]) -> list[Place | None]:

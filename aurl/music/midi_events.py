@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 MAX_VLQ_BYTES = 4
 DATA_LIMIT = 0x80
 META, SYSEX, SYSEX_ESCAPE = 0xFF, 0xF0, 0xF7
+TRACK_NAME = 0x03
 END_OF_TRACK, TEMPO, SMPTE_OFFSET, METRE, KEY = 0x2F, 0x51, 0x54, 0x58, 0x59
 META_SIZES = {0x2F: 0, 0x51: 3, 0x54: 5, 0x58: 4, 0x59: 2}
 """Bytes that a meta event of this type has: end of track, tempo, SMPTE offset, metre, key."""
@@ -56,6 +57,22 @@ class TrackEvents:
         speaks = (first >= DATA_LIMIT) & (first < SYSEX)
         last = np.maximum.accumulate(np.where(speaks, np.arange(len(first)), 0))
         return np.where(first < DATA_LIMIT, first[last], first) if len(first) else first
+
+    def payloads(self, kind: int) -> tuple[NDArray[np.int64], list[bytes]]:
+        """Numbers of the meta events of one type (M,), and what each holds."""
+        first = self.buffer[self.at]
+        rows = np.flatnonzero((first == META) & (self.buffer[self.at + 1] == kind))
+        places = self.at[rows] + 2
+        sizes = vlq_lengths(self.buffer >= DATA_LIMIT, places)
+        begins = places + sizes
+        ends = begins + vlq_values(self.buffer, places, sizes)
+        spans = zip(begins.tolist(), ends.tolist(), strict=True)
+        return rows, [self.buffer[begin:end].tobytes() for begin, end in spans]
+
+    def name(self) -> str:
+        """The name of the track, as far as it is text; empty without one."""
+        _, names = self.payloads(TRACK_NAME)
+        return names[-1].decode("utf-8", errors="ignore") if names else ""
 
 
 def walk_events(track: bytes, offset: int = 0) -> TrackEvents:

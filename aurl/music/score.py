@@ -31,6 +31,7 @@ from aurl.music.midi_check import ExactMidi, LimitReached, walk_midi
 from aurl.music.midi_controls import count_controls, restore_controls, set_pedals
 from aurl.music.midi_events import DamagedMidi
 from aurl.music.midi_repair import HEADER_NAME, SEPARATE_SONGS, RepairedMidi, repair_midi
+from aurl.music.midi_texts import add_texts
 from aurl.music.tempo_map import tempo_map
 from aurl.utils.errors import UnreadableFile
 
@@ -213,7 +214,7 @@ def _repaired(data: bytes, name: str, limits: ReadLimits, exact: bool) -> Repair
 
 
 def _parsed(data: bytes, name: str, controls: int) -> ScoreTick:
-    """Bytes that passed the walk, parsed, with all of their controllers and bends."""
+    """Bytes that passed the walk, parsed, with all of their controllers, bends and texts."""
     try:
         score = ScoreTick.from_midi(data)
     except (RuntimeError, ValueError, UnicodeDecodeError) as error:
@@ -221,6 +222,7 @@ def _parsed(data: bytes, name: str, controls: int) -> ScoreTick:
     if count_controls(score) < controls:
         restore_controls(score, data)
     set_pedals(score)
+    add_texts(score, data)
     return score
 
 

@@ -12,8 +12,8 @@ from midi_bytes import END, midi
 from symusic.core import ScoreTick
 
 from aurl.music.limits import ReadLimits
-from aurl.music.midi_check import CONTROL, PITCH_BEND
-from aurl.music.midi_controls import _Channels, _tracks, pedal_spans
+from aurl.music.midi_check import CONTROL, PITCH_BEND, track_bodies
+from aurl.music.midi_controls import _Channels, pedal_spans
 from aurl.music.midi_notes import track_bytes
 from aurl.music.midi_scan import Event
 from aurl.music.score import examine_midi, parse_midi, read_midi, read_piece
@@ -195,7 +195,7 @@ def test_no_controller_or_bend_of_real_files_is_lost(corpora: Callable[[str], Pa
             continue
         exact, repaired, _ = examine_midi(path.read_bytes(), str(path), ReadLimits())
         data = exact.data if exact is not None else repaired.songs[0]
-        events = (_Channels(track).events for track in _tracks(data))
+        events = (_Channels(track).events for track in track_bodies(data))
         expected = Counter(event for channels in events for channel in channels.values() for event in channel)
         found = Counter(
             [(c.time, CONTROL, c.number, c.value) for track in score.tracks for c in track.controls]
