@@ -9,13 +9,12 @@ track without notes for its texts and one for its XF chords: so words and symbol
 
 from __future__ import annotations
 
-import numpy as np
 from symusic.core import ScoreTick, TextMetaTick, TextMetaTickList, TrackTick
 
 from aurl.music.chord_symbols import lead_sheet, parse_lead_sheet
 from aurl.music.chords import NATURALS, OCTAVE, ROOTS, Chord
-from aurl.music.midi_check import track_bodies
-from aurl.music.midi_events import META, walk_events
+from aurl.music.midi_check import ExactMidi
+from aurl.music.midi_events import META
 
 TEXT, SEQUENCER_SPECIFIC = 0x01, 0x7F
 TEXT_HEAD, XF_HEAD = bytes((META, TEXT)), bytes((META, SEQUENCER_SPECIFIC))
@@ -35,23 +34,21 @@ XF_TYPES = (
 XF_NAME = "XF chords"
 
 
-def add_texts(score: ScoreTick, data: bytes) -> None:
+def add_texts(score: ScoreTick, exact: ExactMidi) -> None:
     """Add the texts and XF chords of a file to its score.
 
     Args:
         score: as the parser gave it; gets a track for each MIDI track with texts or chords.
-        data: the exact file that it was parsed from.
+        exact: what it was parsed from.
     """
-    if TEXT_HEAD not in data and XF_HEAD not in data:
+    if TEXT_HEAD not in exact.data and XF_HEAD not in exact.data:
         return
-    for body in track_bodies(data):
-        if TEXT_HEAD not in body and XF_HEAD not in body:
-            continue
-        found = walk_events(body)
-        ticks = np.cumsum(found.deltas())
-        for name, kind, read in ((found.name(), TEXT, _decoded), (XF_NAME, SEQUENCER_SPECIFIC, xf_symbol)):
-            rows, payloads = found.payloads(kind)
-            _add_track(score, name, ticks[rows].tolist(), [read(payload) for payload in payloads])
+    for track in exact.walked:
+        for kind, read in ((TEXT, _decoded), (SEQUENCER_SPECIFIC, xf_symbol)):
+            rows, payloads = track.payloads(kind)
+            if len(rows):
+                name = track.name() if kind == TEXT else XF_NAME
+                _add_track(score, name, track.ticks()[rows].tolist(), [read(payload) for payload in payloads])
 
 
 def xf_symbol(payload: bytes) -> str:
