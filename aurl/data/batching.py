@@ -2,8 +2,8 @@
 
 One idea: an epoch is planned before it starts. The plan is an array of :class:`Window` (piece, token range), dealt to
 batches; drawing a batch is then a memory-mapped read and what augmentation makes of it. Because the plan depends on
-nothing but the seed and the epoch, "position in the data" is one number, the batches drawn by all processes together, and
-resuming is exact, with as many processes as before or another number.
+nothing but the seed and the epoch, "position in the data" is one number, the batches drawn by all processes together,
+and resuming is exact, with as many processes as before or another number.
 windows.py cuts pieces into windows.
 """
 
