@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-order", type=int, default=20, help="with ngram: highest order tried")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=HERE / "results.json")
-    parser.add_argument("overrides", nargs="*", help="further overrides of the training config, after --")
-    args = parser.parse_args()
+    parser.epilog = "After -- come further overrides of the training config, such as trainer.precision=32-true."
+    ours, overrides = split_at(sys.argv[1:], "--")
+    args = parser.parse_args(ours)
+    args.overrides = overrides
     if args.part != "table" and not (args.experiment and args.data_path):
         parser.error("--experiment and --data-path are needed")
     if args.part == "aurl" and args.ckpt is None:
@@ -75,6 +78,12 @@ def parse_arguments() -> argparse.Namespace:
     if args.part == "gpt2" and args.device != "cpu" and args.steps is None:
         parser.error("CPU seconds mean little with --device; give --steps, as many as the CPU makes in its seconds")
     return args
+
+
+def split_at(words: list[str], mark: str) -> tuple[list[str], list[str]]:
+    """The words before and after the first ``mark``: argparse finds no optional words behind one."""
+    place = words.index(mark) if mark in words else len(words)
+    return words[:place], words[place + 1 :]
 
 
 def open_corpus(args: argparse.Namespace) -> tuple[MusicDataModule, Any]:
