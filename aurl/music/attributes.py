@@ -1,0 +1,1 @@
+ATTRIBUTES = ("density", "polyphony", "mean_pitch", "range", "velocity", "syncopation", "tension", "contour")
