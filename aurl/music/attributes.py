@@ -1,1 +1,0 @@
-ATTRIBUTES = ("density", "polyphony", "mean_pitch", "range", "velocity", "syncopation", "tension", "contour")
