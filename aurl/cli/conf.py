@@ -24,6 +24,7 @@ from aurl.data.preprocessing import PreprocessConfig
 from aurl.generation.config import SamplerConfig
 from aurl.models.config import ModelConfig
 from aurl.training.config import OptimConfig
+from aurl.training.loss_config import LossConfig
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class TrainCommand:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     trainer: Any = None
     """Lightning's Trainer."""
@@ -88,6 +90,11 @@ class GenerateCommand(SamplerConfig):
     paths: PathsConfig = field(default_factory=PathsConfig)
     ckpt: str = "last"
     """last, best, a run's folder or a file."""
+    key: str | None = None
+    """Key of what is written, such as "E minor"; for checkpoints trained with model.prior_conditions=[key]."""
+    chords: str | None = None
+    """Chords of what is written, one a bar, such as "C Am F G", repeated; for checkpoints trained with
+    model.prior_conditions=[chords]."""
     prompt: str | None = None
     """A score to continue, in any format the corpus reader takes."""
     prompt_bars: int | None = None
@@ -293,6 +300,7 @@ def register() -> None:
         "data": DataConfig,
         "tokenizer": TokenizerConfig,
         "optim": OptimConfig,
+        "loss": LossConfig,
     }
     rooms |= {"augment": AugmentConfig, "preprocess": PreprocessConfig}
     for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():
