@@ -161,9 +161,7 @@ def store_pieces(store: TokenStore, split: str | None = None) -> list[TokenPiece
     ]
 
 
-def plan_windows(
-    lengths: Sequence[int], context: int, bars: Sequence[np.ndarray] | None = None
-) -> list[Window]:
+def plan_windows(lengths: Sequence[int], context: int, bars: Sequence[np.ndarray] | None = None) -> list[Window]:
     """Cut pieces into windows in which each token is scored once: the same cut as in validation while training.
 
     Args:
