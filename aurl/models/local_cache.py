@@ -213,9 +213,11 @@ class LocalCache(Cache):
         """Keep ``most`` an upper bound; on accelerators the count is looked up only when room would run out."""
         self.most += grown
         room = self._layers()[0].summary_keys.shape[2]
-        if self._device.type == "cpu" or self.most >= room:
-            self.most = int(self.complete.max())
-        if self.most >= room:
+        on_cpu = self._device.type == "cpu"
+        if not on_cpu and self.most < room:
+            return
+        self.most = int(self.complete.max())
+        if self.most >= room or not on_cpu:
             for layer in self._layers():
                 layer.grow(self.most + SPARE)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -94,41 +96,31 @@ def model(request: pytest.FixtureRequest) -> MusicTransformerVAEGAN:
     return small_model(**request.param)
 
 
-@pytest.mark.parametrize("window", [1, 5, 40, 300])
-@pytest.mark.parametrize("kv_heads", [4, 2])
-@pytest.mark.parametrize("attend", [attend_blocks, attend_chunks])
-def test_both_ways_are_the_explicit_mask_with_its_gradients(window: int, kv_heads: int, attend: object) -> None:
+@pytest.mark.parametrize(("window", "kv_heads"), [(1, 2), (40, 2), (300, 1)])
+def test_both_ways_are_the_explicit_mask_with_its_gradients(window: int, kv_heads: int) -> None:
     torch.manual_seed(0)
-    config = ModelConfig(hidden_dim=32, heads=4, kv_heads=kv_heads, attention=Attention.local, window=window)
+    config = ModelConfig(hidden_dim=16, heads=2, kv_heads=kv_heads, attention=Attention.local, window=window)
     layer = LocalSelfAttention(config)
     with torch.no_grad():
         layer.to_qkv.weight.mul_(5)
         layer.pool.normal_()
-    pieces = [music(length, seed) for seed, length in enumerate((170, 1, 40))]
+    pieces = [music(length, seed) for seed, length in enumerate((150, 1, 9))]
     _, time, lengths = packed(*pieces)
     rotation = RotaryAngles(config.head_dim, config.positions)(time)
-    x = torch.randn(sum(lengths), 32, requires_grad=True)
+    x = torch.randn(sum(lengths), 16, requires_grad=True)
     query, key, value, plain = layer.project_all(x, rotation)
     layout = Layout(lengths, time.bar)
     summaries = summarise(plain, value, layer.pool, rotation, layout)
-    fast = layer.to_out(attend(query, key, value, summaries, layout, window).flatten(-2))  # type: ignore[operator]
-    slow = torch.cat(
-        [
-            reference(layer, each, Rotation(*turn), bar)
-            for each, *turn, bar in zip(
-                x.split(lengths), *(part.split(lengths) for part in rotation), time.bar.split(lengths), strict=True
-            )
-        ]
-    )
-    torch.testing.assert_close(fast, slow, atol=TOLERANCE, rtol=0)
-    weights = torch.randn_like(fast)
+    parts = zip(x.split(lengths), *(part.split(lengths) for part in (*rotation, time.bar)), strict=True)
+    slow = torch.cat([reference(layer, each, Rotation(cos, sin), bar) for each, cos, sin, bar in parts])
+    weights = torch.randn_like(slow)
     inputs = [x, layer.pool, layer.to_qkv.weight]
-    for mine, theirs in zip(
-        torch.autograd.grad((fast * weights).sum(), inputs),
-        torch.autograd.grad((slow * weights).sum(), inputs),
-        strict=True,
-    ):
-        torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+    expected = torch.autograd.grad((slow * weights).sum(), inputs)
+    for attend in (attend_blocks, attend_chunks):
+        fast = layer.to_out(attend(query, key, value, summaries, layout, window).flatten(-2))
+        torch.testing.assert_close(fast, slow, atol=TOLERANCE, rtol=0)
+        for mine, theirs in zip(torch.autograd.grad((fast * weights).sum(), inputs, retain_graph=True), expected, strict=True):
+            torch.testing.assert_close(mine, theirs, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def test_a_later_token_never_changes_an_earlier_prediction(model: MusicTransformerVAEGAN) -> None:
@@ -191,12 +183,12 @@ def test_bars_beyond_the_window_are_heard_and_in_their_order() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("capacity", [130, 13])
+@pytest.mark.parametrize("capacity", [70, 13])
 def test_cached_decoding_gives_the_uncached_logits(model: MusicTransformerVAEGAN, capacity: int) -> None:
-    tokens = min(capacity, 120)
+    tokens = min(capacity, 60)
     ids, time = music(tokens)
     full = model(ids, time, [tokens]).logits
-    for prefilled in (0, 3, 10):
+    for prefilled in (0, 10):
         cache = model.new_cache(1, capacity)
         if prefilled:
             logits = model.decode(ids[None, :prefilled], part(time, 0, prefilled), cache)
@@ -216,7 +208,7 @@ def test_several_tokens_after_others_and_steps_with_gradients_give_the_same_logi
         model.decode(ids[None, :12], part(time, 0, 12), cache)
         chunk = model.decode(ids[None, 12:20], part(time, 12, 20), cache)
     torch.testing.assert_close(chunk[0], full[19], atol=TOLERANCE, rtol=0)
-    for step in range(20, 30):
+    for step in (20, 29):
         cache = model.new_cache(1, 30)
         with torch.no_grad():
             model.decode(ids[None, :step], part(time, 0, step), cache)
@@ -229,7 +221,7 @@ def test_several_tokens_after_others_and_steps_with_gradients_give_the_same_logi
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_rows_with_padding_and_bars_of_their_own_decode_as_they_do_alone(rows: int, kv_heads: int) -> None:
     model = small_model(kv_heads=kv_heads)
-    length, fill = 60, 25
+    length, fill = 50, 25
     pieces = [music(length, seed) for seed in range(rows)]
     pad = torch.arange(rows) * 3 % 11
     ids = torch.stack([ids for ids, _ in pieces])
@@ -273,9 +265,9 @@ def test_a_prompt_is_shared_and_a_cleared_cache_begins_again() -> None:
 def test_the_memory_of_a_row_is_two_windows_and_its_bars() -> None:
     model = small_model(window=8, context=4096)
     cache = model.new_cache(1, 4096)
-    ids, time = music(1200)
-    full = model(ids, time, [1200]).logits
-    for step in range(1200):
+    ids, time = music(700)
+    full = model(ids, time, [700]).logits
+    for step in range(700):
         logits = model.decode(ids[None, step : step + 1], part(time, step, step + 1), cache)
     torch.testing.assert_close(logits[0], full[-1], atol=TOLERANCE, rtol=0)
     layer = cache.layers[0]
@@ -299,12 +291,13 @@ def test_an_accelerator_looks_up_the_number_of_bars_only_when_room_runs_out(monk
     monkeypatch.setattr(LocalCache, "_look", as_elsewhere)
     ids, time = music(300)
     full = model(ids, time, [300]).logits
-    looked = []
+    bounds = []
     for step in range(300):
         logits = model.decode(ids[None, step : step + 1], part(time, step, step + 1), cache)
         torch.testing.assert_close(logits[0], full[step], atol=TOLERANCE, rtol=0)
-        looked.append(cache.most)
-    assert sum(later < earlier for earlier, later in zip(looked, looked[1:], strict=False)) < 10
+        bounds.append(cache.most)
+    looked = sum(later <= earlier for earlier, later in pairwise(bounds))
+    assert 1 <= looked <= 300 // SPARE
 
 
 def test_bars_are_runs_of_one_number_inside_one_segment() -> None:
@@ -350,23 +343,21 @@ def test_half_precision_stays_near_full_precision(model: MusicTransformerVAEGAN)
     torch.testing.assert_close(half.float(), full, atol=0.05, rtol=0.05)
 
 
-def test_no_tensor_of_training_is_quadratic_in_the_tokens() -> None:
-    sizes = {}
-    for tokens in (1024, 4096):
-        model = small_model(layers=1, context=4096, window=32).train()
+@pytest.mark.parametrize(("attention", "is_linear"), [(Attention.local, True), (Attention.full, False)])
+def test_what_training_keeps_grows_linearly_with_the_tokens(attention: Attention, is_linear: bool) -> None:
+    kept = {512: 0, 2048: 0}
+    for tokens in kept:
+        model = small_model(layers=1, context=2048, window=32, attention=attention).train()
         ids, time = music(tokens)
-        largest = 0
+        time = time._replace(bar=torch.arange(tokens) * 8 // tokens)  # as many bars in both
 
-        def keep(tensor: Tensor) -> Tensor:
-            nonlocal largest
-            largest = max(largest, tensor.numel())
+        def keep(tensor: Tensor, tokens: int = tokens) -> Tensor:
+            kept[tokens] += tensor.numel()
             return tensor
 
-        bar = time.bar // 100  # as many bars to a token
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            model(ids, time._replace(bar=bar * 0 + torch.arange(tokens) * 8 // tokens), [tokens]).logits.sum().backward()
-        sizes[tokens] = largest
-    assert sizes[4096] <= 4 * sizes[1024]
+            model(ids, time, [tokens]).logits.sum().backward()
+    assert (kept[2048] <= 4.1 * kept[512]) == is_linear
 
 
 def test_a_window_below_one_is_refused() -> None:
