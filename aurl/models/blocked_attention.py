@@ -1,10 +1,10 @@
-"""Causal attention in blocks of queries, for a CPU: over everything before, or over the near past and summaries of bars.
+"""Causal attention in blocks of queries, for a CPU: over all of the past, or over the near past and summaries of bars.
 
 PyTorch's fused CPU kernel computes blocks that causality throws away and leaves bf16 units idle. Here each block of
-queries meets only the keys that it may see, in plain matrix products: the same mathematics (Vaswani et al. 2017, eq. 1),
-faster in fp32 and about twice as fast in bf16 (experiments/training_speed). Probabilities of the blocks are kept for
-the backward pass: of full attention half a T x T matrix a head (the fused kernel takes over where that would be too
-much), of local attention T x (window + block + bars).
+queries meets only the keys that it may see, in plain matrix products: the same mathematics (Vaswani et al. 2017,
+eq. 1), faster in fp32 and about twice as fast in bf16 (experiments/training_speed). Probabilities of the blocks are
+kept for the backward pass: of full attention half a T x T matrix a head (the fused kernel takes over where that would
+be too much), of local attention T x (window + block + bars).
 
 Axes: H heads, T tokens, S keys seen by a block, M summaries, K head width.
 """

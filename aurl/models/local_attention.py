@@ -13,8 +13,8 @@ units as in Museformer (Yu et al. 2022). Work and memory for T tokens in M bars:
 
 What is here: the layer and its ways to compute the same numbers in training. Cached decoding is local_cache.py.
 
-Axes: N packed tokens, C chunks, M bars, W window, B batch rows, T new tokens, D width, H query heads, G key/value heads,
-K head width.
+Axes: N packed tokens, C chunks, L tokens of a chunk, M bars, B batch rows, T new tokens, D width, H query heads, G
+key/value heads, K head width.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ def attend_blocks(
     near = [part.transpose(0, 1).split(layout.lengths, dim=1) for part in (query, key, value)]
     far = [part.transpose(0, 1).split(bars.counts, dim=1) for part in (far_key, far_value)]
     complete = bars.complete.split(layout.lengths)
-    outputs = [blocked_local_attention(*each, window) for each in zip(*near, *far, complete, strict=True)]
+    parts = zip(*near, *far, complete, strict=True)
+    outputs = [blocked_local_attention(q, k, v, far_k, far_v, seen, window) for q, k, v, far_k, far_v, seen in parts]
     return torch.cat(outputs, dim=1).transpose(0, 1)
 
 
@@ -179,7 +180,12 @@ class LocalSelfAttention(CausalSelfAttention):
         return self.to_out(attend(query, key, value, summaries, layout, self.window).flatten(-2))
 
     def decode(
-        self, x: Tensor, rotation: Rotation | None, cache: LayerCache | LocalLayerCache, start: int, visible: Tensor | None
+        self,
+        x: Tensor,
+        rotation: Rotation | None,
+        cache: LayerCache | LocalLayerCache,
+        start: int,
+        visible: Tensor | None,
     ) -> Tensor:
         """One new token of each row, or the first tokens ``(B, T, D)`` of an empty cache; stores them."""
         assert isinstance(cache, LocalLayerCache)
@@ -191,9 +197,10 @@ class LocalSelfAttention(CausalSelfAttention):
         prefill = cache.shared.prefill
         assert prefill is not None and not start
         turned = None if rotation is None else Rotation(*(prefill.pack(part) for part in rotation))
-        packed = [prefill.pack(part) for part in (query, key, value)]
-        summaries = summarise(prefill.pack(plain), packed[2], self.pool, turned, prefill.layout)
+        layout = prefill.layout
+        summaries = summarise(prefill.pack(plain), prefill.pack(value), self.pool, turned, layout)
         cache.fill(key, value, summaries.key, summaries.value, summaries.top, summaries.mass)
+        q, k, v = (prefill.pack(part) for part in (query, key, value))
         attend = attend_blocks if x.device.type == "cpu" else attend_chunks
-        out = attend(*packed, summaries, prefill.layout, self.window)
+        out = attend(q, k, v, summaries, layout, self.window)
         return self.to_out(prefill.unpack(out.flatten(-2)))

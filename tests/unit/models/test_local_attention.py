@@ -119,7 +119,9 @@ def test_both_ways_are_the_explicit_mask_with_its_gradients(window: int, kv_head
     for attend in (attend_blocks, attend_chunks):
         fast = layer.to_out(attend(query, key, value, summaries, layout, window).flatten(-2))
         torch.testing.assert_close(fast, slow, atol=TOLERANCE, rtol=0)
-        for mine, theirs in zip(torch.autograd.grad((fast * weights).sum(), inputs, retain_graph=True), expected, strict=True):
+        for mine, theirs in zip(
+            torch.autograd.grad((fast * weights).sum(), inputs, retain_graph=True), expected, strict=True
+        ):
             torch.testing.assert_close(mine, theirs, atol=TOLERANCE, rtol=TOLERANCE)
 
 
