@@ -121,12 +121,11 @@ def attend_together(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -
     """The same, a kernel call for each group of segments of similar length."""
     key, value = same_heads(query, key, value)
     outputs = []
-    for group in layout.groups:
-        # A place after a segment's end is later than all its tokens, so causality hides it.
-        q, k, v = (part[group.tokens].transpose(1, 2) for part in (query, key, value))  # (S, H, L, K)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        outputs.append(out.transpose(1, 2).flatten(0, 1).index_select(0, group.kept))
-    return torch.cat(outputs).index_select(0, layout.restored)
+    for q, k, v in zip(*(layout.padded.spread(part) for part in (query, key, value)), strict=True):
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (S, H, L, K)
+        # Padding comes after a segment's end, so causality hides it.
+        outputs.append(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2))
+    return layout.padded.gather(outputs)
 
 
 def same_heads(query: Tensor, *shared: Tensor) -> tuple[Tensor, ...]:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from aurl.models.attention import CausalSelfAttention, LayerCache, same_heads
 from aurl.models.blocked_attention import blocked_local_attention
 from aurl.models.config import ModelConfig
-from aurl.models.layout import Layout
+from aurl.models.layout import Layout, Padded, similar
 from aurl.models.local_cache import LocalLayerCache
 from aurl.models.positions import Rotation, rotate
 
@@ -78,49 +78,70 @@ def summarise(plain: Tensor, value: Tensor, pool: Tensor, rotation: Rotation | N
 
 
 class Chunks(NamedTuple):
-    """Packed segments cut into chunks of equal length, and what their tokens see."""
+    """Packed segments cut into chunks; each chunk looks at itself and at the one before it."""
 
-    queries: Tensor
-    """Packed token of each place ``(C, L)``; places after a segment's end repeat its last token."""
-    keys: Tensor
-    """Tokens that a chunk looks at ``(C, window + L)``."""
-    summaries: Tensor
-    """Bars that it looks at ``(C, M)``."""
-    seen: Tensor
-    """Which of these each place sees, summaries first ``(C, 1, L, M + window + L)`` bool."""
-    restored: Tensor
-    """Place of each packed token in the flattened ``(C, L)``, ``(N,)``."""
+    padded: Padded
+    """The chunks: those of segments longer than the window in the first group, shorter segments whole after it."""
+    summaries: list[Tensor]
+    """Bars that the chunks of each group look at ``(S, M)``."""
+    seen: list[Tensor]
+    """What each place sees of them and of its tokens ``(S, 1, L, M + tokens)`` bool."""
+    has_before: list[bool]
+    """Whether the tokens are those of the chunk before, too."""
 
 
 def chunk(layout: Layout, window: int) -> Chunks:
-    """Cut segments into chunks of about ``window`` tokens, so that little is computed that nobody sees."""
-    bars, lengths = layout.bars, layout.lengths
-    device = bars.of_token.device
-    size = min(window, max(lengths))
-    counts = torch.tensor([-(-length // size) for length in lengths])
-    lasts = torch.tensor(lengths).cumsum(0) - 1
-    firsts = lasts + 1 - torch.tensor(lengths)
-    segment = torch.arange(len(lengths)).repeat_interleave(counts)
-    number = torch.arange(len(segment)) - (counts.cumsum(0) - counts)[segment]
-    start = (firsts[segment] + number * size)[:, None].to(device)
-    first, last = (ends[segment][:, None].to(device) for ends in (firsts, lasts))
-    place = start + torch.arange(size, device=device)
-    queries = torch.minimum(place, last)  # (C, L)
-    near = start + torch.arange(-window, size, device=device)  # (C, window + L)
-    back = queries[:, :, None] - near[:, None]
-    seen_near = (back >= 0) & (back < window) & (near >= first)[:, None]
-    bar = torch.arange(max(bars.counts), device=device)
-    seen_far = (bar < bars.complete[queries][:, :, None]).expand(-1, -1, len(bar))
-    summaries = (bars.of_token[first] + bar).clamp(max=len(bars.first_token) - 1)
-    keys = torch.minimum(torch.maximum(near, first), last)
-    restored = (place <= last).flatten().nonzero().squeeze(1)
-    return Chunks(queries, keys, summaries, torch.cat((seen_far, seen_near), dim=-1).unsqueeze(1), restored)
+    """Cut segments into chunks of ``window`` tokens, so that little is computed that nobody sees."""
+    long = [run for run in layout.segments if run[1] > window]
+    cut = [(start + at, min(window, length - at), start) for start, length in long for at in range(0, length, window)]
+    groups = [
+        [(start, start, length) for start, length in group]
+        for group in similar([run for run in layout.segments if run[1] <= window])
+    ]
+    if cut:
+        groups.insert(0, [(origin, start, length) for start, length, origin in cut])
+    padded = Padded([[(start, length) for _, start, length in group] for group in groups], layout.device)
+    has_before = [bool(cut) and number == 0 for number in range(len(groups))]
+    summaries, seen = [], []
+    tokens = padded.tokens.split([rows * longest for rows, longest in padded.shapes])
+    for group, shape, places, before in zip(groups, padded.shapes, tokens, has_before, strict=True):
+        origin = torch.tensor([first for first, _, _ in group], device=layout.device)
+        begins = torch.tensor([first == start for first, start, _ in group], device=layout.device)
+        bars, far = _seen_bars(layout, origin, places.view(shape))
+        near = _seen_tokens(begins, shape[1], window if before else 0)
+        summaries.append(bars)
+        seen.append(torch.cat((far, near.expand(shape[0], -1, -1)), dim=-1).unsqueeze(1))
+    return Chunks(padded, summaries, seen, has_before)
+
+
+def _seen_bars(layout: Layout, origin: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Bars of the segments that begin at ``origin`` ``(S,)``, as many as any of ``tokens`` ``(S, L)`` sees ``(S, M)``;
+    and whether each token sees them ``(S, L, M)``.
+    """
+    complete = layout.bars.complete[tokens]
+    number = torch.arange(int(complete.max()), device=tokens.device)
+    bars = (layout.bars.of_token[origin, None] + number).clamp(max=len(layout.bars.first_token) - 1)
+    return bars, number < complete.unsqueeze(-1)
+
+
+def _seen_tokens(begins: Tensor, length: int, window: int) -> Tensor:
+    """Which places of the chunk before (``window`` of them) and of its own each place sees ``(S or 1, L, S)``.
+
+    Args:
+        begins: chunks ``(S,)`` with none before them.
+        length: places of a chunk.
+        window: tokens that are seen one by one; 0 where chunks are whole segments that need no chunk before.
+    """
+    place = torch.arange(length, device=begins.device)[:, None]
+    other = torch.arange(-window, length, device=begins.device)
+    causal = (other <= place) & ((other > place - window) if window else True)
+    return (causal & ((other >= 0) | ~begins[:, None, None])) if window else causal[None]
 
 
 def attend_chunks(
     query: Tensor, key: Tensor, value: Tensor, summaries: Summaries, layout: Layout, window: int
 ) -> Tensor:
-    """Local attention of all packed segments in one fused kernel call, for accelerators.
+    """Local attention of all packed segments in a few fused kernel calls, for accelerators.
 
     Args:
         query: ``(N, H, K)``.
@@ -135,10 +156,21 @@ def attend_chunks(
     """
     chunks = layout.shared(("chunks", window), lambda: chunk(layout, window))
     key, value, far_key, far_value = same_heads(query, key, value, summaries.key, summaries.value)
-    keys = torch.cat((far_key[chunks.summaries], key[chunks.keys]), dim=1).transpose(1, 2)  # (C, H, M + window + L, K)
-    values = torch.cat((far_value[chunks.summaries], value[chunks.keys]), dim=1).transpose(1, 2)
-    out = F.scaled_dot_product_attention(query[chunks.queries].transpose(1, 2), keys, values, attn_mask=chunks.seen)
-    return out.transpose(1, 2).flatten(0, 1).index_select(0, chunks.restored)
+    spread = (chunks.padded.spread(part) for part in (query, key, value))
+    outputs = []
+    for q, k, v, bars, seen, before in zip(*spread, chunks.summaries, chunks.seen, chunks.has_before, strict=True):
+        keys, values = (
+            torch.cat((far.index_select(0, bars.flatten()).unflatten(0, bars.shape), _with_before(near, before)), dim=1)
+            for far, near in ((far_key, k), (far_value, v))
+        )  # (S, M + tokens, H, K)
+        q, keys, values = (part.transpose(1, 2) for part in (q, keys, values))
+        outputs.append(F.scaled_dot_product_attention(q, keys, values, attn_mask=seen).transpose(1, 2))
+    return chunks.padded.gather(outputs)
+
+
+def _with_before(part: Tensor, before: bool) -> Tensor:
+    """Chunks ``(S, L, H, K)``, each after the one before it ``(S, 2 L, H, K)``; the first after the last, unseen."""
+    return torch.cat((part.roll(1, 0), part), dim=1) if before else part
 
 
 def attend_blocks(

@@ -280,5 +280,5 @@ def test_segments_attended_together_give_what_each_gives_alone(lengths: list[int
 def test_segments_of_similar_length_share_a_kernel_call_and_little_is_padded() -> None:
     lengths = [100, 8, 60, 90, 5, 9]
     layout = Layout(lengths, torch.zeros(sum(lengths), dtype=torch.long))
-    assert [tuple(group.tokens.shape) for group in layout.groups] == [(3, 100), (3, 9)]
-    assert sum(group.tokens.numel() for group in layout.groups) <= sum(lengths) / FILLED
+    assert layout.padded.shapes == [(3, 100), (3, 9)]
+    assert len(layout.padded.tokens) <= sum(lengths) / FILLED
