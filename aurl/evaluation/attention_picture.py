@@ -116,7 +116,8 @@ def _draw(
     for row, layer in enumerate(maps.layers):
         for column, head in enumerate(maps.heads):
             axes = panels[row][column]
-            image = axes.imshow(weights[row, column], cmap=COLOURS, norm=norm, aspect="auto", interpolation="nearest")
+            seen = np.where(weights[row, column] > 0, weights[row, column], np.nan)  # white where nobody may look
+            image = axes.imshow(seen, cmap=COLOURS, norm=norm, aspect="auto", interpolation="nearest")
             axes.set_title(f"layer {layer}, head {head}", fontsize=8)
             finish(axes)
     figure.supxlabel(across, fontsize=8)
