@@ -132,11 +132,11 @@ class LocalLayerCache:
         new = (scores - top).exp()
         self.mass = self.mass.masked_fill(begins, 0.0) * (before - top).exp() + new
         self.top = top
-        share = (new / self.mass).unsqueeze(-1).to(plain.dtype)
+        share = (new / self.mass).unsqueeze(-1)
         key = plain if shared.turn is None else rotate(plain, shared.turn)
         place = shared.rows, slice(None), shared.complete
-        self.summary_keys[place] = self.summary_keys[place].lerp(key, share)
-        self.summary_values[place] = self.summary_values[place].lerp(value, share)
+        for means, now in ((self.summary_keys, key), (self.summary_values, value)):
+            means[place] = means[place].lerp(now.to(means.dtype), share.to(means.dtype))
 
 
 class LocalCache(Cache):
