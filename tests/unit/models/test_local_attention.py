@@ -341,14 +341,8 @@ def test_half_precision_stays_near_full_precision(model: MusicTransformerVAEGAN)
     full = model(ids, time, [40]).logits
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = model(ids, time, [40]).logits
-        with torch.no_grad():
-            cache = model.new_cache(1, 40)
-            model.decode(ids[None, :20], part(time, 0, 20), cache)
-            for step in range(20, 40):
-                stepped = model.decode(ids[None, step : step + 1], part(time, step, step + 1), cache)
     half.float().square().mean().backward()
     torch.testing.assert_close(half.float(), full, atol=0.05, rtol=0.05)
-    torch.testing.assert_close(stepped[0].float(), full[-1], atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize(("attention", "is_linear"), [(Attention.local, True), (Attention.full, False)])
