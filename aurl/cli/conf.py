@@ -190,6 +190,16 @@ class EvaluateCommand:
     """Classifiers that try to tell the music from the reference; unset means all, [] none."""
     compare: list[str] | None = None
     """Two runs, checkpoints, folders of music or JSON files of figures, compared file by file."""
+    attention: str | None = None
+    """A score whose attention weights are drawn, instead of anything measured."""
+    attention_bars: int = 4
+    """With attention: bars from the beginning that are drawn token by token."""
+    layers: list[int] | None = None
+    """With attention: numbers of layers, from 0; unset means all."""
+    heads: list[int] | None = None
+    """With attention: numbers of heads, from 0; unset means all."""
+    output: str | None = None
+    """With attention: folder for the files; unset means attention_<name of the score>."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     debug: bool = False
@@ -200,6 +210,7 @@ class EvaluateCommand:
             raise ValueError(f"split={self.split} is unknown; allowed: train, valid, test, all")
         at_least(("samples", self.samples, 0), ("bars", self.bars, 1), ("seed", self.seed, 0))
         at_least(("batch_size", self.batch_size, 1), ("technical_bars", self.technical_bars, 1))
+        at_least(("attention_bars", self.attention_bars, 1))
         at_least(("rounds", self.rounds, 1), *(("batch_sizes", size, 1) for size in self.batch_sizes))
         if not self.batch_sizes:
             raise ValueError("batch_sizes=[] names none; allowed: one or more numbers of 1 or more")
@@ -250,7 +261,18 @@ COMMANDS: dict[str, type] = {
 PATH_KEYS: dict[str, tuple[str, ...]] = {
     "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
     "generate": ("prompt", "output", "paths.runs", "paths.cache"),
-    "evaluate": ("data.path", "json", "music", "reference", "training", "report", "paths.runs", "paths.cache"),
+    "evaluate": (
+        "data.path",
+        "json",
+        "music",
+        "reference",
+        "training",
+        "report",
+        "paths.runs",
+        "paths.cache",
+        "attention",
+        "output",
+    ),
     "prepare": ("data.path", "paths.cache"),
 }
 """Keys that hold one path; made absolute before work starts."""

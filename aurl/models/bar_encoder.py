@@ -35,7 +35,7 @@ class BarAttention(CausalSelfAttention):
 
     def attend(self, x: Tensor, rotation: Rotation, bars: Bars) -> Tensor:
         """``(N, D)`` to ``(N, D)``; nothing crosses a bar line."""
-        query, key, value = self._project(x, rotation)
+        query, key, value = self.project(x, rotation)
         together = torch.cat((query, key, value), dim=1)  # (N, H + 2G, K): gathered at once
         sizes = [self.heads, self.kv_heads, self.kv_heads]
         parts = []

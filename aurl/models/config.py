@@ -44,6 +44,15 @@ class Positions(str, Enum):
     """Learned embedding of the token index, the plain baseline."""
 
 
+class Attention(str, Enum):
+    """What a token sees of its past."""
+
+    full = "full"
+    """Every earlier token of the sequence."""
+    local = "local"
+    """The last tokens one by one, and a learned summary of every earlier bar: memory grows linearly with length."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Size and shape of :class:`aurl.models.music_transformer_vae_gan.MusicTransformerVAEGAN`.
@@ -70,6 +79,10 @@ class ModelConfig:
     """Longest sequence in tokens that one attention window sees."""
     positions: Positions = Positions.musical
     """How a token knows where it is."""
+    attention: Attention = Attention.full
+    """full, or local for long pieces."""
+    window: int = 512
+    """With local attention: tokens that are seen one by one, the token itself included."""
     hearing: bool = False
     """Give each token the notes that sound with it, and judge the next pitch of a voice by its intervals."""
     hearing_dropout: float = 0.0
@@ -96,7 +109,7 @@ class ModelConfig:
     """What the first dimensions of a bar's latent stand for, in this order (see aurl.music.attributes)."""
 
     def __post_init__(self) -> None:
-        for key, low in (("hidden_dim", 8), ("layers", 1), ("heads", 1), ("context", 16)):
+        for key, low in (("hidden_dim", 8), ("layers", 1), ("heads", 1), ("context", 16), ("window", 1)):
             value = getattr(self, key)
             if value < low:
                 raise ValueError(f"model.{key}={value} is too small; allowed: {low} or more")

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from aurl.models.attention import Cache, CausalSelfAttention, LayerCache
-from aurl.models.config import ModelConfig, Positions
+from aurl.models.config import Attention, ModelConfig, Positions
 from aurl.models.counterpoint import GATE_STD, Ear
 from aurl.models.dropout import dropout
 from aurl.models.hearing import Hearing, TokenMeaning, listen
+from aurl.models.layout import Layout
 from aurl.models.listener import Listener
+from aurl.models.local_attention import LocalSelfAttention
+from aurl.models.local_cache import LocalCache, LocalLayerCache
 from aurl.models.positions import MusicalTime, RotaryAngles, Rotation
 from aurl.models.stepping import Stepper
 
@@ -65,7 +68,8 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.hidden_dim, bias=False)
-        self.attention = CausalSelfAttention(config)
+        local = config.attention is Attention.local
+        self.attention = LocalSelfAttention(config) if local else CausalSelfAttention(config)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_dim, bias=False)
         self.feed_forward = FeedForward(config)
         self.dropout = config.dropout
@@ -73,9 +77,9 @@ class Block(nn.Module):
     def _add(self, x: Tensor, branch: Tensor) -> Tensor:
         return x + dropout(branch, self.dropout, self.training)
 
-    def forward(self, x: Tensor, rotation: Rotation | None, lengths: list[int]) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None, layout: Layout) -> Tensor:
         """Packed training path, ``(N, D)`` to ``(N, D)``."""
-        x = self._add(x, self.attention(self.attention_norm(x), rotation, lengths))
+        x = self._add(x, self.attention(self.attention_norm(x), rotation, layout))
         return self._add(x, self.feed_forward(self.feed_forward_norm(x)))
 
     def decode(
@@ -127,12 +131,13 @@ class Decoder(nn.Module):
         hearing = None if self.ear is None else listen(ids, time.beat, lengths, self.ear.meaning)
         x, rotation = self._embed(ids, time, self._hear(hearing))
         x = dropout(x, self.config.dropout, self.training)
+        layout = Layout(lengths, time.bar)
         recompute = self.config.gradient_checkpointing and torch.is_grad_enabled()
         for number, block in enumerate(self.blocks):
             if condition is not None:
                 x = x + condition.of_layer(number)
             run: Callable[..., Tensor] = block
-            x = checkpoint(run, x, rotation, lengths, use_reentrant=False) if recompute else run(x, rotation, lengths)
+            x = checkpoint(run, x, rotation, layout, use_reentrant=False) if recompute else run(x, rotation, layout)
         return self.project(self.norm(x), hearing)
 
     def _hear(self, hearing: Hearing | None) -> Tensor | None:
@@ -178,8 +183,13 @@ class Decoder(nn.Module):
             logits = cache.stepper(ids, time, cache)
             cache.length = start + 1
             return logits
+        if start and new > 1 and isinstance(cache, LocalCache):
+            columns = (MusicalTime(*(part[:, at : at + 1] for part in time)) for at in range(new))
+            steps = [self.decode(ids[:, at : at + 1], now, cache) for at, now in enumerate(columns)]
+            return steps[-1]
         hearing, heard = self._follow(ids, time.beat, cache)
         x, rotation = self._embed(ids, time, heard)
+        cache.begin(time, rotation)
         visible = cache.visible(new)
         added = cache.added(time.bar)
         for number, (block, layer) in enumerate(zip(self.blocks, cache.layers, strict=True)):
@@ -192,6 +202,10 @@ class Decoder(nn.Module):
     def new_cache(self, batch_size: int, capacity: int) -> Cache:
         """An empty cache for ``batch_size`` rows of up to ``capacity`` tokens."""
         config = self.config
+        if config.attention is Attention.local:
+            slots, like = LocalCache.slots(capacity, config.window), self.to_logits.weight
+            size = batch_size, config.key_value_heads, slots, config.head_dim
+            return LocalCache([LocalLayerCache(*size, like) for _ in range(config.layers)], capacity, config.window)
         layers = [
             LayerCache(batch_size, config.key_value_heads, capacity, config.head_dim, self.to_logits.weight)
             for _ in range(config.layers)

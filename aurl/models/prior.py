@@ -5,6 +5,7 @@ Axes: M bars of a packed batch, S segments, B samples, T bars to come, Z latent 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from aurl.models.attention import LayerCache
 from aurl.models.bars import Bars
 from aurl.models.conditions import ConditionEmbedding, Conditions
-from aurl.models.config import ModelConfig, Positions, Prior
+from aurl.models.config import Attention, ModelConfig, Positions, Prior
 from aurl.models.decoder import Block
 from aurl.models.gaussian import Gaussian, standard_like
+from aurl.models.layout import Layout
 from aurl.models.positions import MusicalTime, RotaryAngles
 
 
@@ -137,7 +139,8 @@ class AutoregressivePrior(nn.Module):
         names = list(config.prior_conditions)
         self.conditions = ConditionEmbedding(names, config.hidden_dim) if names else None
         self.angles = RotaryAngles(config.head_dim, Positions.token)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.prior_layers))
+        full = replace(config, attention=Attention.full)  # bars are few
+        self.blocks = nn.ModuleList(Block(full) for _ in range(config.prior_layers))
         self.norm = nn.LayerNorm(config.hidden_dim, bias=False)
         self.to_gaussian = nn.Linear(config.hidden_dim, 2 * config.latent_dim)
 
@@ -159,9 +162,9 @@ class AutoregressivePrior(nn.Module):
         x = self.from_bar(before) + self.from_piece(piece)[bars.segment]
         if self.conditions is not None:
             x = x + self.conditions(conditions, bars.segment)
-        rotation = self.angles(time)
+        rotation, layout = self.angles(time), Layout(bars.per_segment, time.bar)
         for block in self.blocks:
-            x = block(x, rotation, bars.per_segment)
+            x = block(x, rotation, layout)
         return Expected(Gaussian.of(self.to_gaussian(self.norm(x))))
 
     def sample(
