@@ -7,9 +7,6 @@ nodes. Hydra is imported inside functions: ``--help`` does without it.
 
 from __future__ import annotations
 
-import datetime
-import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
 from aurl.cli.checks import PEERS, STAGES, at_least
+from aurl.cli.run_names import run_folder
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.preprocessing import PreprocessConfig
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 HYDRA_VERSION_BASE = "1.3"
-RUN_ID_DIGITS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,26 +255,6 @@ COMMANDS: dict[str, type] = {
 """Root config name -> its schema."""
 
 
-PATH_KEYS: dict[str, tuple[str, ...]] = {
-    "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
-    "generate": ("prompt", "output", "paths.runs", "paths.cache"),
-    "evaluate": (
-        "data.path",
-        "json",
-        "music",
-        "reference",
-        "training",
-        "report",
-        "paths.runs",
-        "paths.cache",
-        "attention",
-        "output",
-    ),
-    "prepare": ("data.path", "paths.cache"),
-}
-"""Keys that hold one path; made absolute before work starts."""
-
-
 def config_folder() -> Path:
     """Absolute path of conf/: inside the installed package, or beside it in a checkout.
 
@@ -289,25 +266,6 @@ def config_folder() -> Path:
         if (folder / "train.yaml").is_file():
             return folder
     raise AurlError(f"no conf folder in {package} or beside it; install aurl again")
-
-
-@cache
-def run_id() -> str:
-    """Digits that keep two runs of the same second apart; one value for a process."""
-    return uuid.uuid4().hex[:RUN_ID_DIGITS]
-
-
-@cache
-def process_start() -> datetime.datetime:
-    """When this process first asked: all folders of one command carry the same time."""
-    return datetime.datetime.now()
-
-
-def run_folder(name: str | None) -> str:
-    """``<date>_<time>_<id>`` and, if given, the run's name in characters that every file system takes."""
-    stamp = f"{process_start():%Y-%m-%d_%H-%M-%S}_{run_id()}"
-    words = re.sub(r"[^\w.-]+", "-", name or "").strip("-.")
-    return f"{stamp}_{words}" if words else stamp
 
 
 @cache

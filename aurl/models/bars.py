@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from aurl.models.layout import BarSpans
+
 
 class BarGroup(NamedTuple):
     """Bars of similar length, side by side."""
@@ -55,17 +57,9 @@ def bars_of(bar: Tensor, lengths: list[int]) -> Bars:
         >>> bars_of(torch.tensor([0, 0, 1, 4, 4]), [3, 2]).of_token
         tensor([0, 0, 1, 2, 2])
     """
-    device = bar.device
-    sizes = torch.tensor(lengths)
-    first_tokens = sizes.cumsum(0) - sizes
-    begins = torch.ones(len(bar), dtype=torch.bool, device=device)
-    begins[1:] = bar[1:] != bar[:-1]
-    begins[first_tokens.to(device)] = True
-    of_token = begins.cumsum(0) - 1
-    start = begins.nonzero().squeeze(1)
-    segment_of_token = torch.repeat_interleave(torch.arange(len(lengths)), sizes).to(device)
-    segment = segment_of_token[start]
-    per_segment = torch.bincount(segment, minlength=len(lengths)).tolist()
+    of_token, start, _, per_segment = BarSpans.of(bar, lengths)
+    counts = torch.tensor(per_segment, device=bar.device)
+    segment = torch.arange(len(lengths), device=bar.device).repeat_interleave(counts)
     stop = torch.cat([start[1:], start.new_tensor([len(bar)])])
     groups = _grouped(start, stop - start)
     order = torch.cat([group.rows.flatten()[group.filled] for group in groups])

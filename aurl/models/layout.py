@@ -18,7 +18,7 @@ FILLED = 0.5
 """Runs are padded to one length together as long as the shortest has this share of the longest."""
 
 
-class Bars(NamedTuple):
+class BarSpans(NamedTuple):
     """The bars of packed segments in order; a bar that a border cuts counts on both sides.
 
     Attributes are ``(M,)`` or ``(N,)`` int64 on the device of the tokens, or lists.
@@ -34,7 +34,7 @@ class Bars(NamedTuple):
     """Bars of each segment."""
 
     @classmethod
-    def of(cls, bar: Tensor, lengths: list[int]) -> Bars:
+    def of(cls, bar: Tensor, lengths: list[int]) -> BarSpans:
         """From bar numbers ``(N,)`` that never fall inside a segment."""
         sizes = torch.tensor(lengths, device=bar.device)
         starts = sizes.cumsum(0) - sizes
@@ -147,9 +147,9 @@ class Layout:
         return cast(T, self._shared[key])
 
     @cached_property
-    def bars(self) -> Bars:
+    def bars(self) -> BarSpans:
         """The bars of all segments."""
-        return Bars.of(self._bar, self.lengths)
+        return BarSpans.of(self._bar, self.lengths)
 
     @cached_property
     def segments(self) -> list[Run]:

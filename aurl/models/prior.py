@@ -139,8 +139,8 @@ class AutoregressivePrior(nn.Module):
         names = list(config.prior_conditions)
         self.conditions = ConditionEmbedding(names, config.hidden_dim) if names else None
         self.angles = RotaryAngles(config.head_dim, Positions.token)
-        full = replace(config, attention=Attention.full)  # bars are few
-        self.blocks = nn.ModuleList(Block(full) for _ in range(config.prior_layers))
+        seeing_all = replace(config, attention=Attention.full)  # bars are few
+        self.blocks = nn.ModuleList(Block(seeing_all) for _ in range(config.prior_layers))
         self.norm = nn.LayerNorm(config.hidden_dim, bias=False)
         self.to_gaussian = nn.Linear(config.hidden_dim, 2 * config.latent_dim)
 

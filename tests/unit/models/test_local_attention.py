@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aurl.models.config import Attention, ModelConfig, Positions
-from aurl.models.layout import Bars, Layout
+from aurl.models.layout import BarSpans, Layout
 from aurl.models.local_attention import (
     LocalSelfAttention,
     Summaries,
@@ -303,7 +303,7 @@ def test_an_accelerator_looks_up_the_number_of_bars_only_when_room_runs_out(monk
 
 
 def test_bars_are_runs_of_one_number_inside_one_segment() -> None:
-    bars = Bars.of(torch.tensor([0, 0, 2, 2, 2, 2, 3]), [4, 3])
+    bars = BarSpans.of(torch.tensor([0, 0, 2, 2, 2, 2, 3]), [4, 3])
     assert bars.of_token.tolist() == [0, 0, 1, 1, 2, 2, 3]
     assert bars.first_token.tolist() == [0, 2, 4, 6]
     assert bars.complete.tolist() == [0, 0, 1, 1, 0, 0, 1]
