@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aurl.cli import conf
+from aurl.cli import checks, conf
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def make_paths_absolute(cfg: DictConfig, command: str) -> None:
     """``~`` and relative paths, seen from the folder the command was started in."""
     from omegaconf import OmegaConf
 
-    for key in conf.PATH_KEYS[command]:
+    for key in checks.PATH_KEYS[command]:
         value = OmegaConf.select(cfg, key)
         if value:
             OmegaConf.update(cfg, key, os.path.abspath(Path(value).expanduser()))

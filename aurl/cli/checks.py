@@ -7,6 +7,25 @@ PEERS = ("huggingface",)
 STAGES = ("data", "training", "generation")
 """What stages may name, in their order: aurl.evaluation.stages."""
 
+PATH_KEYS: dict[str, tuple[str, ...]] = {
+    "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
+    "generate": ("prompt", "output", "paths.runs", "paths.cache"),
+    "evaluate": (
+        "data.path",
+        "json",
+        "music",
+        "reference",
+        "training",
+        "report",
+        "paths.runs",
+        "paths.cache",
+        "attention",
+        "output",
+    ),
+    "prepare": ("data.path", "paths.cache"),
+}
+"""Keys that hold one path; made absolute before work starts."""
+
 
 def at_least(*limits: tuple[str, int | None, int]) -> None:
     """Check (key, value, lowest) triples; None passes.

@@ -7,9 +7,6 @@ nodes. Hydra is imported inside functions: ``--help`` does without it.
 
 from __future__ import annotations
 
-import datetime
-import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
@@ -18,19 +15,20 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
 from aurl.cli.checks import PEERS, STAGES, at_least
+from aurl.cli.run_names import run_folder
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.preprocessing import PreprocessConfig
 from aurl.generation.config import SamplerConfig
 from aurl.models.config import ModelConfig
 from aurl.training.config import OptimConfig
+from aurl.training.loss_config import LossConfig
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 HYDRA_VERSION_BASE = "1.3"
-RUN_ID_DIGITS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +55,7 @@ class TrainCommand:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     trainer: Any = None
     """Lightning's Trainer."""
@@ -88,6 +87,11 @@ class GenerateCommand(SamplerConfig):
     paths: PathsConfig = field(default_factory=PathsConfig)
     ckpt: str = "last"
     """last, best, a run's folder or a file."""
+    key: str | None = None
+    """Key of what is written, such as "E minor"; for checkpoints trained with model.prior_conditions=[key]."""
+    chords: str | None = None
+    """Chords of what is written, one a bar, such as "C Am F G", repeated; for checkpoints trained with
+    model.prior_conditions=[chords]."""
     prompt: str | None = None
     """A score to continue, in any format the corpus reader takes."""
     prompt_bars: int | None = None
@@ -183,6 +187,16 @@ class EvaluateCommand:
     """Classifiers that try to tell the music from the reference; unset means all, [] none."""
     compare: list[str] | None = None
     """Two runs, checkpoints, folders of music or JSON files of figures, compared file by file."""
+    attention: str | None = None
+    """A score whose attention weights are drawn, instead of anything measured."""
+    attention_bars: int = 4
+    """With attention: bars from the beginning that are drawn token by token."""
+    layers: list[int] | None = None
+    """With attention: numbers of layers, from 0; unset means all."""
+    heads: list[int] | None = None
+    """With attention: numbers of heads, from 0; unset means all."""
+    output: str | None = None
+    """With attention: folder for the files; unset means attention_<name of the score>."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     debug: bool = False
@@ -193,6 +207,7 @@ class EvaluateCommand:
             raise ValueError(f"split={self.split} is unknown; allowed: train, valid, test, all")
         at_least(("samples", self.samples, 0), ("bars", self.bars, 1), ("seed", self.seed, 0))
         at_least(("batch_size", self.batch_size, 1), ("technical_bars", self.technical_bars, 1))
+        at_least(("attention_bars", self.attention_bars, 1))
         at_least(("rounds", self.rounds, 1), *(("batch_sizes", size, 1) for size in self.batch_sizes))
         if not self.batch_sizes:
             raise ValueError("batch_sizes=[] names none; allowed: one or more numbers of 1 or more")
@@ -240,15 +255,6 @@ COMMANDS: dict[str, type] = {
 """Root config name -> its schema."""
 
 
-PATH_KEYS: dict[str, tuple[str, ...]] = {
-    "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
-    "generate": ("prompt", "output", "paths.runs", "paths.cache"),
-    "evaluate": ("data.path", "json", "music", "reference", "training", "report", "paths.runs", "paths.cache"),
-    "prepare": ("data.path", "paths.cache"),
-}
-"""Keys that hold one path; made absolute before work starts."""
-
-
 def config_folder() -> Path:
     """Absolute path of conf/: inside the installed package, or beside it in a checkout.
 
@@ -263,25 +269,6 @@ def config_folder() -> Path:
 
 
 @cache
-def run_id() -> str:
-    """Digits that keep two runs of the same second apart; one value for a process."""
-    return uuid.uuid4().hex[:RUN_ID_DIGITS]
-
-
-@cache
-def process_start() -> datetime.datetime:
-    """When this process first asked: all folders of one command carry the same time."""
-    return datetime.datetime.now()
-
-
-def run_folder(name: str | None) -> str:
-    """``<date>_<time>_<id>`` and, if given, the run's name in characters that every file system takes."""
-    stamp = f"{process_start():%Y-%m-%d_%H-%M-%S}_{run_id()}"
-    words = re.sub(r"[^\w.-]+", "-", name or "").strip("-.")
-    return f"{stamp}_{words}" if words else stamp
-
-
-@cache
 def register() -> None:
     """Make the schemas and resolvers known to Hydra; further calls change nothing."""
     from hydra.core.config_store import ConfigStore
@@ -293,6 +280,7 @@ def register() -> None:
         "data": DataConfig,
         "tokenizer": TokenizerConfig,
         "optim": OptimConfig,
+        "loss": LossConfig,
     }
     rooms |= {"augment": AugmentConfig, "preprocess": PreprocessConfig}
     for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():

@@ -1,7 +1,7 @@
 """``aurl-evaluate``: likelihood, samples, speed of a checkpoint; metrics of files; tables, JSON and an HTML report.
 
 What is measured of a checkpoint is in evaluate_model.py, music=FOLDER in evaluate_music.py, compare=[A,B] in
-evaluate_compare.py, the report in evaluate_report.py.
+evaluate_compare.py, attention=FILE in evaluate_attention.py, the report in evaluate_report.py.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ Examples:
   aurl-evaluate ckpt=best technical=true stages=[data,training,generation]
   aurl-evaluate music=generated reference=some/folder report=report     musical metrics of files, no model
   aurl-evaluate music=generated reference=held_out training=corpus       and what is copied from the corpus
+  aurl-evaluate ckpt=best attention=song.mid attention_bars=4 layers=[0,3]    who looks at whom, drawn
   aurl-evaluate compare=[generated/a,generated/b]               same seeds or prompts, file by file
 
 Main keys (default):
@@ -62,6 +63,8 @@ Main keys (default):
   batch_sizes ([1,4,16,64]), technical_bars (8), rounds (3)    what is timed
   technical_peer (none)      huggingface: the same for GPT-2 of equal size (needs the bench extra)
   stages (none)      peak memory of data, training and generation, each in a fresh process
+  attention (none)   a score: its attention weights as attention_tokens.png, attention_bars.png and attention.npz
+  attention_bars (4), layers (all), heads (all), output (attention_<name>)    what is drawn of it, and where to
   device (auto)      auto, cpu, cuda or mps
 
 nats_per_note is the negative log-likelihood of all tokens (end of piece included) divided by the number of notes;
@@ -83,6 +86,11 @@ def evaluate(cfg: DictConfig) -> None:
 
     setup_logging(None)
     check_keys(cfg)
+    if cfg.attention is not None:
+        from aurl.cli.evaluate_attention import evaluate_attention
+
+        evaluate_attention(cfg)
+        return
     if cfg.report:
         check_folder(Path(cfg.report))
     if cfg.compare is not None:

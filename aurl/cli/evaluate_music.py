@@ -24,6 +24,9 @@ LISTED_FILES = 10
 MODEL_KEYS = ("data", "split", "samples", "technical", "likelihood", "stages", "technical_peer")
 """Keys that ask something of a checkpoint."""
 TECHNICAL_KEYS = ("stages", "technical_peer")
+ATTENTION_KEYS = ("layers", "heads", "output")
+"""Keys that say how attention=FILE is drawn."""
+NOT_WITH_ATTENTION = ("music", "reference", "compare", "json", "report", "preprocess", *MODEL_KEYS)
 ALONE = ("music", "reference", "training", "judges")
 """Keys that compare=[A,B] has no use for."""
 
@@ -34,6 +37,7 @@ def check_keys(cfg: DictConfig) -> None:
     Raises:
         AurlError: names the key.
     """
+    check_attention(cfg)
     check_compare(cfg)
     for key in ("reference", "metrics", "training", "judges"):
         if cfg[key] is not None and cfg.music is None and not cfg.samples and cfg.compare is None:
@@ -52,6 +56,22 @@ def check_keys(cfg: DictConfig) -> None:
             raise AurlError(f"{key}={cfg[key]} goes with technical=true")
     if cfg.likelihood is False and not cfg.samples and not cfg.technical and cfg.music is None:
         raise AurlError("likelihood=false leaves nothing to measure; add samples=N or technical=true")
+
+
+def check_attention(cfg: DictConfig) -> None:
+    """Refuse what attention=FILE cannot take, and what only it takes.
+
+    Raises:
+        AurlError: names the key.
+    """
+    if cfg.attention is None:
+        for key in ATTENTION_KEYS:
+            if cfg[key] is not None:
+                raise AurlError(f"{key}={cfg[key]} goes with attention=FILE, which names the score to look at")
+        return
+    for key in NOT_WITH_ATTENTION:
+        if cfg[key] not in (None, False, 0):
+            raise AurlError(f"attention=FILE draws one score and measures nothing; leave out {key}, or attention")
 
 
 def check_compare(cfg: DictConfig) -> None:

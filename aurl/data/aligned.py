@@ -105,6 +105,7 @@ PROVIDERS = (
     {"onset_density": f"{__name__}:onset_density"}
     | {name: f"aurl.data.harmony:{name}" for name in HARMONY}
     | {name: f"aurl.data.rolls:{name}" for name in ROLLS}
+    | {"bar_attributes": "aurl.data.bar_attributes:bar_attributes"}
 )
 """Name -> ``module:attribute`` of the provider."""
 

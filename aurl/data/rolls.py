@@ -30,12 +30,21 @@ TRANSPOSED = {
 
 def compute_rows(feature: Feature, level: Level, score: ScoreTick, grid: Grid) -> NDArray[Any]:
     """The feature of a piece, a row for each beat or bar of its tokens; bars that begin with the next stay 0."""
-    onsets = grid.beats if level is Level.beat else grid.bars
-    with_length = np.append(np.diff(onsets) > 0, True)
-    frames = music_grid.Grid.from_onsets(onsets[with_length], _end(level, score, onsets))
-    rows = np.zeros(feature.shape(len(onsets)), feature.dtype)
+    with_length, frames = frames_of(level, score, grid)
+    rows = np.zeros(feature.shape(len(with_length)), feature.dtype)
     rows[with_length] = feature.compute(notes_of(score), frames)
     return rows
+
+
+def frames_of(level: Level, score: ScoreTick, grid: Grid) -> tuple[NDArray[np.bool_], music_grid.Grid]:
+    """The beats or bars of a piece's tokens as frames for the music room.
+
+    Returns:
+        Which beats or bars (rows of an array of this level) are frames, the others beginning with the next; the frames.
+    """
+    onsets = grid.beats if level is Level.beat else grid.bars
+    with_length = np.append(np.diff(onsets) > 0, True)
+    return with_length, music_grid.Grid.from_onsets(onsets[with_length], _end(level, score, onsets))
 
 
 def _end(level: Level, score: ScoreTick, onsets: NDArray[np.float64]) -> float | None:

@@ -3,8 +3,10 @@
 Axes: N packed tokens, B batch, T new tokens, S cached tokens, D width, H query heads, G key/value heads, K head width.
 
 Pieces of a batch lie one after the other without padding; each is attended on its own, so nothing
-crosses a border and nothing is computed for a border. PyTorch's fused scaled_dot_product_attention does
-the work, except in training on a CPU (blocked_attention.py).
+crosses a border. PyTorch's fused scaled_dot_product_attention does the work, except in training on a CPU
+(blocked_attention.py). On a CPU segments are attended one by one, so that nothing is computed for padding; on an
+accelerator, where starting a kernel costs more than padding, those of similar length together (layout.py). Attention
+to the near past and summaries of bars is local_attention.py.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 
 from aurl.models.blocked_attention import LONGEST, blocked_causal_attention
 from aurl.models.config import ModelConfig
-from aurl.models.positions import Rotation, rotate
+from aurl.models.layout import Layout
+from aurl.models.positions import MusicalTime, Rotation, rotate
 
 if TYPE_CHECKING:
     from aurl.models.listener import Listener
@@ -60,6 +63,18 @@ class Cache:
         """What each row has heard, where the model listens; made with the first tokens."""
         self.starts: Tensor | None = None
         """First slot of each row that holds a token ``(B,)``, where rows are padded on the left; None when none is."""
+        self.condition: Tensor | None = None
+        """What steers each row from outside, ``(B, bars, layers, D)`` from bar 0 on; None where nothing does."""
+
+    def added(self, bar: Tensor) -> Tensor | None:
+        """What steers tokens of the given bars ``(B, T)``: ``(B, T, layers, D)``, or None."""
+        if self.condition is None:
+            return None
+        row = torch.arange(len(bar), device=bar.device)[:, None]
+        return self.condition[row, bar.clamp(max=self.condition.shape[1] - 1)]
+
+    def begin(self, time: MusicalTime, rotation: Rotation | None) -> None:
+        """Be told of new tokens ``(B, T)`` before the layers are; a cache of all tokens has nothing to prepare."""
 
     def visible(self, new: int) -> Tensor | None:
         """Which slots the next ``new`` tokens see, ``(1 or B, 1, new, S)`` bool; None
@@ -82,6 +97,8 @@ class Cache:
             layer.take(rows, self.length)
         if self.listener is not None:
             self.listener.select(rows)
+        if self.condition is not None:
+            self.condition = self.condition.index_select(0, rows)
         if self.starts is not None:
             self.starts = self.starts.index_select(0, rows)
 
@@ -90,7 +107,7 @@ class Cache:
         self.select(torch.zeros(batch_size, dtype=torch.long, device=self.layers[0].keys.device))
 
     def clear(self) -> None:
-        """Forget everything; the memory stays."""
+        """Forget all tokens; the memory and what steers stay."""
         self.length = 0
         self.starts = None
         self.listener = None
@@ -103,6 +120,31 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True)[0]
 
 
+def attend_one_by_one(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+    """Causal attention inside packed segments, ``(N, H, K)`` queries, ``(N, G, K)`` keys and values."""
+    key, value = same_heads(query, key, value)
+    heads_first = (part.transpose(0, 1).split(layout.lengths, dim=1) for part in (query, key, value))  # (H, n, K) each
+    outputs = [_attend(q, k, v) for q, k, v in zip(*heads_first, strict=True)]
+    return torch.cat(outputs, dim=1).transpose(0, 1)
+
+
+def attend_together(query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+    """The same, a kernel call for each group of segments of similar length."""
+    key, value = same_heads(query, key, value)
+    outputs = []
+    for q, k, v in zip(*(layout.padded.spread(part) for part in (query, key, value)), strict=True):
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (S, H, L, K)
+        # Padding comes after a segment's end, so causality hides it.
+        outputs.append(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2))
+    return layout.padded.gather(outputs)
+
+
+def same_heads(query: Tensor, *shared: Tensor) -> tuple[Tensor, ...]:
+    """Keys and values ``(..., G, K)`` repeated for every query head ``(..., H, K)``."""
+    group = query.shape[-2] // shared[0].shape[-2]
+    return shared if group == 1 else tuple(part.repeat_interleave(group, dim=-2) for part in shared)
+
+
 class CausalSelfAttention(nn.Module):
     """Multi-head attention with rotary positions and optional grouped key/value heads (Ainslie et al. 2023)."""
 
@@ -112,7 +154,7 @@ class CausalSelfAttention(nn.Module):
         self.to_qkv = nn.Linear(config.hidden_dim, (self.heads + 2 * self.kv_heads) * self.head_dim, bias=False)
         self.to_out = nn.Linear(self.heads * self.head_dim, config.hidden_dim, bias=False)
 
-    def _project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries ``(..., H, K)``, keys and values ``(..., G, K)`` of inputs ``(..., D)``."""
         qkv = self.to_qkv(x).unflatten(-1, (-1, self.head_dim))
         turned, value = qkv.split([self.heads + self.kv_heads, self.kv_heads], dim=-2)
@@ -121,24 +163,19 @@ class CausalSelfAttention(nn.Module):
         query, key = turned.split([self.heads, self.kv_heads], dim=-2)
         return query, key, value
 
-    def forward(self, x: Tensor, rotation: Rotation | None, lengths: list[int]) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None, layout: Layout) -> Tensor:
         """Attend inside each packed segment.
 
         Args:
             x: inputs ``(N, D)``.
             rotation: rotations ``(N, 1, K/2)``, or None without rotary positions.
-            lengths: tokens of each segment, summing to N.
+            layout: where the segments lie.
 
         Returns:
             ``(N, D)``.
         """
-        query, key, value = self._project(x, rotation)
-        if self.kv_heads != self.heads:
-            group = self.heads // self.kv_heads
-            key, value = (part.repeat_interleave(group, dim=-2) for part in (key, value))
-        heads_first = (part.transpose(0, 1).split(lengths, dim=1) for part in (query, key, value))  # (H, n, K) each
-        outputs = [_attend(q, k, v) for q, k, v in zip(*heads_first, strict=True)]
-        return self.to_out(torch.cat(outputs, dim=1).transpose(0, 1).flatten(-2))
+        attend = attend_one_by_one if x.device.type == "cpu" else attend_together
+        return self.to_out(attend(*self.project(x, rotation), layout).flatten(-2))
 
     def decode(
         self, x: Tensor, rotation: Rotation | None, cache: LayerCache, start: int, visible: Tensor | None
@@ -146,7 +183,7 @@ class CausalSelfAttention(nn.Module):
         """Attend from new tokens ``(B, T, D)`` to themselves and to ``start`` cached
         tokens (``visible``); stores the new ones.
         """
-        query, key, value = self._project(x, rotation)
+        query, key, value = self.project(x, rotation)
         batch, new = x.shape[:2]
         keys, values = cache.append(key.transpose(1, 2), value.transpose(1, 2), start)
         if new == 1:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 FFN_MULTIPLE = 32
 """The feed-forward width is rounded up to a multiple of this, which keeps matrix kernels on their fast path."""
+
+CONDITIONS = ("key", "chords")
+"""What a prior can be told of each bar (aurl/models/conditions.py)."""
+LARGEST_LATENT = 1024
+"""Most dimensions of a latent."""
 
 
 class Mode(str, Enum):
     """Which objective the one model is trained with."""
 
     transformer = "transformer"
+    vae = "vae"
+    """A transformer whose every bar is steered by a latent, learned with an encoder (variational autoencoder)."""
+
+
+class Prior(str, Enum):
+    """What latents of bars are expected to be before any music is seen, given the latent of the piece."""
+
+    autoregressive = "autoregressive"
+    """Each bar follows from the bars before it and from the piece."""
+    normal = "normal"
+    """Every bar is a standard normal, whatever the piece."""
+    mixture = "mixture"
+    """Every bar is drawn from a learned mixture of Gaussians whose shares follow from the piece."""
 
 
 class Positions(str, Enum):
@@ -24,6 +42,15 @@ class Positions(str, Enum):
     """Rotary over the token index only."""
     absolute = "absolute"
     """Learned embedding of the token index, the plain baseline."""
+
+
+class Attention(str, Enum):
+    """What a token sees of its past."""
+
+    full = "full"
+    """Every earlier token of the sequence."""
+    local = "local"
+    """The last tokens one by one, and a learned summary of every earlier bar: memory grows linearly with length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +79,10 @@ class ModelConfig:
     """Longest sequence in tokens that one attention window sees."""
     positions: Positions = Positions.musical
     """How a token knows where it is."""
+    attention: Attention = Attention.full
+    """full, or local for long pieces."""
+    window: int = 512
+    """With local attention: tokens that are seen one by one, the token itself included."""
     hearing: bool = False
     """Give each token the notes that sound with it, and judge the next pitch of a voice by its intervals."""
     hearing_dropout: float = 0.0
@@ -60,9 +91,25 @@ class ModelConfig:
     """Use the input embedding as output projection."""
     gradient_checkpointing: bool = False
     """Recompute each block in the backward pass: less memory, about a third more time."""
+    latent_dim: int = 0
+    """Width Z of the latent of a bar, in mode vae; 0 without latents."""
+    piece_latent_dim: int = 32
+    """Width of the latent of a piece, from which those of its bars follow."""
+    encoder_layers: int = 2
+    """Blocks of the encoder that reads each bar."""
+    prior: Prior = Prior.autoregressive
+    """What latents of bars are expected to be."""
+    prior_layers: int = 1
+    """Blocks of the autoregressive prior."""
+    prior_conditions: list[str] = field(default_factory=list)
+    """What the autoregressive prior is told of each bar: key, chords."""
+    prior_components: int = 16
+    """Gaussians of the mixture prior."""
+    attributes: list[str] = field(default_factory=list)
+    """What the first dimensions of a bar's latent stand for, in this order (see aurl.music.attributes)."""
 
     def __post_init__(self) -> None:
-        for key, low in (("hidden_dim", 8), ("layers", 1), ("heads", 1), ("context", 16)):
+        for key, low in (("hidden_dim", 8), ("layers", 1), ("heads", 1), ("context", 16), ("window", 1)):
             value = getattr(self, key)
             if value < low:
                 raise ValueError(f"model.{key}={value} is too small; allowed: {low} or more")
@@ -85,6 +132,47 @@ class ModelConfig:
             value = getattr(self, key)
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"model.{key}={value} is out of range; allowed: 0 up to, not including, 1")
+
+        self._check_latent()
+
+    def _check_latent(self) -> None:
+        if not self.has_latent:
+            if self.latent_dim:
+                raise ValueError(
+                    f"model.latent_dim={self.latent_dim} needs model=vae, got model.mode={self.mode.value}"
+                )
+            return
+        for key, low, high in (
+            ("latent_dim", 1, LARGEST_LATENT),
+            ("piece_latent_dim", 1, LARGEST_LATENT),
+            ("encoder_layers", 1, None),
+            ("prior_layers", 1, None),
+            ("prior_components", 1, None),
+        ):
+            value = getattr(self, key)
+            if value < low or (high is not None and value > high):
+                allowed = f"{low} or more" if high is None else f"{low} to {high}"
+                raise ValueError(f"model.{key}={value} is out of range; allowed: {allowed}")
+        for name in self.prior_conditions:
+            if name not in CONDITIONS:
+                raise ValueError(f"model.prior_conditions: there is no '{name}'; allowed: {', '.join(CONDITIONS)}")
+        if self.prior_conditions and self.prior is not Prior.autoregressive:
+            raise ValueError(
+                f"model.prior_conditions={list(self.prior_conditions)} needs model.prior=autoregressive, "
+                f"got {self.prior.value}"
+            )
+        if len(self.attributes) > self.latent_dim:
+            raise ValueError(
+                f"model.attributes names {len(self.attributes)} dimensions, model.latent_dim={self.latent_dim} has "
+                "fewer; name fewer or raise it"
+            )
+        if len(set(self.attributes)) != len(self.attributes):
+            raise ValueError(f"model.attributes={list(self.attributes)} names one twice")
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether bars have latents, and so an encoder and a prior."""
+        return self.mode is not Mode.transformer
 
     @property
     def head_dim(self) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +14,34 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from aurl.models.attention import Cache, CausalSelfAttention, LayerCache
-from aurl.models.config import ModelConfig, Positions
+from aurl.models.config import Attention, ModelConfig, Positions
 from aurl.models.counterpoint import GATE_STD, Ear
 from aurl.models.dropout import dropout
 from aurl.models.hearing import Hearing, TokenMeaning, listen
+from aurl.models.layout import Layout
 from aurl.models.listener import Listener
+from aurl.models.local_attention import LocalSelfAttention
+from aurl.models.local_cache import LocalCache, LocalLayerCache
 from aurl.models.positions import MusicalTime, RotaryAngles, Rotation
 from aurl.models.stepping import Stepper
 
 INIT_STD = 0.02
 """Standard deviation of initial weights (Radford et al. 2019)."""
+
+
+class Condition(NamedTuple):
+    """What steers the decoder from outside: added to the input of each layer (in-attention: Wu and Yang 2021,
+    arXiv:2105.04090).
+    """
+
+    table: Tensor
+    """``(M, layers, D)``."""
+    row: Tensor
+    """Row of the table for each token ``(N,)`` int64."""
+
+    def of_layer(self, layer: int) -> Tensor:
+        """``(N, D)``."""
+        return self.table[:, layer].index_select(0, self.row)
 
 
 class FeedForward(nn.Module):
@@ -50,7 +68,8 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.hidden_dim, bias=False)
-        self.attention = CausalSelfAttention(config)
+        local = config.attention is Attention.local
+        self.attention = LocalSelfAttention(config) if local else CausalSelfAttention(config)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_dim, bias=False)
         self.feed_forward = FeedForward(config)
         self.dropout = config.dropout
@@ -58,9 +77,9 @@ class Block(nn.Module):
     def _add(self, x: Tensor, branch: Tensor) -> Tensor:
         return x + dropout(branch, self.dropout, self.training)
 
-    def forward(self, x: Tensor, rotation: Rotation | None, lengths: list[int]) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None, layout: Layout) -> Tensor:
         """Packed training path, ``(N, D)`` to ``(N, D)``."""
-        x = self._add(x, self.attention(self.attention_norm(x), rotation, lengths))
+        x = self._add(x, self.attention(self.attention_norm(x), rotation, layout))
         return self._add(x, self.feed_forward(self.feed_forward_norm(x)))
 
     def decode(
@@ -94,14 +113,9 @@ class Decoder(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=INIT_STD)
+        initialise(self, self.config.layers)
         if self.ear is not None:
             nn.init.normal_(self.ear.embedding.track.weight, std=GATE_STD)
-        for name, weight in self.named_parameters():  # keeps the residual stream's variance from growing with depth
-            if name.endswith("to_out.weight"):
-                nn.init.normal_(weight, std=INIT_STD / math.sqrt(2 * self.config.layers))
 
     def _embed(self, ids: Tensor, time: MusicalTime, heard: Tensor | None) -> tuple[Tensor, Rotation | None]:
         x = self.embedding(ids)
@@ -112,15 +126,18 @@ class Decoder(nn.Module):
         assert self.angles is not None
         return x, self.angles(time)
 
-    def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int]) -> Tensor:
+    def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int], condition: Condition | None = None) -> Tensor:
         """Logits ``(N, V)`` of packed tokens ``(N,)``."""
         hearing = None if self.ear is None else listen(ids, time.beat, lengths, self.ear.meaning)
         x, rotation = self._embed(ids, time, self._hear(hearing))
         x = dropout(x, self.config.dropout, self.training)
+        layout = Layout(lengths, time.bar)
         recompute = self.config.gradient_checkpointing and torch.is_grad_enabled()
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
+            if condition is not None:
+                x = x + condition.of_layer(number)
             run: Callable[..., Tensor] = block
-            x = checkpoint(run, x, rotation, lengths, use_reentrant=False) if recompute else run(x, rotation, lengths)
+            x = checkpoint(run, x, rotation, layout, use_reentrant=False) if recompute else run(x, rotation, layout)
         return self.project(self.norm(x), hearing)
 
     def _hear(self, hearing: Hearing | None) -> Tensor | None:
@@ -166,10 +183,18 @@ class Decoder(nn.Module):
             logits = cache.stepper(ids, time, cache)
             cache.length = start + 1
             return logits
+        if start and new > 1 and isinstance(cache, LocalCache):
+            columns = (MusicalTime(*(part[:, at : at + 1] for part in time)) for at in range(new))
+            steps = [self.decode(ids[:, at : at + 1], now, cache) for at, now in enumerate(columns)]
+            return steps[-1]
         hearing, heard = self._follow(ids, time.beat, cache)
         x, rotation = self._embed(ids, time, heard)
+        cache.begin(time, rotation)
         visible = cache.visible(new)
-        for block, layer in zip(self.blocks, cache.layers, strict=True):
+        added = cache.added(time.bar)
+        for number, (block, layer) in enumerate(zip(self.blocks, cache.layers, strict=True)):
+            if added is not None:
+                x = x + added[:, :, number]
             x = cast(Block, block).decode(x, rotation, layer, start, visible)
         cache.length = start + new
         return self.project(self.norm(x[:, -1]), hearing)
@@ -177,8 +202,24 @@ class Decoder(nn.Module):
     def new_cache(self, batch_size: int, capacity: int) -> Cache:
         """An empty cache for ``batch_size`` rows of up to ``capacity`` tokens."""
         config = self.config
+        if config.attention is Attention.local:
+            slots, like = LocalCache.slots(capacity, config.window), self.to_logits.weight
+            size = batch_size, config.key_value_heads, slots, config.head_dim
+            return LocalCache([LocalLayerCache(*size, like) for _ in range(config.layers)], capacity, config.window)
         layers = [
             LayerCache(batch_size, config.key_value_heads, capacity, config.head_dim, self.to_logits.weight)
             for _ in range(config.layers)
         ]
         return Cache(layers, capacity)
+
+
+def initialise(module: nn.Module, layers: int) -> None:
+    """Draw the weights of embeddings and matrices; those that write to the residual stream smaller the more layers
+    there are, which keeps the stream's variance from growing with depth (Radford et al. 2019).
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, std=INIT_STD)
+    for name, weight in module.named_parameters():
+        if name.endswith("to_out.weight"):
+            nn.init.normal_(weight, std=INIT_STD / math.sqrt(2 * layers))

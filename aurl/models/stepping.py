@@ -16,8 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aurl.models.config import Attention
 from aurl.models.lean_ear import LeanEar, suits
 from aurl.models.listener import Listener
+from aurl.models.local_attention import LocalSelfAttention, pooling_scores
+from aurl.models.local_cache import LocalCache, LocalLayerCache
 from aurl.models.positions import MusicalTime, RotaryAngles
 
 if TYPE_CHECKING:
@@ -120,7 +123,8 @@ class Stepper:
         self._to_logits, _ = fast_linear(decoder.to_logits.weight, rows)
         weight, config = decoder.to_logits.weight, decoder.config
         self._ear = LeanEar(decoder.ear) if decoder.ear is not None and suits(decoder.ear) else None
-        self._uses_bags = self._is_many and _has_bag_kernel(weight) and config.key_value_heads == config.heads
+        plain = config.key_value_heads == config.heads and config.attention is Attention.full
+        self._uses_bags = self._is_many and _has_bag_kernel(weight) and plain
         self._slots: Tensor | None = None
         turned = config.heads + config.key_value_heads
         self._turns = None if decoder.angles is None else _Turns(decoder.angles, turned, config.key_value_heads)
@@ -139,9 +143,14 @@ class Stepper:
         if decoder.place is not None:
             x += decoder.place.weight.index_select(0, time.index.view(-1))
         turns = None if self._turns is None else self._turns(time)
+        if isinstance(cache, LocalCache):
+            cache.begin(time, None if decoder.angles is None else decoder.angles(time))
         visible = cache.visible(1)
         bags = self._value_bags(x.shape[0], cache) if self._uses_bags else None
-        for layer, slots in zip(self._layers, cache.layers, strict=True):
+        added = cache.added(time.bar)
+        for number, (layer, slots) in enumerate(zip(self._layers, cache.layers, strict=True)):
+            if added is not None:
+                x = x + added[:, 0, number]
             x = layer.step(x, turns, slots, cache.length, visible, bags)
         hidden = self._norm(x)
         logits = self._to_logits(hidden)
@@ -208,6 +217,7 @@ class _Layer:
         attention, forward = block.attention, block.feed_forward
         self.heads, self.kv_heads, self.head_dim = attention.heads, attention.kv_heads, attention.head_dim
         self._attention_norm, self._forward_norm = _Norm(block.attention_norm), _Norm(block.feed_forward_norm)
+        self._pool = attention.pool.detach() if isinstance(attention, LocalSelfAttention) else None
         self._sizes = [self.heads, self.kv_heads, self.kv_heads]
         to_qkv = attention.to_qkv.weight.detach().clone()
         to_qkv[: self.heads * self.head_dim] *= self.head_dim**-0.5  # scores are scaled here, not at every step
@@ -220,23 +230,37 @@ class _Layer:
         self,
         x: Tensor,
         turns: tuple[Tensor, Tensor] | None,
-        slots: LayerCache,
+        slots: LayerCache | LocalLayerCache,
         start: int,
         visible: Tensor | None,
         bags: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """``(B, D)`` to ``(B, D)``."""
-        qkv = self._to_qkv(self._attention_norm(x))
+        plain = qkv = self._to_qkv(self._attention_norm(x))
         if turns is not None:
             halves = qkv.view(x.shape[0], -1, 2, self.head_dim // 2)
             qkv = torch.mul(halves, turns[0]).addcmul_(halves.flip(2), turns[1])
         qkv = qkv.view(x.shape[0], -1, self.head_dim)  # (B, H + 2G, K)
         query, key, value = torch.split_with_sizes(qkv, self._sizes, 1)
-        slots.keys[:, :, start] = key
-        slots.values[:, :, start] = value
-        x = self._add_attention(x, self._attend(query, slots, start + 1, visible, bags))
+        if isinstance(slots, LocalLayerCache):
+            attended = self._attend_locally(query, key, value, plain, slots)
+        else:
+            slots.keys[:, :, start] = key
+            slots.values[:, :, start] = value
+            attended = self._attend(query, slots, start + 1, visible, bags)
+        x = self._add_attention(x, attended)
         gate, up = self._to_hidden(self._forward_norm(x)).chunk(2, dim=-1)
         return self._add_forward(x, F.silu(gate).mul_(up))
+
+    def _attend_locally(
+        self, query: Tensor, key: Tensor, value: Tensor, plain: Tensor, slots: LocalLayerCache
+    ) -> Tensor:
+        """Attention output ``(B, H K)`` over the near past and summaries; ``plain`` are the projections ``(B, ...)``
+        before rotation.
+        """
+        assert self._pool is not None
+        keys = plain.view(len(plain), -1, self.head_dim)[:, self.heads : self.heads + self.kv_heads]
+        return slots.step(query, key, value, keys, pooling_scores(keys, self._pool))
 
     def _attend(
         self, query: Tensor, slots: LayerCache, stop: int, visible: Tensor | None, bags: tuple[Tensor, Tensor] | None

@@ -157,7 +157,7 @@ def outer_line(notes: NoteArrays, overlap: int, highest: bool) -> IntArray:
     height = notes.pitch if highest else -notes.pitch
     onsets, slot = np.unique(notes.time, return_inverse=True)
     until = np.maximum(np.searchsorted(onsets, notes.end - overlap, side="left"), slot + 1)
-    line = height == _outermost(height, slot, until, len(onsets))[slot]
+    line = height == outermost(height, slot, until, len(onsets))[slot]
     order = np.lexsort((notes.track, -notes.velocity, -notes.end, notes.time))
     order = order[line[order]]
     order = order[np.concatenate([[True], np.diff(notes.time[order]) > 0])]
@@ -167,7 +167,7 @@ def outer_line(notes: NoteArrays, overlap: int, highest: bool) -> IntArray:
     return _without_scraps(notes, ends, overlap)
 
 
-def _outermost(height: IntArray, slot: IntArray, until: IntArray, slots: int) -> IntArray:
+def outermost(height: IntArray, slot: IntArray, until: IntArray, slots: int) -> IntArray:
     """The greatest height that sounds at each onset (slots,); every note sounds in slots from ``slot`` to ``until``."""
     top = np.full(slots, np.iinfo(np.int64).min)
     free = np.ones(slots, dtype=bool)

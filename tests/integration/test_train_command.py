@@ -116,3 +116,16 @@ def test_a_run_is_continued_with_the_model_that_it_was_begun_with(here: Path) ->
     assert not bundle.model.config.hearing
     assert bundle.model.config.dropout == 0.3
     assert bundle.progress["batches"] == 6
+
+
+def test_a_run_with_local_attention_is_trained_kept_and_generates(here: Path) -> None:
+    from aurl.models.checkpoint import load_bundle
+    from aurl.models.config import Attention
+
+    local = ("model.attention=local", "model.window=12", "model.gradient_checkpointing=true")
+    assert run(*TINY, *local, "trainer.max_epochs=1", "num_samples=1", "bars=8", "run_name=local") == 0
+    (folder,) = here.glob("runs/train/*_local")
+    model = load_bundle(folder / "checkpoints" / "last.ckpt").model
+    assert (model.config.attention, model.config.window) == (Attention.local, 12)
+    assert any(float(value.abs().max()) > 0 for name, value in model.named_parameters() if name.endswith("pool"))
+    assert list(folder.glob("generated/*.mid"))

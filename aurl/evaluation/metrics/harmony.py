@@ -15,10 +15,8 @@ import numpy as np
 from aurl.evaluation.chorale import voice_statistics
 from aurl.evaluation.metrics.table import OCTAVE, STEPS_PER_QUARTER, Bools, Floats, Music, NoteTable, as_table
 from aurl.evaluation.voices import UNITS_PER_QUARTER, VOICES, Notes, Voices
+from aurl.music.consonance import interval_classes, roughness
 
-CONSONANCE = (-1.428, -0.582, 0.594, 0.386, 1.240, -0.453)
-"""Perceived consonance of interval classes 1 to 6: Huron (1994), "Interval-class content in equally tempered
-pitch-class sets" (mean of three listening studies, standardised)."""
 MOST_OVERLAP = 0.02
 """Share of a part's notes that may overlap the next before it no longer is one voice."""
 CENTROID_RADII = (1.0, 1.0, 0.5)
@@ -31,24 +29,21 @@ def dissonance(music: Music) -> float:
     Weighted by time; steps with fewer than two pitch classes are left out. About -0.6 for triads alone.
     Sees wrong notes and permuted pitches; does not see which dissonance is prepared and resolved.
     """
-    counts = interval_classes(as_table(music))
-    pairs = counts.sum(axis=1)
-    counts, pairs = counts[pairs > 0], pairs[pairs > 0]
-    if not len(counts):
-        return math.nan
-    return float(-(counts @ np.array(CONSONANCE) / pairs).mean())
+    rough = roughness(as_table(music).chroma)
+    rough = rough[~np.isnan(rough)]
+    return float(rough.mean()) if len(rough) else math.nan
 
 
 def semitone_clash_share(music: Music) -> float:
     """Share of the time with two pitch classes or more in which two of them lie a semitone apart."""
-    counts = interval_classes(as_table(music))
+    counts = interval_classes(as_table(music).chroma)
     several = counts.sum(axis=1) > 0
     return float((counts[several, 0] > 0).mean()) if several.any() else math.nan
 
 
 def interval_class_distribution(music: Music) -> Floats:
     """(6,) shares of simultaneous interval classes, semitone to tritone, over time and pairs."""
-    total = interval_classes(as_table(music)).sum(axis=0)
+    total = interval_classes(as_table(music).chroma).sum(axis=0)
     return total / max(float(total.sum()), 1.0)
 
 
@@ -118,14 +113,6 @@ def four_voices(table: NoteTable) -> Voices | None:
             return None
         notes.append(Notes(start, np.maximum(end - start, 1), table.pitch[mine]))
     return Voices(tuple(notes), np.rint(table.bar_starts * UNITS_PER_QUARTER).astype(np.int64))
-
-
-def interval_classes(table: NoteTable) -> Floats:
-    """(S, 6) number of pairs of different sounding pitch classes of each interval class, semitone to tritone."""
-    present = (table.chroma > 0).astype(np.float64)
-    counts = np.stack([(present * np.roll(present, -gap, axis=1)).sum(axis=1) for gap in range(1, 7)], axis=1)
-    counts[:, 5] /= 2  # a tritone meets itself again after half an octave
-    return counts
 
 
 def quarter_classes(table: NoteTable, mine: Bools | None = None) -> Floats:

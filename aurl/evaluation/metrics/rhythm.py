@@ -13,6 +13,7 @@ import numpy as np
 
 from aurl.evaluation.metrics.pitch import entropy, histogram
 from aurl.evaluation.metrics.table import STEPS_PER_QUARTER, Floats, Ints, Music, NoteTable, as_table
+from aurl.music.metrical_weights import metrical_weights
 
 GRID_PER_QUARTER = 12
 """Steps a quarter of onset patterns: holds sixteenths and triplets (MMT's resolution)."""
@@ -21,8 +22,6 @@ POSITIONS_PER_BAR = 16
 LENGTH_EDGES = (0.1875, 0.3125, 0.4375, 0.625, 0.875, 1.25, 1.75, 2.5, 3.5, 6.0)
 """Edges in quarters between the classes of note lengths and inter-onset intervals."""
 LENGTH_CLASSES = len(LENGTH_EDGES) + 1
-TERNARY_STEPS = frozenset({12})
-"""Lengths in sixteenths that fall into three first."""
 DRUM_PATTERNS = {"duple": (2, 4), "triple": (3,)}
 MUSPY_POLYPHONY_THRESHOLD = 2
 MOST_PATTERN_BARS = 512
@@ -253,24 +252,6 @@ def onset_patterns(table: NoteTable) -> tuple[np.ndarray, Ints]:
     patterns = np.zeros((table.bars, int(lengths.max())), dtype=bool)
     patterns[table.bar, np.minimum(step, lengths[table.bar] - 1)] = True
     return patterns, lengths
-
-
-def metrical_weights(steps: int) -> Ints:
-    """Weights of the equal steps of a bar: 0 for the first, one less for each level of the metre below.
-
-    Halves come first, then thirds; 12 sixteenths are read as 3/4, and so three quarters (6/8 has the same length).
-
-    Example:
-        >>> metrical_weights(8).tolist()
-        [0, -3, -2, -3, -1, -3, -2, -3]
-    """
-    weights = np.zeros(steps, dtype=np.int64)
-    span, level, index = steps, 0, np.arange(steps)
-    while span > 1:
-        parts = 3 if span in TERNARY_STEPS else next(part for part in (2, 3, 5, 7, span) if span % part == 0)
-        outer, span, level = index % span == 0, span // parts, level + 1
-        weights[(index % span == 0) & ~outer] = -level
-    return weights
 
 
 def _ticks_groove(table: NoteTable, bar_ticks: int) -> float:

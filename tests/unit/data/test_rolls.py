@@ -24,7 +24,7 @@ def test_every_feature_is_there_at_both_levels_with_its_type_and_shape():
             found = provider(f"{level}_{name}")
             assert (found.name, found.level.value, found.dtype) == (f"{level}_{name}", level, feature.dtype.str)
             assert found.shape == feature.shape(7)[1:]
-    assert set(PROVIDERS) == {"onset_density", "chords", "key", *rolls.ROLLS}
+    assert set(PROVIDERS) == {"onset_density", "chords", "key", "bar_attributes", *rolls.ROLLS}
     with pytest.raises(AttributeError, match="no attribute 'beat_melody'"):
         _ = rolls.beat_melody
 

@@ -19,6 +19,7 @@ from aurl.generation.grammar import Ending, Grammar, Rules
 from aurl.generation.loop import Decoding, window_starts
 from aurl.generation.prompt import make_prompt, nearest_program
 from aurl.models.checkpoint import save_bundle
+from aurl.models.config import Attention
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.utils.errors import AurlError
@@ -278,10 +279,11 @@ def test_the_model_is_left_in_the_mode_it_was_in(generator: Generator) -> None:
 # -- length -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("attention", list(Attention))
 def test_a_piece_longer_than_the_context_is_complete_and_independent_of_the_batch(
-    codec: Codec, make_model: MakeModel, complaint: Complaint
+    codec: Codec, make_model: MakeModel, complaint: Complaint, attention: Attention
 ) -> None:
-    generator = Generator(make_model(context=64), codec)
+    generator = Generator(make_model(context=64, attention=attention, window=8), codec)
 
     def write(batch_size: int) -> dict[int, list[int]]:
         request = GenerationRequest(bars=8, num_samples=6, batch_size=batch_size, max_bar_tokens=40)
@@ -305,8 +307,11 @@ def test_a_prompt_longer_than_the_context_is_continued(codec: Codec, make_model:
     assert sample.ids[: len(prompt.ids)].tolist() == prompt.ids.tolist()
 
 
-def test_a_refilled_cache_gives_the_logits_of_its_window(codec: Codec, make_model: MakeModel) -> None:
-    model = make_model(context=64, layers=2)
+@pytest.mark.parametrize("attention", list(Attention))
+def test_a_refilled_cache_gives_the_logits_of_its_window(
+    codec: Codec, make_model: MakeModel, attention: Attention
+) -> None:
+    model = make_model(context=64, layers=2, attention=attention, window=8)
     vocabulary = codec.vocabulary
     grammar = Grammar(vocabulary, Rules(bars=6, max_bar_tokens=30))
     decoding = Decoding(model, grammar, SamplerConfig(), np.zeros(0, np.int64), [0, 1, 2])

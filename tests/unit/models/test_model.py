@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aurl.models.attention import attend_one_by_one, attend_together
 from aurl.models.blocked_attention import blocked_causal_attention
 from aurl.models.config import ModelConfig, Positions
 from aurl.models.dropout import dropout
 from aurl.models.hearing import TokenMeaning
+from aurl.models.layout import FILLED, Layout
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 
@@ -256,3 +258,27 @@ def test_training_with_dropout_differs_from_evaluation() -> None:
     model = small_model(dropout=0.5)
     ids, time = music(20)
     assert not torch.allclose(model.train()(ids, time, [20]).logits, model.eval()(ids, time, [20]).logits)
+
+
+@pytest.mark.parametrize("lengths", [[5], [30, 17, 40, 3, 4], [1, 1, 1]])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_segments_attended_together_give_what_each_gives_alone(lengths: list[int], kv_heads: int) -> None:
+    layout = Layout(lengths, torch.zeros(sum(lengths), dtype=torch.long))
+    query, key, value = (torch.randn(sum(lengths), heads, 8, requires_grad=True) for heads in (4, kv_heads, kv_heads))
+    alone = attend_one_by_one(query, key, value, layout)
+    together = attend_together(query, key, value, layout)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    weights = torch.randn_like(alone)
+    for mine, theirs in zip(
+        torch.autograd.grad((together * weights).sum(), (query, key, value)),
+        torch.autograd.grad((alone * weights).sum(), (query, key, value)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_segments_of_similar_length_share_a_kernel_call_and_little_is_padded() -> None:
+    lengths = [100, 8, 60, 90, 5, 9]
+    layout = Layout(lengths, torch.zeros(sum(lengths), dtype=torch.long))
+    assert layout.padded.shapes == [(3, 100), (3, 9)]
+    assert len(layout.padded.tokens) <= sum(lengths) / FILLED
