@@ -161,7 +161,8 @@ class _Compiler:
         if isinstance(right, ast.List | ast.Tuple | ast.Set):
             options = [self.term(option) for option in right.elts]
             for option in options:
-                self.check_kinds(node, term, option)
+                if not option.is_null:
+                    self.check_kinds(node, term, option)
             listed = ", ".join(option.sql for option in options if not option.is_null)
             values = [*term.parameters, *(value for option in options for value in option.parameters)]
             known = f"COALESCE({term.sql} IN ({listed}), 0)"

@@ -234,7 +234,7 @@ def test_one_process_and_four_see_the_same_batches_and_the_same_schedule(store: 
 
 def test_training_goes_on_at_the_same_place_with_another_number_of_processes(store: MemoryStore) -> None:
     def draw(world: int, steps: int, state: dict[str, int] | None) -> tuple[list[list[int]], dict[str, int]]:
-        loaders = [TrainingBatches(plan(store, batch_tokens=60), rank, world) for rank in range(world)]
+        loaders = [TrainingBatches(plan(store, batch_tokens=30), rank, world) for rank in range(world)]
         for loader in loaders:
             if state is not None:
                 loader.load_state_dict(state)
@@ -243,8 +243,8 @@ def test_training_goes_on_at_the_same_place_with_another_number_of_processes(sto
         assert all(loader.state_dict() == loaders[0].state_dict() for loader in loaders)
         return drawn, loaders[0].state_dict()
 
-    whole = [batch.ids.tolist() for batch in TrainingBatches(plan(store, batch_tokens=60))]
-    assert len(whole) > 14
+    whole = [batch.ids.tolist() for batch in TrainingBatches(plan(store, batch_tokens=30))]
+    assert len(whole) > 16
     seen, state = draw(2, 3, None)
     for world, steps in ((1, 2), (3, 1), (2, 1)):
         more, state = draw(world, steps, state)

@@ -93,7 +93,10 @@ def test_a_field_of_any_name_can_be_asked_for(manifest: Manifest, name: str) -> 
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("compser == 'Bach'", "there is no field 'compser'; did you mean composer\\? fields: beats, composer"),
+        (
+            "compser == 'Bach'",
+            "there is no field 'compser'; did you mean composer\\? fields: .*, beats, .*, composer, ",
+        ),
         ("composer = 'Bach'", r"cannot be read .*equality is written =="),
         ("composer == ", "cannot be read"),
         ("notes == 'many'", "compares a number with text"),
