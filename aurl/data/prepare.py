@@ -32,7 +32,7 @@ from aurl.data.where import check_where
 from aurl.data.workers import Job, Made, Recipe, make_pieces
 from aurl.utils.errors import AurlError
 from aurl.utils.files import sync_folder
-from aurl.utils.locks import is_held, try_lock, wait_lock
+from aurl.utils.locks import has_locks, is_held, try_lock, wait_lock
 from aurl.utils.logging import get_logger
 
 log = get_logger("data.prepare")
@@ -230,12 +230,12 @@ def _is_left_behind(old: Path, own: Path) -> bool:
         own: the corpus whose lock this process holds.
     """
     name = old.name.removeprefix(".").partition(BUILDING)[0]
-    if name == own.name:
-        return True
     with _lock_path(old.parent, name).open("ab+") as file:
-        if try_lock(file, exclusive=True):
+        if is_held(file):
+            return name == own.name  # held by this process, so whoever held it before is gone
+        if has_locks() and try_lock(file, exclusive=True):
             return True
-        return not is_held(file) and time.time() - old.stat().st_mtime > STALE_SECONDS
+        return time.time() - old.stat().st_mtime > STALE_SECONDS
 
 
 def _publish(building: Path, folder: Path) -> TokenStore:

@@ -185,12 +185,19 @@ def test_without_locks_only_an_old_folder_counts_as_left_behind(tmp_path: Path, 
     folder.mkdir()
     monkeypatch.setattr(preparing, "try_lock", lambda *_, **__: False)
     monkeypatch.setattr(preparing, "is_held", lambda _: False)
-    assert not preparing._is_left_behind(folder, tmp_path / "own-02")
+    for own in ("own-02", "some-01"):
+        assert not preparing._is_left_behind(folder, tmp_path / own), "another process may build in it"
     long_ago = time.time() - 2 * preparing.STALE_SECONDS
     os.utime(folder, (long_ago, long_ago))
     assert preparing._is_left_behind(folder, tmp_path / "own-02")
     monkeypatch.setattr(preparing, "is_held", lambda _: True)
     assert not preparing._is_left_behind(folder, tmp_path / "own-02")
+    assert preparing._is_left_behind(folder, tmp_path / "some-01"), "this process holds the lock"
+    monkeypatch.setattr(preparing, "is_held", lambda _: False)
+    monkeypatch.setattr(preparing, "try_lock", lambda *_, **__: True)
+    monkeypatch.setattr(preparing, "has_locks", lambda: False)
+    os.utime(folder)
+    assert not preparing._is_left_behind(folder, tmp_path / "own-02"), "a lock that was not taken tells nothing"
 
 
 def test_a_corpus_may_be_prepared_twice_at_once(tmp_path: Path):
