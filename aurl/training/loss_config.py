@@ -39,6 +39,8 @@ class LossConfig:
     """Nats of each dimension of a piece's latent that cost nothing."""
     attribute_weight: float = 0.3
     """Weight of the order of named dimensions."""
+    attribute_exclusion: float = 0.1
+    """Weight of what unnamed dimensions tell of attributes."""
     attribute_slope: float = 3.0
     """How sharply their order is judged: latents a third apart count as ordered."""
 
@@ -48,6 +50,7 @@ class LossConfig:
             ("free_bits", 10.0),
             ("piece_free_bits", 10.0),
             ("attribute_weight", 100.0),
+            ("attribute_exclusion", 100.0),
         ):
             value = getattr(self, key)
             if not 0.0 <= value <= high:

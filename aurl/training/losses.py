@@ -2,7 +2,7 @@
 
 For a batch with T scored tokens, M scored bars and S scored segments, in nats a token:
 
-    loss = recon + beta * KL + (1 - beta) * KL' + attribute_weight * A
+    loss = recon + beta * KL + (1 - beta) * KL' + attribute_weight * A + attribute_exclusion * E
 
     recon = sum of -log p(token | tokens before it, latents of bars up to its own) / T
     KL    = (M * sum over dimensions of max(free_bits, mean over bars of KL(q(z_bar) || p(z_bar | before, z_piece)))
@@ -12,7 +12,8 @@ For a batch with T scored tokens, M scored bars and S scored segments, in nats a
 beta = 1 without free bits is the negative evidence lower bound a token (Kingma and Welling 2014, arXiv:1312.6114); beta
 below 1 buys reconstruction (Higgins et al. 2017), follows a schedule (schedules.py), and thanks to KL' the prior
 learns what latents are distributed like at full strength whatever beta is. Free bits: Kingma et al. 2016
-(arXiv:1606.04934). A orders the first dimensions by what can be heard (:func:`attribute_loss`).
+(arXiv:1606.04934). A orders the first dimensions by what can be heard (:func:`attribute_loss`), E keeps
+it out of the others (:func:`exclusion_loss`), so that the decoder has to look where a slider moves.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from aurl.utils.errors import AurlError
 
 ATTRIBUTES_FEATURE = "bar_attributes"
 """Name in ``data.features`` of what the first dimensions of latents follow."""
+SMALLEST_DEVIATION = 1e-4
+"""Deviations below this count as none."""
 MOST_COMPARED = 256
 """Bars of a batch that the attribute loss compares with each other."""
 
@@ -46,10 +49,13 @@ class Losses(NamedTuple):
     """Without weight and free bits."""
     attributes: float | None = None
     """Between 0, all pairs in order, and 2."""
+    exclusion: float | None = None
+    """What unnamed dimensions tell of attributes, from 0."""
 
     def parts(self) -> dict[str, float]:
         """Terms by name, those that there are."""
         named = {"recon": self.recon, "kl": self.kl, "attributes": self.attributes}
+        named["exclusion"] = self.exclusion
         return {name: value for name, value in named.items() if value is not None}
 
 
@@ -103,12 +109,36 @@ def attribute_loss(latents: Tensor, attributes: Tensor, slope: float) -> Tensor:
     return ((found - wanted).abs() * counts).sum() / counts.sum().clamp(min=1)
 
 
-def named_latents(latents: Latents, batch: PackedBatch, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Named dimensions and attributes of up to MOST_COMPARED bars of a batch, ``(m, A)`` each."""
+def exclusion_loss(means: Tensor, attributes: Tensor) -> Tensor:
+    """How much of the attributes the unnamed dimensions tell: squared correlations, summed over dimensions, averaged
+    over attributes that vary.
+
+    Args:
+        means: posterior means of unnamed dimensions ``(M, Z - A)``.
+        attributes: measured ``(M, A)``; NaN where a bar has none.
+
+    Returns:
+        0 where nothing is told linearly; 1 for every dimension that is an attribute.
+    """
+    known = ~attributes.isnan()
+    counts = known.sum(0).clamp(min=1)
+    centred = (attributes.nan_to_num() - attributes.nan_to_num().sum(0) / counts) * known
+    deviation = (centred.square().sum(0) / counts).sqrt()
+    standard = centred / deviation.clamp(min=SMALLEST_DEVIATION)
+    told = (means - means.mean(0)) / means.std(0, correction=0).clamp(min=SMALLEST_DEVIATION)
+    correlation = told.T @ standard / len(means)  # (Z - A, A)
+    varies = deviation > SMALLEST_DEVIATION
+    return (correlation.square().sum(0) * varies).sum() / varies.sum().clamp(min=1)
+
+
+def attribute_losses(latents: Latents, batch: PackedBatch, names: Sequence[str], slope: float) -> tuple[Tensor, Tensor]:
+    """A and E of the formula above; A over up to MOST_COMPARED bars of the batch."""
+    assert latents.posterior is not None
     columns = [ATTRIBUTES.index(name) for name in names]
     rows = batch.features[ATTRIBUTES_FEATURE][latents.bars.start][:, columns].float()
     chosen = torch.randperm(len(rows), device=rows.device)[:MOST_COMPARED]
-    return latents.bar[chosen, : len(columns)], rows[chosen]
+    order = attribute_loss(latents.bar[chosen, : len(columns)], rows[chosen], slope)
+    return order, exclusion_loss(latents.posterior.bar.mean[:, len(columns) :], rows)
 
 
 def conditions_of(batch: PackedBatch, names: Sequence[str]) -> dict[str, Tensor]:

@@ -27,11 +27,10 @@ from aurl.training.loss_config import Annealing, LossConfig
 from aurl.training.losses import (
     ATTRIBUTES_FEATURE,
     Losses,
-    attribute_loss,
+    attribute_losses,
     bound_of_tokens,
     conditions_of,
     divergence,
-    named_latents,
     prior_loss,
     reconstruction,
 )
@@ -114,15 +113,16 @@ class MusicModule(L.LightningModule):
         names = self.model.config.attributes
         if not names or not config.attribute_weight:
             return Losses(total, recon, kl)
-        order = attribute_loss(*self._named(latents, batch, names), config.attribute_slope)
-        return Losses(total + config.attribute_weight * order, recon, kl, order.item())
+        order, exclusion = self._attribute_losses(latents, batch, names)
+        total = total + config.attribute_weight * order + config.attribute_exclusion * exclusion
+        return Losses(total, recon, kl, order.item(), exclusion.item())
 
-    def _named(self, latents: Latents, batch: PackedBatch, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def _attribute_losses(self, latents: Latents, batch: PackedBatch, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         if ATTRIBUTES_FEATURE not in batch.features:
             raise AurlError(
                 f"model.attributes needs the attributes of each bar; add {ATTRIBUTES_FEATURE} to data.features"
             )
-        return named_latents(latents, batch, names)
+        return attribute_losses(latents, batch, names, self.loss_config.attribute_slope)
 
     def kl_weight(self) -> float:
         """Weight of the KL term at this step."""
