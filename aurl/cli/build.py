@@ -101,7 +101,7 @@ def build_data(cfg: DictConfig) -> MusicDataModule:
     from aurl.data.datamodule import MusicDataModule
 
     return MusicDataModule(
-        to_config(cfg.data),
+        replace(to_config(cfg.data), features=needed_features(cfg)),
         to_config(cfg.tokenizer),
         Path(cfg.paths.cache).expanduser(),
         context=cfg.model.context,
@@ -111,6 +111,15 @@ def build_data(cfg: DictConfig) -> MusicDataModule:
         preprocess=to_config(cfg.preprocess),
         cache_limit=cache_limit(cfg),
     )
+
+
+def needed_features(cfg: DictConfig) -> list[str]:
+    """``data.features`` and what the model's named dimensions follow."""
+    from aurl.training.losses import ATTRIBUTES_FEATURE
+
+    features = list(cfg.data.features)
+    named = to_config(cfg.model).attributes
+    return features if not named or ATTRIBUTES_FEATURE in features else [*features, ATTRIBUTES_FEATURE]
 
 
 def cache_limit(cfg: DictConfig) -> int | None:
@@ -152,7 +161,7 @@ def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
         settings["model"]["hearing"] = False
     meaning = TokenMeaning.of(vocabulary.meaning()) if data.codec.merges is None else None
     model = MusicTransformerVAEGAN(config, data.codec.size, meaning)
-    return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met())
+    return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met(), to_config(cfg.loss))
 
 
 def keep_model(cfg: DictConfig, checkpoint: Path) -> None:

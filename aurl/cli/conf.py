@@ -24,6 +24,7 @@ from aurl.data.preprocessing import PreprocessConfig
 from aurl.generation.config import SamplerConfig
 from aurl.models.config import ModelConfig
 from aurl.training.config import OptimConfig
+from aurl.training.loss_config import LossConfig
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class TrainCommand:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     trainer: Any = None
     """Lightning's Trainer."""
@@ -293,6 +295,7 @@ def register() -> None:
         "data": DataConfig,
         "tokenizer": TokenizerConfig,
         "optim": OptimConfig,
+        "loss": LossConfig,
     }
     rooms |= {"augment": AugmentConfig, "preprocess": PreprocessConfig}
     for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():

@@ -60,6 +60,15 @@ class Cache:
         """What each row has heard, where the model listens; made with the first tokens."""
         self.starts: Tensor | None = None
         """First slot of each row that holds a token ``(B,)``, where rows are padded on the left; None when none is."""
+        self.condition: Tensor | None = None
+        """What steers each row from outside, ``(B, bars, layers, D)`` from bar 0 on; None where nothing does."""
+
+    def added(self, bar: Tensor) -> Tensor | None:
+        """What steers tokens of the given bars ``(B, T)``: ``(B, T, layers, D)``, or None."""
+        if self.condition is None:
+            return None
+        row = torch.arange(len(bar), device=bar.device)[:, None]
+        return self.condition[row, bar.clamp(max=self.condition.shape[1] - 1)]
 
     def visible(self, new: int) -> Tensor | None:
         """Which slots the next ``new`` tokens see, ``(1 or B, 1, new, S)`` bool; None
@@ -82,6 +91,8 @@ class Cache:
             layer.take(rows, self.length)
         if self.listener is not None:
             self.listener.select(rows)
+        if self.condition is not None:
+            self.condition = self.condition.index_select(0, rows)
         if self.starts is not None:
             self.starts = self.starts.index_select(0, rows)
 
@@ -90,7 +101,7 @@ class Cache:
         self.select(torch.zeros(batch_size, dtype=torch.long, device=self.layers[0].keys.device))
 
     def clear(self) -> None:
-        """Forget everything; the memory stays."""
+        """Forget all tokens; the memory and what steers stay."""
         self.length = 0
         self.starts = None
         self.listener = None

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aurl.models.config import Mode, ModelConfig, Positions
+from aurl.models.config import Mode, ModelConfig, Positions, Prior
 from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.utils.errors import AurlError
@@ -53,6 +53,8 @@ def model_config_from_dict(values: dict[str, Any]) -> ModelConfig:
     values = dict(values)
     values["mode"] = Mode(values["mode"])
     values["positions"] = Positions(values["positions"])
+    if "prior" in values:  # checkpoints from before there were latents have none
+        values["prior"] = Prior(values["prior"])
     return ModelConfig(**values)
 
 

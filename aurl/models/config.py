@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 FFN_MULTIPLE = 32
 """The feed-forward width is rounded up to a multiple of this, which keeps matrix kernels on their fast path."""
+
+LARGEST_LATENT = 1024
+"""Most dimensions of a latent."""
 
 
 class Mode(str, Enum):
     """Which objective the one model is trained with."""
 
     transformer = "transformer"
+    vae = "vae"
+    """A transformer whose every bar is steered by a latent, learned with an encoder (variational autoencoder)."""
+
+
+class Prior(str, Enum):
+    """What latents of bars are expected to be before any music is seen, given the latent of the piece."""
+
+    autoregressive = "autoregressive"
+    """Each bar follows from the bars before it and from the piece."""
+    normal = "normal"
+    """Every bar is a standard normal, whatever the piece."""
+    mixture = "mixture"
+    """Every bar is drawn from a learned mixture of Gaussians whose shares follow from the piece."""
 
 
 class Positions(str, Enum):
@@ -60,6 +76,20 @@ class ModelConfig:
     """Use the input embedding as output projection."""
     gradient_checkpointing: bool = False
     """Recompute each block in the backward pass: less memory, about a third more time."""
+    latent_dim: int = 0
+    """Width Z of the latent of a bar, in mode vae; 0 without latents."""
+    piece_latent_dim: int = 32
+    """Width of the latent of a piece, from which those of its bars follow."""
+    encoder_layers: int = 2
+    """Blocks of the encoder that reads each bar."""
+    prior: Prior = Prior.autoregressive
+    """What latents of bars are expected to be."""
+    prior_layers: int = 1
+    """Blocks of the autoregressive prior."""
+    prior_components: int = 16
+    """Gaussians of the mixture prior."""
+    attributes: list[str] = field(default_factory=list)
+    """What the first dimensions of a bar's latent stand for, in this order (see aurl.music.attributes)."""
 
     def __post_init__(self) -> None:
         for key, low in (("hidden_dim", 8), ("layers", 1), ("heads", 1), ("context", 16)):
@@ -85,6 +115,37 @@ class ModelConfig:
             value = getattr(self, key)
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"model.{key}={value} is out of range; allowed: 0 up to, not including, 1")
+
+        self._check_latent()
+
+    def _check_latent(self) -> None:
+        if not self.has_latent:
+            if self.latent_dim:
+                raise ValueError(f"model.latent_dim={self.latent_dim} needs model=vae, got model.mode={self.mode.value}")
+            return
+        for key, low, high in (
+            ("latent_dim", 1, LARGEST_LATENT),
+            ("piece_latent_dim", 1, LARGEST_LATENT),
+            ("encoder_layers", 1, None),
+            ("prior_layers", 1, None),
+            ("prior_components", 1, None),
+        ):
+            value = getattr(self, key)
+            if value < low or (high is not None and value > high):
+                allowed = f"{low} or more" if high is None else f"{low} to {high}"
+                raise ValueError(f"model.{key}={value} is out of range; allowed: {allowed}")
+        if len(self.attributes) > self.latent_dim:
+            raise ValueError(
+                f"model.attributes names {len(self.attributes)} dimensions, model.latent_dim={self.latent_dim} has "
+                "fewer; name fewer or raise it"
+            )
+        if len(set(self.attributes)) != len(self.attributes):
+            raise ValueError(f"model.attributes={list(self.attributes)} names one twice")
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether bars have latents, and so an encoder and a prior."""
+        return self.mode is not Mode.transformer
 
     @property
     def head_dim(self) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,21 @@ from aurl.models.stepping import Stepper
 
 INIT_STD = 0.02
 """Standard deviation of initial weights (Radford et al. 2019)."""
+
+
+class Condition(NamedTuple):
+    """What steers the decoder from outside: added to the input of each layer (in-attention: Wu and Yang 2021,
+    arXiv:2105.04090).
+    """
+
+    table: Tensor
+    """``(M, layers, D)``."""
+    row: Tensor
+    """Row of the table for each token ``(N,)`` int64."""
+
+    def of_layer(self, layer: int) -> Tensor:
+        """``(N, D)``."""
+        return self.table[:, layer].index_select(0, self.row)
 
 
 class FeedForward(nn.Module):
@@ -94,14 +109,9 @@ class Decoder(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=INIT_STD)
+        initialise(self, self.config.layers)
         if self.ear is not None:
             nn.init.normal_(self.ear.embedding.track.weight, std=GATE_STD)
-        for name, weight in self.named_parameters():  # keeps the residual stream's variance from growing with depth
-            if name.endswith("to_out.weight"):
-                nn.init.normal_(weight, std=INIT_STD / math.sqrt(2 * self.config.layers))
 
     def _embed(self, ids: Tensor, time: MusicalTime, heard: Tensor | None) -> tuple[Tensor, Rotation | None]:
         x = self.embedding(ids)
@@ -112,13 +122,17 @@ class Decoder(nn.Module):
         assert self.angles is not None
         return x, self.angles(time)
 
-    def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int]) -> Tensor:
+    def forward(
+        self, ids: Tensor, time: MusicalTime, lengths: list[int], condition: Condition | None = None
+    ) -> Tensor:
         """Logits ``(N, V)`` of packed tokens ``(N,)``."""
         hearing = None if self.ear is None else listen(ids, time.beat, lengths, self.ear.meaning)
         x, rotation = self._embed(ids, time, self._hear(hearing))
         x = dropout(x, self.config.dropout, self.training)
         recompute = self.config.gradient_checkpointing and torch.is_grad_enabled()
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
+            if condition is not None:
+                x = x + condition.of_layer(number)
             run: Callable[..., Tensor] = block
             x = checkpoint(run, x, rotation, lengths, use_reentrant=False) if recompute else run(x, rotation, lengths)
         return self.project(self.norm(x), hearing)
@@ -169,7 +183,10 @@ class Decoder(nn.Module):
         hearing, heard = self._follow(ids, time.beat, cache)
         x, rotation = self._embed(ids, time, heard)
         visible = cache.visible(new)
-        for block, layer in zip(self.blocks, cache.layers, strict=True):
+        added = cache.added(time.bar)
+        for number, (block, layer) in enumerate(zip(self.blocks, cache.layers, strict=True)):
+            if added is not None:
+                x = x + added[:, :, number]
             x = cast(Block, block).decode(x, rotation, layer, start, visible)
         cache.length = start + new
         return self.project(self.norm(x[:, -1]), hearing)
@@ -182,3 +199,15 @@ class Decoder(nn.Module):
             for _ in range(config.layers)
         ]
         return Cache(layers, capacity)
+
+
+def initialise(module: nn.Module, layers: int) -> None:
+    """Draw the weights of embeddings and matrices; those that write to the residual stream smaller the more layers
+    there are, which keeps the stream's variance from growing with depth (Radford et al. 2019).
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, std=INIT_STD)
+    for name, weight in module.named_parameters():
+        if name.endswith("to_out.weight"):
+            nn.init.normal_(weight, std=INIT_STD / math.sqrt(2 * layers))

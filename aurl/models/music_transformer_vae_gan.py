@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from aurl.models.attention import Cache
+from aurl.models.bars import bars_of
 from aurl.models.config import ModelConfig
-from aurl.models.decoder import Decoder
+from aurl.models.decoder import Condition, Decoder, initialise
 from aurl.models.hearing import TokenMeaning
+from aurl.models.latent import Latents, LatentSpace
 from aurl.models.positions import MusicalTime
 
 
@@ -20,10 +23,12 @@ class ModelOutput(NamedTuple):
 
     logits: Tensor
     """Next-token logits ``(N, V)``."""
+    latents: Latents | None = None
+    """What the latents of the bars were and cost; None in a model without."""
 
 
 class MusicTransformerVAEGAN(nn.Module):
-    """Autoregressive model of token sequences of music.
+    """Autoregressive model of token sequences of music, steered by a latent of each bar in modes that have one.
 
     Args:
         config: size and shape.
@@ -45,29 +50,63 @@ class MusicTransformerVAEGAN(nn.Module):
         self.config = config
         self.vocab_size = vocab_size
         self.decoder = Decoder(config, vocab_size, meaning)
+        self.latent: LatentSpace | None = None
+        if config.has_latent:
+            self.latent = LatentSpace(config, vocab_size)
+            initialise(self.latent, config.layers)
+            self.latent.begin()
 
-    def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int]) -> ModelOutput:
+    def forward(
+        self,
+        ids: Tensor,
+        time: MusicalTime,
+        lengths: list[int],
+        generator: torch.Generator | None = None,
+        bar_latents: Tensor | None = None,
+    ) -> ModelOutput:
         """Logits for packed segments.
 
         Args:
             ids: tokens ``(N,)`` int64; segments lie one after the other.
             time: musical time of each token, ``(N,)`` each.
             lengths: tokens of each segment; attention is causal inside a segment and never crosses into another.
+            generator: random numbers that latents are drawn with; None takes PyTorch's own.
+            bar_latents: latents ``(M, Z)`` of the bars of all segments, in place of those that the encoder would draw.
         """
-        return ModelOutput(self.decoder(ids, time, lengths))
+        if self.latent is None:
+            return ModelOutput(self.decoder(ids, time, lengths))
+        bars = bars_of(time.bar, lengths)
+        if bar_latents is not None:
+            condition = Condition(self.latent.for_layers(bar_latents), bars.of_token)
+            return ModelOutput(self.decoder(ids, time, lengths, condition))
+        latents = self.latent.draw(self.latent.encode(ids, time, lengths, bars), generator)
+        condition = Condition(self.latent.for_layers(latents.bar), bars.of_token)
+        return ModelOutput(self.decoder(ids, time, lengths, condition), latents)
 
     def decode(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
         """Append tokens ``(B, T)`` to the cache and return the logits ``(B, V)`` after the
         last (T > 1 prefills, T = 1 steps).
 
         Raises:
-            ValueError: the cache has no room left.
+            ValueError: the cache has no room left, or has no latents where the model needs them.
         """
+        if self.latent is not None and cache.condition is None:
+            raise ValueError("a model with latents decodes only with latents of bars; give them by steer")
         return self.decoder.decode(ids, time, cache)
 
     def new_cache(self, batch_size: int, capacity: int) -> Cache:
         """An empty static key/value cache for ``batch_size`` rows of up to ``capacity`` tokens."""
         return self.decoder.new_cache(batch_size, capacity)
+
+    def steer(self, cache: Cache, bar_latents: Tensor) -> None:
+        """Give a cache the latents of its rows' bars; later tokens follow them.
+
+        Args:
+            cache: of this model.
+            bar_latents: ``(B, bars, Z)`` for bar 0 on; bars after the last take the last one's.
+        """
+        assert self.latent is not None
+        cache.condition = self.latent.for_layers(bar_latents.to(self.latent.to_layers.weight.device))
 
     @property
     def parameter_count(self) -> int:

@@ -141,7 +141,10 @@ class Stepper:
         turns = None if self._turns is None else self._turns(time)
         visible = cache.visible(1)
         bags = self._value_bags(x.shape[0], cache) if self._uses_bags else None
-        for layer, slots in zip(self._layers, cache.layers, strict=True):
+        added = cache.added(time.bar)
+        for number, (layer, slots) in enumerate(zip(self._layers, cache.layers, strict=True)):
+            if added is not None:
+                x = x + added[:, 0, number]
             x = layer.step(x, turns, slots, cache.length, visible, bags)
         hidden = self._norm(x)
         logits = self._to_logits(hidden)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
 from aurl.data.batching import IGNORED, PackedBatch
+from aurl.models.gaussian import Gaussian
+from aurl.models.latent_use import active_units, mutual_information
+from aurl.models.music_transformer_vae_gan import ModelOutput
+
+MOST_BARS = 2048
+"""Bars of a validation pass that tell whether latents are used."""
 
 
 class Likelihood(Metric):
@@ -47,4 +54,61 @@ class Likelihood(Metric):
             "nats_per_note": nats / max(self.notes.item(), 1.0),
             "nats_per_beat": nats / max(self.beats.item(), 1.0),
             "token_perplexity": math.exp(nats / max(self.tokens.item(), 1.0)),
+        }
+
+
+class LatentUse:
+    """Whether the decoder listens to the latents of bars (posterior collapse), over up to MOST_BARS bars of one process.
+
+    Figures: ``active_units`` share of dimensions with different posterior means; ``bar_kl`` nats of a bar's latent
+    beyond what was expected; ``least_dimension_kl`` and ``most_dimension_kl`` of its dimensions; ``piece_kl``;
+    ``information`` nats that a latent tells about its bar, at most log of the bars seen; ``shuffled_gap`` nats a token
+    by which the reconstruction gets worse when latents are exchanged among bars.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._posteriors: list[Gaussian] = []
+        self._bar_kl: list[Tensor] = []
+        self._piece_kl: list[Tensor] = []
+        self._gap = 0.0
+        self._tokens = 0
+        self.bars = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more bars are wanted."""
+        return self.bars < MOST_BARS
+
+    def update(self, output: ModelOutput, shuffled: ModelOutput, targets: Tensor) -> None:
+        """Add a batch: its output, the output with latents exchanged, targets ``(N,)``."""
+        latents = output.latents
+        assert latents is not None and latents.posterior is not None
+        self._posteriors.append(Gaussian(*(part.cpu() for part in latents.posterior.bar)))
+        self._bar_kl.append(latents.bar_divergence.cpu())
+        self._piece_kl.append(latents.piece_divergence.sum(-1).cpu())
+        self.bars += latents.bars.count
+        own, other = (
+            F.cross_entropy(each.logits.float(), targets, ignore_index=IGNORED, reduction="sum").item()
+            for each in (output, shuffled)
+        )
+        self._gap += other - own
+        self._tokens += int((targets != IGNORED).sum())
+
+    def compute(self) -> dict[str, float]:
+        """The figures."""
+        together = (torch.cat([getattr(each, name) for each in self._posteriors]) for name in Gaussian._fields)
+        posterior = Gaussian(*(part[:MOST_BARS] for part in together))
+        by_dimension = torch.cat(self._bar_kl).mean(0)
+        return {
+            "active_units": float(active_units(posterior.mean).float().mean()),
+            "bar_kl": float(by_dimension.sum()),
+            "least_dimension_kl": float(by_dimension.min()),
+            "most_dimension_kl": float(by_dimension.max()),
+            "piece_kl": float(torch.cat(self._piece_kl).mean()),
+            "information": mutual_information(posterior, torch.Generator().manual_seed(0)),
+            "shuffled_gap": self._gap / max(self._tokens, 1),
         }

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -19,12 +19,24 @@ from aurl.data.batching import IGNORED, PackedBatch, TrainingBatches
 from aurl.data.codec import Codec
 from aurl.data.merging import MergedBatches
 from aurl.models.checkpoint import MODEL_PREFIX, describe
-from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+from aurl.models.latent import Latents
+from aurl.models.music_transformer_vae_gan import ModelOutput, MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.training.config import OptimConfig, Rule
-from aurl.training.metrics import Likelihood
+from aurl.training.loss_config import Annealing, LossConfig
+from aurl.training.losses import (
+    ATTRIBUTES_FEATURE,
+    Losses,
+    attribute_loss,
+    bound_of_tokens,
+    divergence,
+    named_latents,
+    prior_loss,
+    reconstruction,
+)
+from aurl.training.metrics import LatentUse, Likelihood
 from aurl.training.muon import Muon, parameter_groups
-from aurl.training.schedules import warmup_cosine
+from aurl.training.schedules import cyclic_rise, linear_rise, warmup_cosine
 from aurl.utils.errors import AurlError
 
 log = logging.getLogger("aurl.training.module")
@@ -44,6 +56,7 @@ class MusicModule(L.LightningModule):
         optim: optimiser, schedule, clipping, averaging.
         config: the resolved config of the run (JSON types), kept in every checkpoint.
         programs: programs that the training pieces use, most frequent first, kept in every checkpoint; None: not known.
+        loss: weights and schedules of the terms of the loss.
     """
 
     def __init__(
@@ -53,12 +66,15 @@ class MusicModule(L.LightningModule):
         optim: OptimConfig,
         config: dict[str, Any] | None = None,
         programs: list[int] | None = None,
+        loss: LossConfig | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.codec, self.optim_config, self.run_config = model, codec, optim, config or {}
         self.programs = programs
+        self.loss_config = loss or LossConfig()
         self.validation, self.testing = Likelihood(), Likelihood()
+        self.latent_use = LatentUse() if model.latent is not None else None
         # In a list, so that the average does not show up as parameters of this module.
         self._averaged = [copy.deepcopy(model).eval().requires_grad_(False)] if optim.ema_decay else []
         self.batches_seen = 0
@@ -68,39 +84,66 @@ class MusicModule(L.LightningModule):
         self.files_augmented = 0
         self.skipped_batches = 0
         self._skipped_in_a_row = 0
-        self.last_loss = float("nan")
+        self.last_losses = {"recon": float("nan")}
+        """Terms of the loss of the last batch."""
         self._restored: tuple[Tensor, Tensor | None, dict[str, int]] | None = None
 
     # -- forward ------------------------------------------------------------------------------------------------------
 
-    def token_nats(self, model: MusicTransformerVAEGAN, batch: PackedBatch) -> Tensor:
-        """Negative log-likelihood of each target in nats ``(N,)``, zero where ignored."""
-        logits = model(batch.ids, MusicalTime(batch.index, batch.beat, batch.bar), batch.lengths).logits
-        return F.cross_entropy(logits.float(), batch.targets, ignore_index=IGNORED, reduction="none")
+    def _output(self, model: MusicTransformerVAEGAN, batch: PackedBatch, **more: Any) -> ModelOutput:
+        return model(batch.ids, MusicalTime(batch.index, batch.beat, batch.bar), batch.lengths, **more)
 
-    def _training_loss(self, batch: PackedBatch) -> tuple[Tensor, float]:
-        """Loss to minimise and the reconstruction part in nats per token."""
-        time = MusicalTime(batch.index, batch.beat, batch.bar)
-        logits = self.model(batch.ids, time, batch.lengths).logits.float()
+    def losses(self, batch: PackedBatch) -> Losses:
+        """Terms of the loss of a training batch (losses.py)."""
+        output = self._output(self.model, batch)
         smoothing = self.optim_config.label_smoothing
-        loss = F.cross_entropy(logits, batch.targets, ignore_index=IGNORED, label_smoothing=smoothing)
-        if not smoothing:
-            return loss, loss.item()
+        total = reconstruction(output.logits, batch.targets, smoothing)
         with torch.no_grad():
-            return loss, F.cross_entropy(logits, batch.targets, ignore_index=IGNORED).item()
+            recon = (reconstruction(output.logits, batch.targets) if smoothing else total).item()
+        if output.latents is None or self.model.latent is None:
+            return Losses(total, recon)
+        config, latents, scored = self.loss_config, output.latents, batch.targets != IGNORED
+        beta = self.kl_weight()
+        total = total + beta * divergence(latents, scored, config.free_bits, config.piece_free_bits)
+        if beta < 1:
+            total = total + (1 - beta) * prior_loss(self.model.latent, latents, scored)
+        kl = divergence(latents, scored, 0.0, 0.0).item()
+        names = self.model.config.attributes
+        if not names or not config.attribute_weight:
+            return Losses(total, recon, kl)
+        order = attribute_loss(*self._named(latents, batch, names), config.attribute_slope)
+        return Losses(total + config.attribute_weight * order, recon, kl, order.item())
+
+    def _named(self, latents: Latents, batch: PackedBatch, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        if ATTRIBUTES_FEATURE not in batch.features:
+            raise AurlError(
+                f"model.attributes needs the attributes of each bar; add {ATTRIBUTES_FEATURE} to data.features"
+            )
+        return named_latents(latents, batch, names)
+
+    def kl_weight(self) -> float:
+        """Weight of the KL term at this step."""
+        config, step = self.loss_config, self.trainer.global_step
+        if config.kl_annealing is Annealing.constant:
+            return config.kl_weight
+        rise = linear_rise if config.kl_annealing is Annealing.linear else cyclic_rise
+        return config.kl_weight * rise(step, config.kl_zero_steps, config.kl_rise_steps)
 
     # -- training -----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> None:
         """Forward, backward and, after ``optim.accumulate`` batches, a step of the optimiser."""
-        loss, reconstruction = self._training_loss(batch)
+        losses = self.losses(batch)
         self.batches_seen += 1
         self.files_processed += len(batch.lengths)
         self.files_augmented += batch.augmented
-        if self._is_usable(loss):
-            self.last_loss = reconstruction
-            self.manual_backward(loss / self.optim_config.accumulate)
-            self.log_dict({"train/loss/recon": reconstruction, "train/lr": self._scheduler().get_last_lr()[0]})
+        if self._is_usable(losses.total):
+            self.last_losses = losses.parts()
+            self.manual_backward(losses.total / self.optim_config.accumulate)
+            self.log_dict({f"train/loss/{name}": value for name, value in self.last_losses.items()})
+            self.log("train/lr", self._scheduler().get_last_lr()[0])
+            if losses.kl is not None:
+                self.log("train/kl_weight", self.kl_weight())
         if self.batches_seen % self.optim_config.accumulate == 0:
             self._step()
 
@@ -146,6 +189,8 @@ class MusicModule(L.LightningModule):
         decay = min(self.optim_config.ema_decay, (1 + step) / (EMA_WARMUP + step))
         averages: list[Tensor] = list(self._averaged[0].parameters())
         torch._foreach_lerp_(averages, [parameter.detach() for parameter in self.model.parameters()], 1 - decay)
+        for kept, current in zip(self._averaged[0].buffers(), self.model.buffers(), strict=True):
+            kept.copy_(current)
 
     def configure_optimizers(self) -> Any:
         """Matrices decay, norms do not; warm-up and cosine run over the whole training."""
@@ -211,16 +256,37 @@ class MusicModule(L.LightningModule):
         return self._averaged[0] if self._averaged else self.model
 
     def validation_step(self, batch: PackedBatch, batch_idx: int) -> None:
-        """Likelihood of held-out music."""
-        self.validation.update(self.token_nats(self.sampling_model(), batch), batch)
+        """Likelihood of held-out music, and whether latents are used."""
+        model = self.sampling_model()
+        output = self._scored(batch, batch_idx, self.validation)
+        if self.latent_use is not None and output.latents is not None and self.latent_use.has_room:
+            generator = torch.Generator(self.device).manual_seed(batch_idx)
+            order = torch.randperm(output.latents.bars.count, generator=generator, device=self.device)
+            shuffled = self._output(model, batch, bar_latents=output.latents.bar[order])
+            self.latent_use.update(output, shuffled, batch.targets)
+
+    def _scored(self, batch: PackedBatch, batch_idx: int, likelihood: Likelihood) -> ModelOutput:
+        """Add a held-out batch to a likelihood; latents are drawn with the batch's own random numbers, so that
+        validation neither depends on training nor disturbs it.
+        """
+        generator = torch.Generator(self.device).manual_seed(batch_idx)
+        output = self._output(self.sampling_model(), batch, generator=generator)
+        likelihood.update(bound_of_tokens(output, batch.targets), batch)
+        return output
 
     def on_validation_epoch_end(self) -> None:
         """Log nats per note, nats per beat and token perplexity."""
         self._report("val", self.validation)
+        if self.latent_use is not None and self.latent_use.bars:
+            figures = self.latent_use.compute()
+            self.latent_use.reset()
+            self.log_dict({f"val/latent/{name}": value for name, value in figures.items()}, rank_zero_only=True)
+            if not self.trainer.sanity_checking:
+                log.info("latents: %s", ", ".join(f"{name.replace('_', ' ')} {v:.3f}" for name, v in figures.items()))
 
     def test_step(self, batch: PackedBatch, batch_idx: int) -> None:
         """Likelihood of the test split."""
-        self.testing.update(self.token_nats(self.sampling_model(), batch), batch)
+        self._scored(batch, batch_idx, self.testing)
 
     def on_test_epoch_end(self) -> None:
         """Log the same figures for the test split."""

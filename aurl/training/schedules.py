@@ -23,3 +23,25 @@ def warmup_cosine(step: int, warmup_steps: int, total_steps: int, min_share: flo
         return (step + 1) / warmup_steps
     progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
     return min_share + (1 - min_share) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def linear_rise(step: int, zero_steps: int, rise_steps: int) -> float:
+    """0 for ``zero_steps``, then a straight line up to 1 in ``rise_steps``.
+
+    Example:
+        >>> linear_rise(150, zero_steps=100, rise_steps=200)
+        0.25
+    """
+    return min(1.0, max(0.0, (step - zero_steps) / rise_steps))
+
+
+def cyclic_rise(step: int, zero_steps: int, cycle_steps: int) -> float:
+    """0 for ``zero_steps``, then cycles: up in the first half, 1 in the second (Fu et al. 2019, arXiv:1903.10145).
+
+    Example:
+        >>> [cyclic_rise(step, zero_steps=0, cycle_steps=4) for step in range(5)]
+        [0.0, 0.5, 1.0, 1.0, 0.0]
+    """
+    if step < zero_steps:
+        return 0.0
+    return min(1.0, 2 * ((step - zero_steps) % cycle_steps) / cycle_steps)

@@ -42,7 +42,7 @@ class LogLines(L.Callback):
                 batches=batches,
                 files=pl_module.files_processed,
                 augmented=pl_module.files_augmented,
-                losses={"recon": pl_module.last_loss},
+                losses=pl_module.last_losses,
                 samples=getattr(pl_module, "last_samples", None),
             )
         )

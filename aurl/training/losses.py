@@ -1,0 +1,117 @@
+"""Terms of the training loss as pure functions, and the one formula that adds them up.
+
+For a batch with T scored tokens, M scored bars and S scored segments, in nats a token:
+
+    loss = recon + beta * KL + (1 - beta) * KL' + attribute_weight * A
+
+    recon = sum of -log p(token | tokens before it, latents of bars up to its own) / T
+    KL    = (M * sum over dimensions of max(free_bits, mean over bars of KL(q(z_bar) || p(z_bar | bars before, z_piece)))
+             + S * sum over dimensions of max(piece_free_bits, mean over segments of KL(q(z_piece) || N(0, 1)))) / T
+    KL'   = the bars' part of KL with gradients for the prior alone and without free bits
+
+beta = 1 without free bits is the negative evidence lower bound a token (Kingma and Welling 2014, arXiv:1312.6114); beta
+below 1 buys reconstruction (Higgins et al. 2017), follows a schedule (schedules.py), and thanks to KL' the prior
+learns what latents are distributed like at full strength whatever beta is. Free bits: Kingma et al. 2016
+(arXiv:1606.04934). A orders the first dimensions by what can be heard (:func:`attribute_loss`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aurl.data.batching import IGNORED, PackedBatch
+from aurl.models.latent import Latents, LatentSpace, cost_of_tokens, scored_bars
+from aurl.models.music_transformer_vae_gan import ModelOutput
+from aurl.music.attributes import ATTRIBUTES
+
+ATTRIBUTES_FEATURE = "bar_attributes"
+"""Name in ``data.features`` of what the first dimensions of latents follow."""
+MOST_COMPARED = 256
+"""Bars of a batch that the attribute loss compares with each other."""
+
+
+class Losses(NamedTuple):
+    """Terms of one batch; all but ``total`` without gradients, in nats a token unless it says otherwise."""
+
+    total: Tensor
+    recon: float
+    kl: float | None = None
+    """Without weight and free bits."""
+    attributes: float | None = None
+    """Between 0, all pairs in order, and 2."""
+
+    def parts(self) -> dict[str, float]:
+        """Terms by name, those that there are."""
+        named = {"recon": self.recon, "kl": self.kl, "attributes": self.attributes}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def reconstruction(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Mean negative log-likelihood of the scored targets in nats."""
+    return F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, label_smoothing=smoothing)
+
+
+def divergence(latents: Latents, scored: Tensor, free_bits: float, piece_free_bits: float) -> Tensor:
+    """KL of the formula above in nats a token.
+
+    Args:
+        latents: of the batch.
+        scored: which tokens count ``(N,)`` bool.
+        free_bits: nats of each dimension of a bar that cost nothing, on the average over bars.
+        piece_free_bits: the same for the piece.
+    """
+    chosen = scored_bars(latents, scored)
+    of_bar = latents.bar_divergence[chosen]
+    segments = latents.bars.segment[chosen].unique()
+    of_piece = latents.piece_divergence[segments]
+    # Per dimension, before the sum: otherwise one busy dimension hides those that have collapsed.
+    bars = of_bar.mean(0).clamp(min=free_bits).sum() * len(of_bar)
+    pieces = of_piece.mean(0).clamp(min=piece_free_bits).sum() * len(of_piece)
+    return (bars + pieces) / scored.sum()
+
+
+def prior_loss(space: LatentSpace, latents: Latents, scored: Tensor) -> Tensor:
+    """KL' of the formula above in nats a token."""
+    cost = space.prior_divergence(latents)
+    return cost[scored_bars(latents, scored)].sum() / scored.sum()
+
+
+def attribute_loss(latents: Tensor, attributes: Tensor, slope: float) -> Tensor:
+    """How often latents are not in the order of the attributes that they stand for (Pati and Lerch 2021, AR-VAE,
+    doi:10.1007/s00521-020-05270-2): ``mean |tanh(slope (z_i - z_j)) - sign(a_i - a_j)|`` over pairs of bars.
+
+    Args:
+        latents: named dimensions ``(M, A)``.
+        attributes: measured ``(M, A)``; pairs with a NaN do not count.
+        slope: how sharply order is judged.
+
+    Returns:
+        A number between 0 and 2; 0 where no pair counts.
+    """
+    order = attributes[:, None] - attributes[None]  # (M, M, A)
+    counts = ~order.isnan()
+    counts &= ~torch.eye(len(latents), dtype=torch.bool, device=latents.device)[..., None]
+    wanted = torch.sign(order.nan_to_num())
+    found = torch.tanh(slope * (latents[:, None] - latents[None]))
+    return ((found - wanted).abs() * counts).sum() / counts.sum().clamp(min=1)
+
+
+def named_latents(latents: Latents, batch: PackedBatch, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Named dimensions and attributes of up to MOST_COMPARED bars of a batch, ``(m, A)`` each."""
+    columns = [ATTRIBUTES.index(name) for name in names]
+    rows = batch.features[ATTRIBUTES_FEATURE][latents.bars.start][:, columns].float()
+    chosen = torch.randperm(len(rows), device=rows.device)[:MOST_COMPARED]
+    return latents.bar[chosen, : len(columns)], rows[chosen]
+
+
+def bound_of_tokens(output: ModelOutput, targets: Tensor) -> Tensor:
+    """Nats of each target ``(N,)``, 0 where ignored; with latents an upper bound, their cost at the first token of each
+    bar included.
+    """
+    nats = F.cross_entropy(output.logits.float(), targets, ignore_index=IGNORED, reduction="none")
+    return nats if output.latents is None else nats + cost_of_tokens(output.latents, targets != IGNORED)
