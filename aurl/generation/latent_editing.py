@@ -51,7 +51,9 @@ class EditSession:
 
     def __init__(self, tools: LatentTools, piece: LatentPiece) -> None:
         if tools.codec.vocabulary.form not in (Form.bars, Form.words):
-            raise AurlError("bars can be replaced where the tokenizer writes Bar tokens (REMI, CPWord); this one does not")
+            raise AurlError(
+                "bars can be replaced where the tokenizer writes Bar tokens (REMI, CPWord), not with this one"
+            )
         self.tools, self.piece = tools, tools.check(piece)
         self._reading: Reading | None = None
 
@@ -85,6 +87,19 @@ class EditSession:
         if self._reading is not None:
             ids, latents = self.tools.codec.merge(edit.piece.tokens), torch.from_numpy(edit.piece.bar_latents)
             self._reading.edit(ids, latents, edit.bars[0] - 1)
+
+    def reset(self, piece: LatentPiece) -> None:
+        """Go over to another version of the piece; what both begin with is kept."""
+        same = min(len(piece.tokens), len(self.piece.tokens))
+        differs = np.flatnonzero(piece.tokens[:same] != self.piece.tokens[:same])
+        token = int(differs[0]) if len(differs) else same
+        rows = min(piece.bars, self.piece.bars)
+        moved = np.flatnonzero((piece.bar_latents[:rows] != self.piece.bar_latents[:rows]).any(axis=1))
+        bar = self.tools.bars_of(piece.tokens[:token]) - 1
+        self.piece = self.tools.check(piece)
+        if self._reading is not None:
+            ids, latents = self.tools.codec.merge(piece.tokens), torch.from_numpy(piece.bar_latents)
+            self._reading.edit(ids, latents, max(min([bar, *moved[:1].tolist()]), 0))
 
     def replace(self, bars: Sequence[int], latents: Floats, seed: int | None = None) -> Edit:
         """Rewrite bars that need not be neighbours, stretch by stretch, and accept the result.

@@ -10,7 +10,7 @@ The file is NumPy's .npz without pickles, so that any program reads it:
     piece_latent        (P,)      float32  posterior mean of the piece
     attributes          (B, 8)    float32  what can be heard in each bar, NaN where undefined
     attribute_names     (8,)      text     columns of attributes
-    dimension_names     (Z,)      text     columns of bar_latents: an attribute where a dimension follows one, else z9 ...
+    dimension_names     (Z,)      text     columns of bar_latents: attributes that dimensions follow, then z9 ...
     checkpoint          ()        text     fingerprint of the model that made them
     name                ()        text     of the piece
 
@@ -23,6 +23,7 @@ import io
 import zipfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,11 +91,8 @@ def load_latents(path: Path) -> LatentPiece:
     missing = [name for name in (*ARRAYS, *TEXTS, "dimension_names") if name not in arrays]
     if missing:
         raise AurlError(f"{path} lacks {missing[0]}; give a file that `aurl-latent encode` wrote")
-    piece = LatentPiece(
-        **{name: arrays[name] for name in ARRAYS},
-        **{name: str(arrays[name]) for name in TEXTS},
-        dimension_names=tuple(arrays["dimension_names"].tolist()),
-    )
+    values: dict[str, Any] = {name: arrays[name] for name in ARRAYS} | {name: str(arrays[name]) for name in TEXTS}
+    piece = LatentPiece(**values, dimension_names=tuple(arrays["dimension_names"].tolist()))
     rows = {len(piece.bar_latents), len(piece.bar_deviations), len(piece.attributes)}
     widths = {piece.bar_latents.shape[-1], piece.bar_deviations.shape[-1], len(piece.dimension_names)}
     if len(rows) != 1 or len(widths) != 1 or piece.bar_latents.ndim != 2:

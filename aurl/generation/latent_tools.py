@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from aurl.generation.prompt import first_bars, make_prompt, to_next_bar
 from aurl.generation.steered import Reading, SteeredDecoding
 from aurl.models.latent import LatentSpace
 from aurl.models.positions import MusicalTime
-from aurl.music.attributes import ATTRIBUTES, bar_attributes
+from aurl.music.attributes import bar_attributes
 from aurl.music.grid import grid_of
 from aurl.utils.errors import AurlError
 
@@ -134,9 +133,9 @@ class LatentTools:
 
     def encode_tokens(self, ids: NDArray[np.integer], name: str = "") -> LatentPiece:
         """The latents of a piece in base tokens ``(T,)`` without BOS and EOS."""
-        ids = np.asarray(ids, np.int64)
+        base: NDArray[np.int64] = np.asarray(ids, np.int64)
         grammar = self.grammar(1)
-        tokens = np.concatenate([[grammar.vocabulary.bos], self.codec.merge(ids)])
+        tokens = np.concatenate([[grammar.vocabulary.bos], self.codec.merge(base)])
         bar, beat = grammar.vocabulary.musical_time(tokens)
         time = MusicalTime(*(torch.from_numpy(each).to(self.device) for each in (np.arange(len(bar)), beat, bar)))
         time = time._replace(bar=time.bar.long())
@@ -148,11 +147,11 @@ class LatentTools:
         row = np.maximum(np.searchsorted(numbers, np.arange(int(numbers[-1]) + 1), side="right") - 1, 0)
         return LatentPiece(
             name=name,
-            tokens=ids,
+            tokens=base,
             bar_latents=mean[row],
             bar_deviations=np.exp(log_variance[row] / 2),
             piece_latent=encoded.piece.mean[0].float().cpu().numpy(),
-            attributes=self.attributes_of(self.codec.decode(ids), len(row)),
+            attributes=self.attributes_of(self.codec.decode(base), len(row)),
             dimension_names=self.dimension_names,
             checkpoint=self.fingerprint,
         )
@@ -209,7 +208,9 @@ class LatentTools:
         latents = np.asarray(latents, np.float32)
         width = self.model.config.latent_dim
         if latents.ndim != 3 or latents.shape[-1] != width:
-            raise AurlError(f"latents of shape {latents.shape}; this checkpoint's are of pieces, bars and {width} numbers")
+            raise AurlError(
+                f"latents of shape {latents.shape}; this checkpoint takes (pieces, bars, {width})"
+            )
         begun = self.bars_of(tokens)
         if latents.shape[1] <= begun:
             raise AurlError(f"latents of {latents.shape[1]} bars leave nothing to write after {begun} bars")
@@ -338,5 +339,3 @@ def check_bars(bars: Sequence[int], piece: LatentPiece) -> None:
     if wrong:
         raise AurlError(f"bars={wrong[0]}: {piece.name or 'the piece'} has bars 1 to {piece.bars}")
 
-
-__all__ = ["GREEDY", "LatentTools", "Path", "Spread", "check_bars"]

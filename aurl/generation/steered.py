@@ -256,9 +256,9 @@ def condition_of(model: MusicTransformerVAEGAN, latents: Tensor) -> Tensor:
 def copy_walk(walk: AnyWalk, grammar: AnyGrammar) -> AnyWalk:
     """A walk of one row that goes on by itself, under the rules of a grammar of the same tokens."""
     copied = copy.copy(walk)
-    copied.grammar = grammar  # type: ignore[assignment]
+    copied.grammar = grammar
     if isinstance(walk, MergedWalk) and isinstance(grammar, MergedGrammar):
-        copied.base = copy_walk(walk.base, grammar.base)  # type: ignore[assignment, union-attr]
+        copied.base = copy_walk(walk.base, grammar.base)
     else:
         copied.select(torch.zeros(1, dtype=torch.long, device=grammar.device))
     return copied
