@@ -110,6 +110,7 @@ def build_data(cfg: DictConfig) -> MusicDataModule:
         augment=to_config(cfg.augment),
         preprocess=to_config(cfg.preprocess),
         cache_limit=cache_limit(cfg),
+        whole_bars=to_config(cfg.model).has_latent,
     )
 
 

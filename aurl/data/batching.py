@@ -24,7 +24,7 @@ from aurl.data.augmentation.segments import Segments
 from aurl.data.batch_features import FeatureReader
 from aurl.data.store import TokenStore
 from aurl.data.vocabulary import Vocabulary
-from aurl.data.windows import Window, WindowTable, bar_windows, item_generator, scoring_windows
+from aurl.data.windows import Window, WindowTable, bar_windows, item_generator, scoring_bars, scoring_windows
 from aurl.utils.errors import AurlError
 
 IGNORED = -100
@@ -347,7 +347,9 @@ class TrainingBatches:
 
 
 class EvaluationBatches:
-    """Loader that goes once through pieces in order and scores every token after BOS once, without augmentation."""
+    """Loader that goes once through pieces in order and scores every token after BOS once, without augmentation; with
+    ``whole_bars`` windows of long pieces are cut at bar lines.
+    """
 
     def __init__(
         self,
@@ -358,13 +360,16 @@ class EvaluationBatches:
         rank: int = 0,
         world: int = 1,
         features: Sequence[str] = (),
+        whole_bars: bool = False,
     ) -> None:
         self.features = FeatureReader(store, features)
-        windows = [
-            (piece, *window)
-            for piece in list(pieces)[rank::world]
-            for window in scoring_windows(store.pieces[piece].tokens, context)
-        ]
+
+        def cut(piece: int) -> list[tuple[int, int, int]]:
+            if whole_bars:
+                return scoring_bars(store.bars(piece), context)
+            return scoring_windows(store.pieces[piece].tokens, context)
+
+        windows = [(piece, *window) for piece in list(pieces)[rank::world] for window in cut(piece)]
         self.store, self.windows = store, WindowTable(np.array(windows, np.int32).reshape(-1, 4))
         self._borders = pack((self.windows.stop - self.windows.start - 1).tolist(), batch_tokens)
 

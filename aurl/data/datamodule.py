@@ -34,6 +34,7 @@ class MusicDataModule(L.LightningDataModule):
         augment: what is changed when a training batch is drawn; None means the defaults.
         preprocess: what is done to scores before they are tokenised; None changes nothing.
         cache_limit: most bytes that the cache keeps after preparing a corpus; None keeps all.
+        whole_bars: cut held-out pieces that are longer than the context at bar lines only.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class MusicDataModule(L.LightningDataModule):
         augment: AugmentConfig | None = None,
         preprocess: PreprocessConfig | None = None,
         cache_limit: int | None = None,
+        whole_bars: bool = False,
     ) -> None:
         super().__init__()
         self.data_config, self.tokenizer_config = data, tokenizer
         self.augment_config = augment or AugmentConfig()
         self.cache, self.context, self.seed, self.progress = Path(cache), context, seed, progress
         self.preprocess_config, self.cache_limit = preprocess, cache_limit
+        self.whole_bars = whole_bars
         self._store: TokenStore | None = None
 
     def _prepare(self) -> TokenStore:
@@ -158,5 +161,6 @@ class MusicDataModule(L.LightningDataModule):
             self.context,
             self.data_config.batch_tokens,
             features=self.data_config.features,
+            whole_bars=self.whole_bars,
             **self._place(),
         )

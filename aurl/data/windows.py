@@ -86,6 +86,17 @@ def scoring_windows(tokens: int, context: int) -> list[tuple[int, int, int]]:
     return windows
 
 
+def scoring_bars(bars: npt.NDArray[np.integer], context: int) -> list[tuple[int, int, int]]:
+    """Like :func:`scoring_windows`, but windows begin and end at bar lines: for models with a latent for each bar,
+    which must see a bar whole and pay for it once.
+
+    Args:
+        bars: bar number of each token, never falling (N,).
+        context: most input tokens of a window.
+    """
+    return bar_windows(bars, context, 0, context // 2)
+
+
 def bar_windows(
     bars: npt.NDArray[np.integer], context: int, first: int, overlap: int = 0
 ) -> list[tuple[int, int, int]]:

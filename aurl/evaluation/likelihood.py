@@ -2,7 +2,7 @@
 
 Every token after BOS is predicted exactly once, EOS included. A piece that fits the context is scored in one pass. A
 longer one is read by overlapping windows: the first scores all its tokens, each later one only those that see at least
-half a context of past. Windows may start at any token; they carry slices of the piece's own beat and bar arrays, so
+half a context of past. Windows may start at any token, those of models with latents of bars at bar lines only; they carry slices of the piece's own beat and bar arrays, so
 musical time goes on. Windows of all pieces are packed into batches bounded by tokens; the result does not depend on
 how they are packed. Where the nats lie (kinds of tokens, places in the piece, context) is likelihood_detail.py.
 
@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aurl.data.batching import scoring_windows
+from aurl.data.windows import scoring_bars, scoring_windows
+from aurl.models.latent import cost_of_tokens
 from aurl.models.positions import MusicalTime
 from aurl.utils.errors import AurlError
 
@@ -101,9 +102,12 @@ class LikelihoodResult:
 
 
 def summarise(
-    piece_nats: Sequence[float], pieces: Sequence[TokenPiece], token_nats: Sequence[np.ndarray] = ()
+    piece_nats: Sequence[float],
+    pieces: Sequence[TokenPiece],
+    token_nats: Sequence[np.ndarray] = (),
+    bound: bool = False,
 ) -> LikelihoodResult:
-    """Share the nats of pieces out over their notes, beats, seconds and tokens.
+    """Share the nats of pieces out over their notes, beats, seconds and tokens; ``bound`` says that they are bounds.
 
     Raises:
         AurlError: there are no pieces, or none of them has a note.
@@ -127,6 +131,7 @@ def summarise(
         tokens=tokens,
         pieces=len(pieces),
         token_perplexity=math.exp(total / tokens),
+        bound=bound,
         piece_nats=tuple(float(value) for value in piece_nats),
         token_nats=tuple(token_nats),
     )
@@ -153,12 +158,15 @@ def store_pieces(store: TokenStore, split: str | None = None) -> list[TokenPiece
     ]
 
 
-def plan_windows(lengths: Sequence[int], context: int) -> list[Window]:
+def plan_windows(
+    lengths: Sequence[int], context: int, bars: Sequence[np.ndarray] | None = None
+) -> list[Window]:
     """Cut pieces into windows in which each token is scored once: the same cut as in validation while training.
 
     Args:
         lengths: tokens of each piece, BOS and EOS included.
         context: longest input in tokens.
+        bars: bar number of each token of each piece; given, windows begin and end at bar lines.
 
     Raises:
         ValueError: context below 2.
@@ -168,7 +176,9 @@ def plan_windows(lengths: Sequence[int], context: int) -> list[Window]:
     return [
         Window(piece, start, stop - 1, scored_from - 1)
         for piece, length in enumerate(lengths)
-        for start, stop, scored_from in scoring_windows(length, context)
+        for start, stop, scored_from in (
+            scoring_windows(length, context) if bars is None else scoring_bars(bars[piece], context)
+        )
     ]
 
 
@@ -200,7 +210,9 @@ def score_corpus(
         ValueError: context below 2.
     """
     chosen = list(pieces) if isinstance(pieces, Sequence) else store_pieces(pieces, split)
-    windows = plan_windows([len(piece.ids) for piece in chosen], context)
+    has_latents = getattr(model, "latent", None) is not None
+    bars = [np.asarray(piece.bars) for piece in chosen] if has_latents else None
+    windows = plan_windows([len(piece.ids) for piece in chosen], context, bars)
     nats = [np.full(len(piece.ids) - 1, np.nan, dtype=np.float32) for piece in chosen]
     was_training = isinstance(model, torch.nn.Module) and model.training
     if isinstance(model, torch.nn.Module):
@@ -221,7 +233,7 @@ def score_corpus(
         raise AurlError(
             "the model gives probability zero or no number to some tokens; its weights are damaged or training diverged"
         )
-    return summarise(totals, chosen, nats)
+    return summarise(totals, chosen, nats, bound=has_latents)
 
 
 def pack_windows(windows: Sequence[Window], batch_tokens: int) -> Iterator[list[Window]]:
@@ -251,8 +263,13 @@ def score_batch(
         bar=_gather(batch, pieces, "bars", 0, np.int64).to(device),
     )
     with torch.inference_mode():
-        logits = model(inputs.to(device), time, lengths).logits  # (N, V)
-        nats = torch.nn.functional.cross_entropy(logits.float(), targets.to(device), reduction="none").cpu()  # (N,)
+        output = model(inputs.to(device), time, lengths)
+        logits = output.logits.float()  # (N, V)
+        nats = torch.nn.functional.cross_entropy(logits, targets.to(device), reduction="none")  # (N,)
+        if getattr(output, "latents", None) is not None:
+            scored = torch.cat([torch.arange(each.start, each.stop) >= each.first_scored for each in batch])
+            nats = nats + cost_of_tokens(output.latents, scored.to(device))
+        nats = nats.cpu()
     parts = zip(batch, nats.split(lengths), strict=True)
     return [part[window.first_scored - window.start :].numpy() for window, part in parts]
 

@@ -33,6 +33,9 @@ class SamplerConfig:
     """Notes that repetition_penalty looks back over."""
     greedy: bool = False
     """Always take the most likely token."""
+    latent_temperature: float = 1.0
+    """Multiplies the deviations with which latents of bars are drawn, in models that have them; 0 takes what is
+    expected of each bar."""
 
     def __post_init__(self) -> None:
         for key, low, high in (
@@ -40,6 +43,7 @@ class SamplerConfig:
             ("top_p", 0.0, 1.0),
             ("min_p", 0.0, 1.0),
             ("repetition_penalty", 1.0, 100.0),
+            ("latent_temperature", 0.0, 100.0),
         ):
             value = getattr(self, key)
             if not low <= value <= high:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from symusic.core import ScoreTick, TempoTick, TempoTickList
+from torch import Tensor
 
 from aurl.data.codec import Codec
 from aurl.data.kinds import Form, Kind
@@ -22,6 +23,7 @@ from aurl.generation.config import SamplerConfig
 from aurl.generation.grammar import Ending, Rules
 from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.loop import Decoding, Finished
+from aurl.generation.steering import drawn_latents, encode_ids, given_latents
 from aurl.models.checkpoint import Bundle, load_bundle
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.utils.errors import AurlError
@@ -76,6 +78,9 @@ class GenerationRequest:
     tracks, drums apart. None keeps what was written."""
     tempo: float | None = None
     """Quarter notes a minute of the whole output; None keeps what was written."""
+    latents: np.ndarray | None = None
+    """Latents of the bars from bar 0 on, those of the prompt included, ``(bars, Z)`` for all samples or ``(num_samples,
+    bars, Z)``, for a model that has them; None draws them from the prior."""
 
     def __post_init__(self) -> None:
         for key in ("num_samples", "batch_size"):
@@ -217,7 +222,8 @@ class Generator:
             for first in range(0, request.num_samples, request.batch_size):
                 numbers = range(first, min(first + request.batch_size, request.num_samples))
                 seeds = [request.seed + number for number in numbers]
-                decoding = Decoding(self.model, grammar, request.sampler, self.codec.merge(prompt), seeds)
+                latents = self._latents(request, prompt, numbers, seeds)
+                decoding = Decoding(self.model, grammar, request.sampler, self.codec.merge(prompt), seeds, latents)
                 while decoding.active:
                     finished = decoding.run(REPORT_STEPS)
                     samples = [self._sample(each, first, request) for each in finished]
@@ -225,6 +231,24 @@ class Generator:
                     yield from samples
         finally:
             self.model.train(was_training)
+
+    def _latents(
+        self, request: GenerationRequest, prompt: np.ndarray, numbers: range, seeds: Sequence[int]
+    ) -> Tensor | None:
+        """Latents of the bars of the samples under way ``(B, bars, Z)``; None for a model without."""
+        space = self.model.latent
+        if space is None:
+            if request.latents is not None:
+                raise AurlError("latents need a model that has them; train one with model=vae")
+            return None
+        if request.latents is not None:
+            latents = given_latents(request.latents, request.num_samples, space.config.latent_dim)
+            return latents[numbers.start : numbers.stop]
+        encoded = None
+        if len(prompt):  # its last token begins the first bar that is written
+            ids = self.codec.merge(np.concatenate([[self.codec.vocabulary.bos], prompt[:-1]]))
+            encoded = encode_ids(space, ids, self.codec.vocabulary, self.device)
+        return drawn_latents(space, encoded, request.bars, seeds, request.sampler.latent_temperature)
 
     def _grammar(self, request: GenerationRequest) -> AnyGrammar:
         """The tables for a request, kept from one request to the next with the same rules."""
