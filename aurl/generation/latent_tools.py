@@ -101,15 +101,10 @@ class LatentTools:
         Raises:
             AurlError: there is none of this name.
         """
-        names = self.dimension_names
+        names, named = self.dimension_names, self.model.config.attributes
         if name not in names:
-            named = ", ".join(self.model.config.attributes) or "none"
-            raise AurlError(
-                f"there is no dimension '{name}'; allowed: z1 to z{len(names)} and the named ones ({named})"
-                if not self.model.config.attributes
-                else f"there is no dimension '{name}'; allowed: {named}, and "
-                f"z{len(self.model.config.attributes) + 1} to z{len(names)}"
-            )
+            numbered = f"z{len(named) + 1} to z{len(names)}"
+            raise AurlError(f"there is no dimension '{name}'; allowed: {', '.join([*named, numbered])}")
         return names.index(name)
 
     # -- music to latents ---------------------------------------------------------------------------------------------
@@ -208,9 +203,7 @@ class LatentTools:
         latents = np.asarray(latents, np.float32)
         width = self.model.config.latent_dim
         if latents.ndim != 3 or latents.shape[-1] != width:
-            raise AurlError(
-                f"latents of shape {latents.shape}; this checkpoint takes (pieces, bars, {width})"
-            )
+            raise AurlError(f"latents of shape {latents.shape}; this checkpoint takes (pieces, bars, {width})")
         begun = self.bars_of(tokens)
         if latents.shape[1] <= begun:
             raise AurlError(f"latents of {latents.shape[1]} bars leave nothing to write after {begun} bars")
@@ -338,4 +331,3 @@ def check_bars(bars: Sequence[int], piece: LatentPiece) -> None:
     wrong = [bar for bar in bars if not 1 <= bar <= piece.bars]
     if wrong:
         raise AurlError(f"bars={wrong[0]}: {piece.name or 'the piece'} has bars 1 to {piece.bars}")
-

@@ -202,10 +202,10 @@ class SteeredDecoding(Decoding):
         self._reading = reading
         with torch.inference_mode():
             self._condition = condition_of(model, self._latents)
-        super().__init__(model, grammar, sampler, prompt, seeds)
+        super().__init__(model, grammar, sampler, prompt, seeds, self._latents)
         self._reading.keep_weights(self._cache)
 
-    def _start(self, ids: Tensor, batch_size: int) -> None:
+    def _start(self, ids: Tensor, batch_size: int, latents: Tensor | None) -> None:
         numbers = ids.numpy()
         bar, beat = self.grammar.vocabulary.musical_time(numbers)
         known = self._reading.before(self._first_steered(int(bar[-1])))
@@ -257,8 +257,8 @@ def copy_walk(walk: AnyWalk, grammar: AnyGrammar) -> AnyWalk:
     """A walk of one row that goes on by itself, under the rules of a grammar of the same tokens."""
     copied = copy.copy(walk)
     copied.grammar = grammar
-    if isinstance(walk, MergedWalk) and isinstance(grammar, MergedGrammar):
-        copied.base = copy_walk(walk.base, grammar.base)
+    if isinstance(copied, MergedWalk) and isinstance(grammar, MergedGrammar):
+        copied.base = copy_walk(copied.base, grammar.base)  # type: ignore[assignment]
     else:
         copied.select(torch.zeros(1, dtype=torch.long, device=grammar.device))
     return copied
