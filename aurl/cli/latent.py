@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurl.cli import app
-from aurl.cli.conf import LatentCommand
+from aurl.cli.latent_command import LatentCommand
 from aurl.utils.errors import AurlError
 from aurl.utils.logging import get_logger
 
@@ -61,8 +61,8 @@ Main keys (default):
   steps (8)              pieces that interpolate writes, both ends included
   donor, donor_bars      replace: whose latents; without donor_bars the same bars
   versions (1)           replace: how many from the prior
-  dimensions (named)     traverse: names of attributes, or z9 ...; without it all named ones
-  values ([-2,-1,0,1,2]) traverse: by how much
+  dimensions (none)      traverse: names of attributes, or z9 ...; without it all named ones
+  values ([-2.0,-1.0,0.0,1.0,2.0])   traverse: by how much
   temperature (0)        0 takes the most likely token; above it notes are drawn, with top_p, top_k ...
   seed (0)               of what is drawn
   formats (midi,wav,png,html)   kinds of files

@@ -40,7 +40,8 @@ class Picture:
 
     stem: str
     caption: str
-    png: bytes
+    draw: Callable[[], bytes]
+    """Makes the PNG; not called where formats have no use for it."""
 
 
 @dataclass(frozen=True)
@@ -107,21 +108,22 @@ def write_outcome(
         refuse_existing(files)
     for stem, piece in outcome.latents.items():
         save_latents(piece, folder / f"{stem}{LATENTS_SUFFIX}")
+    drawn = [each.draw() for each in outcome.pictures] if {"png", "html"} & set(formats) else []
     if "png" in formats:
-        for picture in outcome.pictures:
-            atomic_write_bytes(folder / f"{picture.stem}.png", picture.png)
+        for picture, png in zip(outcome.pictures, drawn, strict=True):
+            atomic_write_bytes(folder / f"{picture.stem}.png", png)
     cards = []
     for number, each in enumerate(outcome.shown, start=1):
         cards.append(write_sample(each.sample, folder / each.stem, formats, each.title, each.facts))
         if on_progress is not None:
             on_progress(number, len(outcome.shown))
     if "html" in formats:
-        atomic_write_text(folder / PAGE_NAME, outcome_page(outcome, cards))
+        atomic_write_text(folder / PAGE_NAME, outcome_page(outcome, cards, drawn))
     return files
 
 
-def outcome_page(outcome: Outcome, cards: Sequence[PageItem]) -> str:
-    """The page as text: pictures, tables, then pieces with players and piano rolls."""
+def outcome_page(outcome: Outcome, cards: Sequence[PageItem], pictures: Sequence[bytes]) -> str:
+    """The page as text: pictures (PNG), tables, then pieces with players and piano rolls."""
     from aurl.music.page import POLICY, sample_cards, sample_script, sample_style
     from aurl.utils.pages import Section, card, document, table, text
 
@@ -130,9 +132,9 @@ def outcome_page(outcome: Outcome, cards: Sequence[PageItem]) -> str:
         images = "".join(
             card(
                 f'<p>{text(each.caption)}</p><img style="max-width:100%" alt="{text(each.caption)}" '
-                f'src="data:image/png;base64,{base64.b64encode(each.png).decode("ascii")}">'
+                f'src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
             )
-            for each in outcome.pictures
+            for each, png in zip(outcome.pictures, pictures, strict=True)
         )
         sections.append(("Pictures", "pictures", images))
     if outcome.tables:

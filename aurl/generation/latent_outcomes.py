@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,14 +89,15 @@ def interpolated(tools: LatentTools, first: LatentPiece, second: LatentPiece, st
         for number, (share, sample) in enumerate(zip(shares, samples, strict=True), start=1)
     ]
     means = np.array([_mean(rows) for rows in heard])
+    steps_curves = [Curve(each.title, rows) for each, rows in zip(shown, heard, strict=True)][:MOST_CURVES]
     pictures = [
-        Picture("attributes", "Means over bars, step by step", attribute_picture([Curve(title, means)], "step")),
+        Picture(
+            "attributes", "Means over bars, step by step", partial(attribute_picture, [Curve(title, means)], "step")
+        ),
         Picture(
             "bars",
             "Bar by bar",
-            attribute_picture(
-                [Curve(each.title, rows) for each, rows in list(zip(shown, heard, strict=True))[:MOST_CURVES]]
-            ),
+            partial(attribute_picture, steps_curves),
         ),
     ]
     rows = [(f"{share:.2f}", *_rounded(row)) for share, row in zip(shares, means, strict=True)]
@@ -194,7 +196,11 @@ def traversed(
         f"Each row moves one dimension of {'all' if bars is None else len(bars)} bars, in standard deviations of the "
         "training data.",
         shown,
-        [Picture("grid", "A row for each dimension, a column for each value", grid_picture(scores, names, heads))],
+        [
+            Picture(
+                "grid", "A row for each dimension, a column for each value", partial(grid_picture, scores, names, heads)
+            )
+        ],
         tables,
     )
 
@@ -260,7 +266,7 @@ def _rounded(values: NDArray[np.floating]) -> list[str]:
 
 
 def _attribute_curves(curves: Sequence[Curve]) -> list[Picture]:
-    return [Picture("attributes", "What is heard, bar by bar", attribute_picture(curves[:MOST_CURVES]))]
+    return [Picture("attributes", "What is heard, bar by bar", partial(attribute_picture, curves[:MOST_CURVES]))]
 
 
 def _map(pieces: Sequence[LatentPiece]) -> list[Picture]:
@@ -269,5 +275,6 @@ def _map(pieces: Sequence[LatentPiece]) -> list[Picture]:
         return []
     attributes = np.concatenate([piece.attributes for piece in pieces])
     owners = np.repeat(np.arange(len(pieces)), [piece.bars for piece in pieces])
+    names = [piece.name for piece in pieces]
     caption = "Bars on the plane in which their latents differ most, coloured by what is heard in them"
-    return [Picture("map", caption, map_picture(latents, attributes, owners, [piece.name for piece in pieces]))]
+    return [Picture("map", caption, partial(map_picture, latents, attributes, owners, names))]

@@ -10,7 +10,7 @@ import torch
 from symusic import Note, Score, Track
 
 from aurl.cli import app, latent
-from aurl.cli.conf import LATENT_TASKS
+from aurl.cli.latent_command import LATENT_TASKS
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
 from aurl.models.checkpoint import save_bundle
