@@ -78,6 +78,11 @@ class GenerateCommand(SamplerConfig):
     paths: PathsConfig = field(default_factory=PathsConfig)
     ckpt: str = "last"
     """last, best, a run's folder or a file."""
+    key: str | None = None
+    """Key of what is written, such as "E minor"; for checkpoints trained with model.prior_conditions=[key]."""
+    chords: str | None = None
+    """Chords of what is written, one a bar, such as "C Am F G", repeated; for checkpoints trained with
+    model.prior_conditions=[chords]."""
     prompt: str | None = None
     """A score to continue, in any format the corpus reader takes."""
     prompt_bars: int | None = None

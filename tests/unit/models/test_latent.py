@@ -9,12 +9,15 @@ import torch
 
 from aurl.models.bars import bars_of
 from aurl.models.checkpoint import load_bundle, model_config_from_dict, model_config_to_dict, save_bundle
-from aurl.models.config import Mode, ModelConfig, Prior
+from aurl.models.conditions import COLUMNS, hide_some
+from aurl.models.config import CONDITIONS, Mode, ModelConfig, Prior
 from aurl.models.gaussian import Gaussian
 from aurl.models.latent import cost_of_tokens
 from aurl.models.latent_use import active_units, mutual_information
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
+from aurl.music.chords import QUALITIES
+from aurl.music.keys import KEY_NAMES
 
 VOCAB = 40
 LENGTHS = [34, 22]
@@ -189,9 +192,46 @@ def test_modes_share_the_names_of_weights() -> None:
     assert all(name.startswith("latent.") for name in missing)
 
 
+def test_a_prior_that_is_told_of_a_bar_expects_something_else_of_it_and_later_ones_only() -> None:
+    model = model_of(prior_conditions=["key", "chords"])
+    space = model.latent
+    assert space is not None
+    bars, piece, value = bars_of(torch.arange(6), [6]), torch.randn(1, P), torch.randn(6, Z)
+    known = {"key": torch.full((6, 1), 3), "chords": torch.tensor([[0, 1]] * 6)}
+    other = {"key": known["key"], "chords": torch.tensor([[0, 1]] * 3 + [[7, 2]] + [[0, 1]] * 2)}
+    with torch.no_grad():
+        one, two = (space.prior(value, piece, bars, each).gaussian.mean for each in (known, other))
+        told, untold = (space.prior(value, piece, bars, each).gaussian.mean for each in (known, None))
+        hidden = {name: torch.full_like(values, -1) for name, values in known.items()}
+        unknown = space.prior(value, piece, bars, hidden).gaussian.mean
+        zero = torch.zeros(1, 6, Z)
+        drawn = space.sample(zero, piece, None, {name: values[None] for name, values in known.items()})[0]
+        expected = space.prior(drawn, piece, bars, known).gaussian.mean
+    assert torch.equal(one[:3], two[:3]) and not torch.allclose(one[3], two[3])
+    assert not torch.allclose(told, untold)
+    torch.testing.assert_close(unknown, untold)
+    torch.testing.assert_close(drawn, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_training_hides_the_conditions_of_some_segments_whole() -> None:
+    torch.manual_seed(0)
+    segment = torch.arange(400).repeat_interleave(2)
+    hidden = hide_some({"key": torch.zeros(800, 1, dtype=torch.long)}, segment)["key"].view(400, 2).eq(-1)
+    assert torch.equal(hidden[:, 0], hidden[:, 1])
+    assert 20 < int(hidden[:, 0].sum()) < 60
+
+
+def test_conditions_have_room_for_all_keys_and_chords() -> None:
+    assert COLUMNS["key"] == (len(KEY_NAMES),)
+    assert COLUMNS["chords"][0] == 12 and COLUMNS["chords"][1] >= len(QUALITIES)
+    assert set(COLUMNS) == set(CONDITIONS)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"prior_conditions": ["mood"]}, "model.prior_conditions: there is no 'mood'; allowed: key, chords"),
+        ({"prior_conditions": ["key"], "prior": Prior.normal}, "needs model.prior=autoregressive, got normal"),
         ({"mode": Mode.transformer}, "model.latent_dim=6 needs model=vae"),
         ({"latent_dim": 0}, "model.latent_dim=0 is out of range; allowed: 1 to 1024"),
         ({"encoder_layers": 0}, "model.encoder_layers=0 is out of range; allowed: 1 or more"),
