@@ -119,21 +119,24 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
     from dataclasses import fields
 
     from aurl.cli.checkpoints import numbered_folder, run_label
-    from aurl.cli.generate import OUTPUT_FOLDER, pick_device
+    from aurl.cli.generate import OUTPUT_FOLDER, check_output, pick_device
     from aurl.generation.config import SamplerConfig
-    from aurl.generation.export import check_formats
+    from aurl.generation.export import PAGE_NAME, check_formats, refuse_existing
     from aurl.generation.generator import Generator
     from aurl.generation.latent_export import write_outcome
     from aurl.generation.latent_tools import LatentTools
 
     check_formats(config.formats)
+    label = f"{run_label(checkpoint)}_{config.task}"
+    folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
+    check_output(folder)
+    if not config.overwrite:  # what else is written is known when the work is done
+        refuse_existing([folder / PAGE_NAME])
     files = music_files(config)
     sampler = SamplerConfig(**{item.name: getattr(config, item.name) for item in fields(SamplerConfig)})
     generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
     tools = LatentTools(generator, sampler, config.batch_size, config.seed)
-    label = f"{run_label(checkpoint)}_{config.task}"
-    folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
-    outcome = outcome_of(tools, [read_piece(tools, file, config.bars_read) for file in files], config)
+    outcome = outcome_of(tools, read_pieces(tools, files, config.bars_read), config)
     return write_outcome(outcome, folder, config.formats, config.overwrite)
 
 
@@ -154,11 +157,41 @@ def music_files(config: LatentCommand) -> list[Path]:
         found += [Path(file) for file, _ in listed(str(path))] if path.is_dir() else [path]
     if not found:
         raise AurlError(f"{config.task} needs music: aurl-latent {config.task} FILE ...")
-    wanted = {"interpolate": 2, "replace": 1, "traverse": 1}.get(config.task)
-    if wanted is not None and len(found) != wanted:
-        pieces = f"{wanted} piece{'s' if wanted > 1 else ''}"
-        raise AurlError(f"{config.task} takes {pieces}, got {len(found)}; name {pieces}")
+    check_count(config.task, len(found))
     return found
+
+
+def check_count(task: str, count: int) -> None:
+    """Refuse another number of pieces than the verb takes.
+
+    Raises:
+        AurlError: with both numbers.
+    """
+    wanted = {"interpolate": 2, "replace": 1, "traverse": 1}.get(task)
+    if wanted is not None and count != wanted:
+        pieces = f"{wanted} piece{'s' if wanted > 1 else ''}"
+        raise AurlError(f"{task} takes {pieces}, got {count}; name {pieces}")
+
+
+def read_pieces(tools: LatentTools, files: Sequence[Path], bars: int | None) -> list[LatentPiece]:
+    """The pieces of the files; of several, one that cannot be read is left out with a warning.
+
+    Raises:
+        AurlError: none can be read.
+    """
+    if len(files) == 1:
+        return [read_piece(tools, files[0], bars)]
+    pieces = []
+    for file in files:
+        try:
+            pieces.append(read_piece(tools, file, bars))
+        except AurlError as error:
+            log.warning("%s is left out: %s", file.name, error)
+    if not pieces:
+        raise AurlError(f"none of {len(files)} files can be read; the warnings say why")
+    if len(pieces) < len(files):
+        log.warning("%d of %d files left out", len(files) - len(pieces), len(files))
+    return pieces
 
 
 def read_piece(tools: LatentTools, file: Path, bars: int | None) -> LatentPiece:
@@ -184,6 +217,7 @@ def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: Latent
     from aurl.generation import latent_outcomes as outcomes
 
     bars = None if config.bars is None else read_bars("bars", config.bars)
+    check_count(config.task, len(pieces))
     if config.task in ("encode", "decode", "reconstruct", "map"):
         simple = {
             "encode": outcomes.encoded,

@@ -179,7 +179,7 @@ def traversed(
 ) -> Outcome:
     """A grid: each dimension moved to each value."""
     samples = tools.traverse(piece, names, values, bars)
-    heads = [f"{value:+g}" for value in values]
+    heads = [f"{value:+g}" if value else "0" for value in values]
     shown, rows = [], []
     chosen = slice(None) if bars is None else [bar - 1 for bar in bars]
     for name, line in zip(names, samples, strict=True):

@@ -99,7 +99,8 @@ def map_picture(latents: NDArray[Any], attributes: NDArray[Any], owners: NDArray
         label = name if number < MOST_LEGEND else None
         last.scatter(x[mine], y[mine], s=DOT_AREA, color=COLOURS[number % len(COLOURS)], linewidths=0, label=label)
     _dress(last, "piece" if len(names) <= MOST_LEGEND else f"piece (the first {MOST_LEGEND} named)")
-    last.legend(fontsize=6, frameon=False)
+    legend = last.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    legend.set_in_layout(False)  # there is no panel right of it
     figure.supxlabel(f"first component, {principal.shares[0]:.0%} of the variance", fontsize=8, color=INK)
     figure.supylabel(f"second component, {principal.shares[1]:.0%}", fontsize=8, color=INK)
     return _png(figure)

@@ -22,10 +22,10 @@ from aurl.generation.generator import REPORT_STEPS, GenerationRequest, Generator
 from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.latent_piece import Floats, LatentPiece
 from aurl.generation.loop import Finished
-from aurl.generation.prompt import first_bars, make_prompt, to_next_bar
+from aurl.generation.prompt import count_bars, first_bars, make_prompt, to_next_bar
 from aurl.generation.steered import Reading, SteeredDecoding
+from aurl.generation.steering import encode_ids
 from aurl.models.latent import LatentSpace
-from aurl.models.positions import MusicalTime
 from aurl.music.attributes import bar_attributes
 from aurl.music.grid import grid_of
 from aurl.utils.errors import AurlError
@@ -129,14 +129,10 @@ class LatentTools:
     def encode_tokens(self, ids: NDArray[np.integer], name: str = "") -> LatentPiece:
         """The latents of a piece in base tokens ``(T,)`` without BOS and EOS."""
         base: NDArray[np.int64] = np.asarray(ids, np.int64)
-        grammar = self.grammar(1)
-        tokens = np.concatenate([[grammar.vocabulary.bos], self.codec.merge(base)])
-        bar, beat = grammar.vocabulary.musical_time(tokens)
-        time = MusicalTime(*(torch.from_numpy(each).to(self.device) for each in (np.arange(len(bar)), beat, bar)))
-        time = time._replace(bar=time.bar.long())
-        with torch.inference_mode():
-            encoded = self.latent.encode(torch.from_numpy(tokens).to(self.device), time, [len(tokens)])
-        numbers = bar[encoded.bars.start.cpu().numpy()]
+        vocabulary = self.grammar(1).vocabulary
+        tokens = np.concatenate([[vocabulary.bos], self.codec.merge(base)])
+        encoded = encode_ids(self.latent, tokens, vocabulary, self.device)  # type: ignore[arg-type]
+        numbers = vocabulary.musical_time(tokens)[0][encoded.bars.start.cpu().numpy()]
         mean, log_variance = (each.float().cpu().numpy() for each in encoded.bar)
         # A bar without tokens of its own (there is none in REMI) has the latent of the one before it.
         row = np.maximum(np.searchsorted(numbers, np.arange(int(numbers[-1]) + 1), side="right") - 1, 0)
@@ -204,7 +200,7 @@ class LatentTools:
         width = self.model.config.latent_dim
         if latents.ndim != 3 or latents.shape[-1] != width:
             raise AurlError(f"latents of shape {latents.shape}; this checkpoint takes (pieces, bars, {width})")
-        begun = self.bars_of(tokens)
+        begun = count_bars(np.asarray(tokens, np.int64), self.codec.vocabulary) if len(tokens) else 0
         if latents.shape[1] <= begun:
             raise AurlError(f"latents of {latents.shape[1]} bars leave nothing to write after {begun} bars")
         grammar = self.grammar(latents.shape[1] - begun)
@@ -305,10 +301,11 @@ class LatentTools:
 
     def prior_latents(self, piece: LatentPiece, bar: int, count: int, seed: int | None = None) -> Floats:
         """Latents ``(count, Z)`` that the prior draws for the bars from ``bar`` (counted from 1) on, given those before
-        it and the piece.
+        it and the piece; the sampler's ``latent_temperature`` says how boldly.
         """
         generator = torch.Generator().manual_seed(self.seed if seed is None else seed)
         noise = torch.randn(1, count, self.model.config.latent_dim, generator=generator).to(self.device)
+        noise *= self.sampler.latent_temperature
         given = torch.from_numpy(piece.bar_latents[None, : bar - 1]).to(self.device)
         with torch.inference_mode():
             piece_latent = torch.from_numpy(piece.piece_latent[None]).to(self.device)

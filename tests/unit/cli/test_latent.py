@@ -131,6 +131,23 @@ def test_nothing_is_written_over_unless_it_is_allowed(tmp_path: Path, capsys):
     assert run(*words, "overwrite=true") == 0
 
 
+def test_a_file_that_cannot_be_read_is_left_out_of_several_and_refused_alone(tmp_path: Path, capsys):
+    (tmp_path / "music").mkdir()
+    write_song(tmp_path / "music" / "good.mid", 3, 2)
+    (tmp_path / "music" / "bad.mid").write_bytes(b"MThd")
+    assert run("map", str(tmp_path / "music"), "formats=png", f"output={tmp_path / 'new'}") == 0
+    assert "1 of 2 files left out" in capsys.readouterr().err
+    assert run("interpolate", str(tmp_path / "music"), MIDI, f"output={tmp_path / 'other'}") == 1
+    assert "interpolate takes 2 pieces, got 1" in capsys.readouterr().err
+    assert run("map", str(tmp_path / "music" / "bad.mid"), f"output={tmp_path / 'third'}") == 1
+    (tmp_path / "music" / "good.mid").write_bytes(b"MThd")
+    assert run("map", str(tmp_path / "music"), f"output={tmp_path / 'fourth'}") == 1
+    assert "none of 2 files can be read" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert run("map", FIRST, f"output={tmp_path / 'file'}") == 1
+    assert "is a file; give a folder" in capsys.readouterr().err
+
+
 def test_without_a_folder_results_get_numbered_ones(home: Path):
     for _ in range(2):
         assert run("reconstruct", SECOND, "bars_read=1", MIDI) == 0
