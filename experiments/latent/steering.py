@@ -9,9 +9,10 @@ the other attributes, kinder to the one that is moved.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy.stats import spearmanr
 
-from aurl.generation.latent_editing import EditSession
+from aurl.generation.steered import Reading
 from aurl.music.attributes import ATTRIBUTES
 from experiments.latent.setting import Row, Setting, at_least, at_most, nan_mean
 
@@ -34,18 +35,22 @@ def written(setting: Setting, values: tuple[float, ...] = VALUES) -> tuple[np.nd
     generator = np.random.default_rng(setting.seed)
     heard, owners, own = [], [], []
     for number, piece in enumerate(setting.encoded):
-        session = EditSession(tools, piece)
+        reading = Reading(
+            tools.model, tools.grammar(1), tools.codec.merge(piece.tokens), torch.from_numpy(piece.bar_latents)
+        )
         for bar in chosen_bars(piece.bars, len(setting.encoded), setting.bars, generator):
             if np.isnan(piece.attributes[bar - 1, 1:4]).any():
                 continue
-            rows = np.repeat(piece.bar_latents[None, bar - 1 : bar], len(names) * len(values), axis=0)
+            rows = np.repeat(piece.bar_latents[None, :bar], len(names) * len(values), axis=0)
             for column in range(len(names)):
                 for place, value in enumerate(values):
-                    rows[column * len(values) + place, 0, column] = (
+                    rows[column * len(values) + place, -1, column] = (
                         spread.mean[column] + value * spread.deviation[column]
                     )
-            edits = session.rewrite([bar], rows)
-            found = np.stack([edit.piece.attributes[bar - 1] for edit in edits])
+            beginning = tools.beginning(piece, bar)
+            # A bar's tokens are music by themselves: they begin with the bar and its metre.
+            bars = [each.ids[len(beginning) :] for each in tools.write_bars(beginning, rows, reading)]
+            found = np.stack([tools.attributes_of(tools.codec.decode(tokens), 1)[0] for tokens in bars])
             heard.append(found.reshape(len(names), len(values), -1))
             owners.append(number)
             own.append(piece.attributes[bar - 1])
@@ -68,6 +73,20 @@ def matrix(heard: np.ndarray, groups: np.ndarray, values: tuple[float, ...] = VA
             if there.sum() > len(values) and np.ptp(column[there]) > VARIES:
                 result[dimension, attribute] = spearmanr(given[there], column[there])[0]
     return result
+
+
+def encoded_order(setting: Setting, columns: list[int]) -> np.ndarray:
+    """Rank correlations of named dimensions of bars with their attributes, both centred within the piece."""
+    latents = [piece.bar_latents[:, : len(columns)].astype(np.float64) for piece in setting.encoded]
+    heard = [piece.attributes[:, columns].astype(np.float64) for piece in setting.encoded]
+    latents = np.concatenate([part - part.mean(axis=0) for part in latents])
+    heard = np.concatenate([part - nan_mean(part) for part in heard])
+    found = []
+    for column in range(len(columns)):
+        there = ~np.isnan(heard[:, column])
+        varies = there.any() and np.ptp(heard[there, column]) > VARIES
+        found.append(spearmanr(latents[there, column], heard[there, column])[0] if varies else np.nan)
+    return np.array(found)
 
 
 def measure(setting: Setting) -> tuple[list[Row], dict]:
@@ -100,5 +119,10 @@ def measure(setting: Setting) -> tuple[list[Row], dict]:
                 Row("centred within the bar: on the dimension moved, least", float(np.nanmin(diagonal)), note=note)
             )
             rows.append(Row("centred within the bar: mean on the others", float(np.nanmean(rest))))
+    encoded = encoded_order(setting, columns)[varying]
+    note = ", ".join(f"{names[place]} {value:.2f}" for place, value in zip(varying, encoded, strict=True))
+    rows.append(
+        Row("encoded only: Spearman of the bar's own latent with what is heard, least", float(encoded.min()), note=note)
+    )
     detail = {title: np.round(table[:, columns], 4).tolist() for title, table in tables.items()}
     return rows, {"dimensions": names, "attributes": names, "varying": [names[place] for place in varying], **detail}
