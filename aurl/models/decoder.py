@@ -122,9 +122,7 @@ class Decoder(nn.Module):
         assert self.angles is not None
         return x, self.angles(time)
 
-    def forward(
-        self, ids: Tensor, time: MusicalTime, lengths: list[int], condition: Condition | None = None
-    ) -> Tensor:
+    def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int], condition: Condition | None = None) -> Tensor:
         """Logits ``(N, V)`` of packed tokens ``(N,)``."""
         hearing = None if self.ear is None else listen(ids, time.beat, lengths, self.ear.meaning)
         x, rotation = self._embed(ids, time, self._hear(hearing))
