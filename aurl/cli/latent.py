@@ -61,6 +61,7 @@ Main keys (default):
   steps (8)              pieces that interpolate writes, both ends included
   donor, donor_bars      replace: whose latents; without donor_bars the same bars
   versions (1)           replace: how many from the prior
+  latent_temperature (1) replace: how boldly the prior draws; 0 takes what it expects
   dimensions (none)      traverse: names of attributes, or z9 ...; without it all named ones
   values ([-2.0,-1.0,0.0,1.0,2.0])   traverse: by how much
   temperature (0)        0 takes the most likely token; above it notes are drawn, with top_p, top_k ...

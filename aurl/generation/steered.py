@@ -180,7 +180,7 @@ class SteeredDecoding(Decoding):
 
     Raises:
         AurlError: the model's weights give logits that are not numbers.
-        ValueError: not as many latents as seeds, or a model without latents.
+        ValueError: not as many latents as seeds, a model without latents, or a reading of another piece.
     """
 
     def __init__(
@@ -209,6 +209,8 @@ class SteeredDecoding(Decoding):
         numbers = ids.numpy()
         bar, beat = self.grammar.vocabulary.musical_time(numbers)
         known = self._reading.before(self._first_steered(int(bar[-1])))
+        if not np.array_equal(numbers[: known.tokens], self._reading.ids[: known.tokens]):
+            raise ValueError("the prompt does not begin as the piece of the reading does")
         self._cache, self._walk = known.cache, copy_walk(known.walk, self.grammar)
         self._recent = self._recent_pitches()
         self._record = torch.empty(len(ids) + GROWTH, 1, dtype=torch.long, device=self.device)

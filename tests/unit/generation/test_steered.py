@@ -141,5 +141,9 @@ def test_wrong_use_is_refused(tools: LatentTools, make_model: MakeModel):
     prompt, latents = begun(tools, 2)
     with pytest.raises(ValueError, match="latents of 1 samples for 2 seeds"):
         SteeredDecoding(tools.model, tools.grammar(1), SamplerConfig(), prompt, [0, 1], latents[None])
+    piece, _ = tools.encode(song(4, seed=8))
+    other = Reading(tools.model, tools.grammar(1), piece.tokens, latents)
+    with pytest.raises(ValueError, match="the prompt does not begin as the piece of the reading does"):
+        SteeredDecoding(tools.model, tools.grammar(1), SamplerConfig(), prompt, [0], latents[None], other)
     with pytest.raises(ValueError, match="cannot be steered by them; train one with model=vae"):
         condition_of(make_model(), latents[None])
