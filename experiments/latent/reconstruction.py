@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 
 import numpy as np
 
@@ -24,7 +23,7 @@ def bar_tokens(tools: LatentTools, tokens: np.ndarray) -> list[np.ndarray]:
 
 def agreement(tools: LatentTools, original: np.ndarray, written: np.ndarray) -> tuple[int, int, int, int]:
     """Tokens of the original, and how many are found again: at their place in the sequence, at their place in their
-    bar, in order (what an alignment of each bar by longest matching blocks keeps).
+    bar, in order (the longest common subsequence of each bar).
     """
     same = min(len(original), len(written))
     placed = int((original[:same] == written[:same]).sum())
@@ -32,9 +31,16 @@ def agreement(tools: LatentTools, original: np.ndarray, written: np.ndarray) -> 
     for one, other in zip(bar_tokens(tools, original), bar_tokens(tools, written), strict=False):
         same = min(len(one), len(other))
         in_bar += int((one[:same] == other[:same]).sum())
-        matcher = SequenceMatcher(None, one.tolist(), other.tolist(), autojunk=False)
-        ordered += sum(block.size for block in matcher.get_matching_blocks())
+        ordered += common_length(one, other)
     return len(original), placed, in_bar, ordered
+
+
+def common_length(one: np.ndarray, other: np.ndarray) -> int:
+    """Length of the longest common subsequence."""
+    longest = np.zeros(len(other) + 1, np.int64)
+    for token in one:
+        longest[1:] = np.maximum.accumulate(np.maximum(longest[1:], longest[:-1] + (other == token)))
+    return int(longest[-1])
 
 
 def from_latents(tools: LatentTools, pieces: Sequence, bars: int) -> np.ndarray:

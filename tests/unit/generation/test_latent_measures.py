@@ -94,6 +94,7 @@ def test_agreement_counts_places_in_the_sequence_in_the_bar_and_in_order(tools: 
     total, placed, in_bar, ordered = reconstruction.agreement(tools, tokens, longer)
     assert total == ordered == len(tokens)
     assert placed < in_bar < total
+    assert reconstruction.common_length(np.array([1, 2, 3, 4, 2]), np.array([3, 1, 2, 4, 4, 2])) == 4
 
 
 def test_likeness_is_the_share_of_notes_in_common():
