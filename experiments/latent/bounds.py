@@ -48,7 +48,7 @@ def excerpts(setting: Setting) -> list[Excerpt]:
         ids, bars, beats = (np.asarray(part(number)) for part in (store.ids, store.bars, store.beats))
         stop = len(ids) - 1
         if stop > setting.context:
-            stop = int(np.searchsorted(bars, bars[setting.context])) - 1
+            stop = int(np.searchsorted(bars, bars[setting.context]))  # inputs are whole bars
             if stop < 2:
                 continue
         ids = ids[: stop + 1].astype(np.int64)
