@@ -85,6 +85,8 @@ def run(
         return found
     if name == "bounds":
         plain = open_session(own["plain"], rest).bundle.model.eval() if "plain" in own else None
+        if plain is not None and plain.latent is not None:
+            raise SystemExit(f"plain={own['plain']} has latents itself; name a model=transformer checkpoint")
         return bounds.measure(setting, numbers["draws"], plain)
     found = reconstruction.measure(setting, numbers["middles"])
     if "flat" in own:
