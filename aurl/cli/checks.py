@@ -23,6 +23,7 @@ PATH_KEYS: dict[str, tuple[str, ...]] = {
         "output",
     ),
     "prepare": ("data.path", "paths.cache"),
+    "latent": ("donor", "output", "paths.runs", "paths.cache"),
 }
 """Keys that hold one path; made absolute before work starts."""
 

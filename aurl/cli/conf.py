@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
 from aurl.cli.checks import PEERS, STAGES, at_least
+from aurl.cli.latent_command import LatentCommand
+from aurl.cli.paths_config import PathsConfig
 from aurl.cli.run_names import run_folder
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
@@ -29,20 +31,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 HYDRA_VERSION_BASE = "1.3"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PathsConfig:
-    """Folders that commands read and write."""
-
-    runs: str = "runs"
-    """Training runs; below the folder the command is started in unless absolute."""
-    cache: str = "~/.cache/aurl"
-    """Prepared corpora; the environment variable AURL_CACHE changes the default."""
-    cache_limit: str | None = None
-    """After a corpus was prepared, remove what was not used for longest until the cache is no larger, such as 20GB."""
-    output: str = "."
-    """The folder of this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +239,7 @@ COMMANDS: dict[str, type] = {
     "generate": GenerateCommand,
     "evaluate": EvaluateCommand,
     "prepare": PrepareCommand,
+    "latent": LatentCommand,
 }
 """Root config name -> its schema."""
 
