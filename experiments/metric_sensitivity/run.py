@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from aurl.evaluation.corruptions import CORRUPTIONS, fits_splice, splice
-from aurl.evaluation.metrics.progression import ChordModel
+from aurl.evaluation.metrics.reference import Reference
 from aurl.evaluation.metrics.registry import all_metrics, choose_metrics, score_metrics
 from aurl.evaluation.metrics.table import read_table
 from aurl.music.score import read_score
 
 CORPORA = ("pop909", "nottingham", "jsb-chorales")
 REFERENCE_PIECES = 200
-"""Training pieces that the chord model is fitted on."""
+"""Training pieces that the chord and seam models are fitted on."""
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)
 GOAL = 0.85
@@ -51,7 +51,7 @@ def spliced(scores: list[Any], rng: np.random.Generator) -> list[Any]:
     return result
 
 
-def measure(scores: list[Any], model: ChordModel) -> dict[str, np.ndarray]:
+def measure(scores: list[Any], model: Reference) -> dict[str, np.ndarray]:
     """All numbers of all pieces; NaN for a piece that is None."""
     specs = choose_metrics(scalars_only=True)
     rows = np.full((len(scores), len(specs)), np.nan)
@@ -66,7 +66,7 @@ def measure_corpus(data: Path, corpus: str, split: str, other: str, most: int | 
     """Real pieces, every corruption of them, copies of training pieces, and other real pieces (the null)."""
     rng = np.random.default_rng(sum(corpus.encode()) + len(split))
     training = load(data, corpus, "train", most or REFERENCE_PIECES)
-    model = ChordModel.fit(training)
+    model = Reference.fit(training)
     real = load(data, corpus, split, most)
     sets = {"real": real, NULL: load(data, corpus, other, most)}
     sets |= {name: [damage(score, rng) for score in real] for name, damage in CORRUPTIONS.items()}
