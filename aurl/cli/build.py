@@ -205,7 +205,9 @@ def build_trainer(cfg: DictConfig, run_dir: Path) -> L.Trainer:
     settings = {
         "accelerator": accelerator,
         "precision": resolve_precision(cfg.trainer.precision, accelerator),
-        "strategy": resolve_strategy(cfg.trainer.strategy, cfg.trainer.devices),
+        "strategy": resolve_strategy(
+            cfg.trainer.strategy, cfg.trainer.devices, to_config(cfg.model).has_discriminator
+        ),
         "default_root_dir": str(run_dir),
     }
     try:
@@ -273,8 +275,16 @@ def resolve_precision(precision: str | int, accelerator: str) -> str | int:
     return chosen
 
 
-def resolve_strategy(strategy: str, devices: int | str) -> str:
-    """Translate ``strategy=auto``: one device needs none, several run data-parallel."""
+def resolve_strategy(strategy: str, devices: int | str, alternates: bool = False) -> str:
+    """Translate ``strategy=auto``: one device needs none, several run data-parallel.
+
+    Args:
+        strategy: Lightning's name, or auto.
+        devices: how many, or which.
+        alternates: whether model and discriminator take turns, so that each backward pass leaves parameters out.
+    """
     if strategy != "auto":
         return strategy
-    return "auto" if str(devices) == "1" else "ddp"
+    if str(devices) == "1":
+        return "auto"
+    return "ddp_find_unused_parameters_true" if alternates else "ddp"

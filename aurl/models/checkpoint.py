@@ -129,7 +129,7 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
         vocab_size = about["vocab_size"]
         config = model_config_from_dict(about["model"])
         model = MusicTransformerVAEGAN(config, vocab_size, TokenMeaning.unknown(vocab_size)).without_discriminator()
-        model.load_state_dict(_model_state(content))
+        model.load_state_dict(model_state(content))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise AurlError(f"ckpt={path} does not fit this version of the model ({reason})") from error
@@ -142,7 +142,8 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
     )
 
 
-def _model_state(content: dict[str, Any]) -> dict[str, Tensor]:
+def model_state(content: dict[str, Any]) -> dict[str, Tensor]:
+    """Weights for use: averaged where training kept them, without the discriminator's."""
     state = content.get("averaged") or content["state_dict"]
     named = {name.removeprefix(MODEL_PREFIX): tensor for name, tensor in state.items() if name.startswith(MODEL_PREFIX)}
     return {name: tensor for name, tensor in named.items() if not name.startswith(CRITIC_PREFIX)}

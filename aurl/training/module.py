@@ -1,5 +1,5 @@
-"""The one LightningModule: what happens to a batch. Optimisation is manual, because later
-modes alternate two optimisers.
+"""The one LightningModule: what happens to a batch. Optimisation is manual, because with a discriminator two optimisers
+alternate: what belongs to the second is adversary.py.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from aurl.data.batching import IGNORED, PackedBatch, TrainingBatches
 from aurl.data.codec import Codec
 from aurl.data.merging import MergedBatches
-from aurl.models.checkpoint import MODEL_PREFIX, describe
+from aurl.models.checkpoint import MODEL_PREFIX, describe, model_state
 from aurl.models.latent import Latents
-from aurl.models.music_transformer_vae_gan import ModelOutput, MusicTransformerVAEGAN
+from aurl.models.music_transformer_vae_gan import CRITIC_PREFIX, ModelOutput, MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
+from aurl.training.adversary import Adversary
 from aurl.training.config import OptimConfig, Rule
 from aurl.training.loss_config import Annealing, LossConfig
 from aurl.training.losses import (
@@ -43,6 +44,8 @@ log = logging.getLogger("aurl.training.module")
 
 NON_FINITE_LIMIT = 20
 """Batches in a row without a finite loss after which training stops."""
+CRITIC_BETAS = (0.0, 0.99)
+"""Decay rates of the moments of the discriminator's optimiser: no momentum, as is usual against a moving model."""
 EMA_WARMUP = 10.0
 """The average forgets faster in its first steps: decay is at most (1 + step) / (EMA_WARMUP + step)."""
 
@@ -76,7 +79,12 @@ class MusicModule(L.LightningModule):
         self.validation, self.testing = Likelihood(), Likelihood()
         self.latent_use = LatentUse() if model.latent is not None else None
         # In a list, so that the average does not show up as parameters of this module.
-        self._averaged = [copy.deepcopy(model).eval().requires_grad_(False)] if optim.ema_decay else []
+        self._averaged = []
+        if optim.ema_decay:
+            self._averaged = [copy.deepcopy(model).without_discriminator().eval().requires_grad_(False)]
+        self.adversary = Adversary(self) if model.discriminator is not None else None
+        self.last_latents: Latents | None = None
+        """Of the last batch of a model that has them."""
         self.batches_seen = 0
         self.batches_restored = 0
         """Batches that an earlier run had seen when this one continued it."""
@@ -103,6 +111,7 @@ class MusicModule(L.LightningModule):
         if output.latents is None or self.model.latent is None:
             return Losses(total, recon)
         config, latents, scored = self.loss_config, output.latents, batch.targets != IGNORED
+        self.last_latents = latents
         beta = self.kl_weight()
         total = total + beta * divergence(latents, scored, config.free_bits, config.piece_free_bits)
         if beta < 1:
@@ -144,6 +153,10 @@ class MusicModule(L.LightningModule):
             self.log("train/lr", self._scheduler().get_last_lr()[0])
             if losses.kl is not None:
                 self.log("train/kl_weight", self.kl_weight())
+            if self.adversary is not None and self.last_latents is not None:
+                self.adversary.batch(batch, self.last_latents)
+                self.last_losses |= self.adversary.last
+            self.last_latents = None
         if self.batches_seen % self.optim_config.accumulate == 0:
             self._step()
 
@@ -161,10 +174,11 @@ class MusicModule(L.LightningModule):
         return False
 
     def _step(self) -> None:
-        optimizer = self.optimizers()
+        optimizers = self.optimizers()
+        optimizer = optimizers[0] if isinstance(optimizers, list) else optimizers
         assert isinstance(optimizer, L.pytorch.core.optimizer.LightningOptimizer)
         limit = self.optim_config.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        norm = torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self.model.written_with()], limit)
         self.log("train/gradient_norm", norm)
         if not torch.isfinite(norm):
             self.skipped_batches += 1
@@ -174,9 +188,12 @@ class MusicModule(L.LightningModule):
         optimizer.zero_grad()
         self._scheduler().step()
         self._average()
+        if self.adversary is not None:
+            self.adversary.step()
 
     def _scheduler(self) -> LambdaLR:
-        scheduler = self.lr_schedulers()
+        schedulers = self.lr_schedulers()
+        scheduler = schedulers[0] if isinstance(schedulers, list) else schedulers
         assert isinstance(scheduler, LambdaLR)
         return scheduler
 
@@ -188,14 +205,15 @@ class MusicModule(L.LightningModule):
         step = self.trainer.global_step
         decay = min(self.optim_config.ema_decay, (1 + step) / (EMA_WARMUP + step))
         averages: list[Tensor] = list(self._averaged[0].parameters())
-        torch._foreach_lerp_(averages, [parameter.detach() for parameter in self.model.parameters()], 1 - decay)
-        for kept, current in zip(self._averaged[0].buffers(), self.model.buffers(), strict=True):
-            kept.copy_(current)
+        torch._foreach_lerp_(averages, [parameter.detach() for _, parameter in self.model.written_with()], 1 - decay)
+        buffers = dict(self.model.named_buffers())
+        for name, kept in self._averaged[0].named_buffers():
+            kept.copy_(buffers[name])
 
     def configure_optimizers(self) -> Any:
-        """Matrices decay, norms do not; warm-up and cosine run over the whole training."""
+        """Matrices decay, norms do not; warm-up and cosine run over the whole training. A discriminator has its own."""
         config = self.optim_config
-        groups = parameter_groups(self.model, config.weight_decay)
+        groups = parameter_groups(self.model, config.weight_decay, without=CRITIC_PREFIX)
         betas = (config.betas[0], config.betas[1])
         optimizer: AdamW
         if config.rule is Rule.muon:
@@ -207,7 +225,16 @@ class MusicModule(L.LightningModule):
         def share(step: int) -> float:
             return warmup_cosine(step, config.warmup_steps, total, config.min_lr_share)
 
-        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, share)}
+        own = {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, share)}
+        if self.model.discriminator is None:
+            return own
+        start, every = self.loss_config.adversarial_start, self.loss_config.adversarial_every
+        critic = AdamW(self.model.discriminator.parameters(), lr=config.critic_lr, betas=CRITIC_BETAS, weight_decay=0.0)
+
+        def critic_share(step: int) -> float:
+            return warmup_cosine(step, config.warmup_steps // every, (total - start) // every, config.min_lr_share)
+
+        return [own, {"optimizer": critic, "lr_scheduler": LambdaLR(critic, critic_share)}]
 
     def total_steps(self) -> int:
         """Optimiser steps of the whole run, from trainer.max_steps or trainer.max_epochs, whichever comes first."""
@@ -345,7 +372,4 @@ class MusicModule(L.LightningModule):
         self.files_processed, self.files_augmented = progress["files"], progress["augmented"]
         self._restored = checkpoint["rng"], checkpoint.get("cuda_rng"), checkpoint["position"]
         if self._averaged:
-            saved = checkpoint.get("averaged") or checkpoint["state_dict"]
-            self._averaged[0].load_state_dict(
-                {name.removeprefix(MODEL_PREFIX): tensor for name, tensor in saved.items()}
-            )
+            self._averaged[0].load_state_dict(model_state(checkpoint))
