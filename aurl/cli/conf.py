@@ -72,6 +72,8 @@ class TrainCommand:
     """Weights, order of the pieces, augmentation and samples follow from it."""
     ckpt: str | None = None
     """Continue this run: last, best, a run's folder or a file. Its settings apply again; what is typed wins."""
+    init_from: str | None = None
+    """Begin a new run with the weights of this one, as far as the model has them: last, best, a run's folder or a file."""
     num_samples: int = 0
     """Pieces generated into the run's folder when training ends."""
     bars: int = 16

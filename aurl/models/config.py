@@ -133,7 +133,9 @@ class ModelConfig:
     def _check_latent(self) -> None:
         if not self.has_latent:
             if self.latent_dim:
-                raise ValueError(f"model.latent_dim={self.latent_dim} needs model=vae or vae_gan, got model.mode={self.mode.value}")
+                raise ValueError(
+                    f"model.latent_dim={self.latent_dim} needs model=vae or vae_gan, got model.mode={self.mode.value}"
+                )
             return
         for key, low, high in (
             ("latent_dim", 1, LARGEST_LATENT),

@@ -122,9 +122,7 @@ class Decoder(nn.Module):
         assert self.angles is not None
         return x, self.angles(time)
 
-    def forward(
-        self, ids: Tensor, time: MusicalTime, lengths: list[int], condition: Condition | None = None
-    ) -> Tensor:
+    def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int], condition: Condition | None = None) -> Tensor:
         """Logits ``(N, V)`` of packed tokens ``(N,)``."""
         return self.project(*self.states(ids, time, lengths, condition))
 

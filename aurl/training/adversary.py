@@ -265,9 +265,7 @@ class Adversary:
         before = [None if each.grad is None else each.grad.clone() for each in parameters]
         self.module.manual_backward(torch.stack(reached).sum() * share)
         pairs = [(each, old) for each, old in zip(parameters, before, strict=True) if each.grad is not None]
-        added = [
-            cast(Tensor, each.grad) if old is None else cast(Tensor, each.grad) - old for each, old in pairs
-        ]
+        added = [cast(Tensor, each.grad) if old is None else cast(Tensor, each.grad) - old for each, old in pairs]
         there = _norm([old for _, old in pairs if old is not None])
         norm = _norm(added)
         factor = min(self.config.adversarial_weight, self.config.adversarial_share * there / max(norm, TINY))

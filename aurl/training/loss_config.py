@@ -7,6 +7,7 @@ from enum import Enum
 
 from aurl.training.adversarial_config import AdversarialConfig
 
+
 class Annealing(str, Enum):
     """How the weight of the KL term goes over training."""
 

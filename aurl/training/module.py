@@ -22,8 +22,11 @@ from aurl.models.checkpoint import MODEL_PREFIX, describe, model_state
 from aurl.models.latent import Latents
 from aurl.models.music_transformer_vae_gan import CRITIC_PREFIX, ModelOutput, MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
+from aurl.training.adversarial_config import Balance
 from aurl.training.adversary import Adversary
+from aurl.training.balancing import UncertaintyWeights
 from aurl.training.config import OptimConfig, Rule
+from aurl.training.constraints import MusicalConstraints
 from aurl.training.loss_config import Annealing, LossConfig
 from aurl.training.losses import (
     ATTRIBUTES_FEATURE,
@@ -60,7 +63,10 @@ class MusicModule(L.LightningModule):
         config: the resolved config of the run (JSON types), kept in every checkpoint.
         programs: programs that the training pieces use, most frequent first, kept in every checkpoint; None: not known.
         loss: weights and schedules of the terms of the loss.
+        token_weights: weight of each token in the reconstruction ``(V,)``; None for 1.
     """
+
+    token_weights: Tensor | None
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class MusicModule(L.LightningModule):
         config: dict[str, Any] | None = None,
         programs: list[int] | None = None,
         loss: LossConfig | None = None,
+        token_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -82,6 +89,9 @@ class MusicModule(L.LightningModule):
         self._averaged = []
         if optim.ema_decay:
             self._averaged = [copy.deepcopy(model).without_discriminator().eval().requires_grad_(False)]
+        self.register_buffer("token_weights", token_weights, persistent=False)
+        self.constraints = MusicalConstraints(self.loss_config, codec)
+        self.balance = self._balance()
         self.adversary = Adversary(self) if model.discriminator is not None else None
         self.last_latents: Latents | None = None
         """Of the last batch of a model that has them."""
@@ -104,24 +114,43 @@ class MusicModule(L.LightningModule):
     def losses(self, batch: PackedBatch) -> Losses:
         """Terms of the loss of a training batch (losses.py)."""
         output = self._output(self.model, batch)
-        smoothing = self.optim_config.label_smoothing
-        total = reconstruction(output.logits, batch.targets, smoothing)
+        smoothing, weights = self.optim_config.label_smoothing, self.token_weights
+        bound = reconstruction(output.logits, batch.targets, smoothing, weights)
         with torch.no_grad():
-            recon = (reconstruction(output.logits, batch.targets) if smoothing else total).item()
-        if output.latents is None or self.model.latent is None:
-            return Losses(total, recon)
-        config, latents, scored = self.loss_config, output.latents, batch.targets != IGNORED
-        self.last_latents = latents
-        beta = self.kl_weight()
-        total = total + beta * divergence(latents, scored, config.free_bits, config.piece_free_bits)
-        if beta < 1:
-            total = total + (1 - beta) * prior_loss(self.model.latent, latents, scored)
-        kl = divergence(latents, scored, 0.0, 0.0).item()
-        names = self.model.config.attributes
-        if not names or not config.attribute_weight:
-            return Losses(total, recon, kl)
-        order = attribute_loss(*self._named(latents, batch, names), config.attribute_slope)
-        return Losses(total + config.attribute_weight * order, recon, kl, order.item())
+            plain = not smoothing and weights is None
+            recon = (bound if plain else reconstruction(output.logits, batch.targets)).item()
+        constraints = self.constraints(output.logits, batch)
+        terms, found = {"bound": bound, **self.constraints.weighted(constraints)}, Losses(bound, recon)
+        found = found._replace(constraints={name: value.item() for name, value in constraints.items()})
+        apart = bound.new_zeros(())
+        if output.latents is not None and self.model.latent is not None:
+            config, latents, scored = self.loss_config, output.latents, batch.targets != IGNORED
+            self.last_latents = latents
+            beta = self.kl_weight()
+            terms["bound"] = bound + beta * divergence(latents, scored, config.free_bits, config.piece_free_bits)
+            if beta < 1:
+                apart = (1 - beta) * prior_loss(self.model.latent, latents, scored)
+            found = found._replace(kl=divergence(latents, scored, 0.0, 0.0).item())
+            if self._has_names:
+                order = attribute_loss(
+                    *self._named(latents, batch, self.model.config.attributes), config.attribute_slope
+                )
+                terms["attributes"] = config.attribute_weight * order
+                found = found._replace(attributes=order.item())
+        total = torch.stack(list(terms.values())).sum() if self.balance is None else self.balance(terms)
+        return found._replace(total=total + apart)
+
+    @property
+    def _has_names(self) -> bool:
+        """Whether dimensions of latents are named and ordered."""
+        return bool(
+            self.model.config.attributes and self.loss_config.attribute_weight and self.model.latent is not None
+        )
+
+    def _balance(self) -> UncertaintyWeights | None:
+        if self.loss_config.balance is Balance.fixed:
+            return None
+        return UncertaintyWeights(["bound", *self.constraints.names, *(["attributes"] if self._has_names else [])])
 
     def _named(self, latents: Latents, batch: PackedBatch, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         if ATTRIBUTES_FEATURE not in batch.features:
@@ -153,6 +182,8 @@ class MusicModule(L.LightningModule):
             self.log("train/lr", self._scheduler().get_last_lr()[0])
             if losses.kl is not None:
                 self.log("train/kl_weight", self.kl_weight())
+            if self.balance is not None:
+                self.log_dict({f"train/weight/{name}": value for name, value in self.balance.weights().items()})
             if self.adversary is not None and self.last_latents is not None:
                 self.adversary.batch(batch, self.last_latents)
                 self.last_losses |= self.adversary.last
@@ -214,6 +245,8 @@ class MusicModule(L.LightningModule):
         """Matrices decay, norms do not; warm-up and cosine run over the whole training. A discriminator has its own."""
         config = self.optim_config
         groups = parameter_groups(self.model, config.weight_decay, without=CRITIC_PREFIX)
+        if self.balance is not None:
+            groups.append({"params": list(self.balance.parameters()), "weight_decay": 0.0, "muon": False})
         betas = (config.betas[0], config.betas[1])
         optimizer: AdamW
         if config.rule is Rule.muon:

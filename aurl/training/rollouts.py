@@ -68,9 +68,7 @@ def real_windows(batch: PackedBatch, segments: Tensor, given: int, judged: int) 
 
 
 @torch.no_grad()
-def write(
-    model: MusicTransformerVAEGAN, grammar: AnyGrammar, prompt: Tensor, latents: Tensor, judged: int
-) -> Windows:
+def write(model: MusicTransformerVAEGAN, grammar: AnyGrammar, prompt: Tensor, latents: Tensor, judged: int) -> Windows:
     """Let the model go on by itself.
 
     Args:
