@@ -118,12 +118,12 @@ def build_data(cfg: DictConfig) -> MusicDataModule:
 
 
 def needed_features(cfg: DictConfig) -> list[str]:
-    """``data.features`` and what the model's named dimensions follow."""
+    """``data.features``, and what the model's named dimensions and its prior follow."""
     from aurl.training.losses import ATTRIBUTES_FEATURE
 
-    features = list(cfg.data.features)
-    named = to_config(cfg.model).attributes
-    return features if not named or ATTRIBUTES_FEATURE in features else [*features, ATTRIBUTES_FEATURE]
+    model = to_config(cfg.model)
+    needed = [*([ATTRIBUTES_FEATURE] if model.attributes else []), *model.prior_conditions]
+    return list(dict.fromkeys([*cfg.data.features, *needed]))
 
 
 def cache_limit(cfg: DictConfig) -> int | None:

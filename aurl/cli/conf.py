@@ -73,7 +73,7 @@ class TrainCommand:
     ckpt: str | None = None
     """Continue this run: last, best, a run's folder or a file. Its settings apply again; what is typed wins."""
     init_from: str | None = None
-    """Begin a new run with the weights of this one, as far as the model has them: last, best, a run's folder or a file."""
+    """Begin a new run with the weights of this one, as far as the model has a place for them; written as ckpt is."""
     num_samples: int = 0
     """Pieces generated into the run's folder when training ends."""
     bars: int = 16
@@ -92,6 +92,11 @@ class GenerateCommand(SamplerConfig):
     paths: PathsConfig = field(default_factory=PathsConfig)
     ckpt: str = "last"
     """last, best, a run's folder or a file."""
+    key: str | None = None
+    """Key of what is written, such as "E minor"; for checkpoints trained with model.prior_conditions=[key]."""
+    chords: str | None = None
+    """Chords of what is written, one a bar, such as "C Am F G", repeated; for checkpoints trained with
+    model.prior_conditions=[chords]."""
     prompt: str | None = None
     """A score to continue, in any format the corpus reader takes."""
     prompt_bars: int | None = None

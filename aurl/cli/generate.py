@@ -138,6 +138,7 @@ def sampler_text(config: GenerateCommand) -> str:
         "top_p": 1.0,
         "min_p": 0.0,
         "repetition_penalty": 1.0,
+        "latent_temperature": 1.0,
     }
     changed = {key: getattr(config, key) for key, usual in off.items() if getattr(config, key) != usual}
     shown = [f"{key.replace('_', ' ')} {value:g}" for key, value in changed.items()]
@@ -161,9 +162,39 @@ def draw(generator: Generator, config: GenerateCommand) -> list[Sample]:
         prompt=read_prompt(generator, config),
         tempo=config.tempo,
         programs=config.programs,
+        conditions=read_conditions(config),
     )
     with writing_progress(config.num_samples) as on_progress:
         return generator.generate(request, on_progress)
+
+
+def read_conditions(config: GenerateCommand) -> dict[str, np.ndarray]:
+    """What is asked of the bars: ``key`` and ``chords`` as numbers ``(bars, columns)``.
+
+    Raises:
+        ValueError: no such key or chord.
+    """
+    import numpy as np
+
+    from aurl.music.chord_symbols import parse_lead_sheet
+    from aurl.music.chords import QUALITY_NUMBER
+    from aurl.music.keys import KEY_NAMES
+
+    found = {}
+    if config.key is not None:
+        names = {name.lower(): number for number, name in enumerate(KEY_NAMES)}
+        if config.key.lower() not in names:
+            raise ValueError(f"key={config.key} is unknown; allowed: {', '.join(KEY_NAMES)}")
+        found["key"] = np.array([[names[config.key.lower()]]])
+    if config.chords is not None:
+        try:
+            chords = [parse_lead_sheet(symbol) for symbol in config.chords.split()]
+        except ValueError as error:
+            raise ValueError(f"chords={config.chords}: {error}") from error
+        if not chords:
+            raise ValueError("chords is empty; give one symbol a bar, such as C Am F G")
+        found["chords"] = np.array([(chord.root, QUALITY_NUMBER[chord.quality]) for chord in chords])
+    return found
 
 
 def read_prompt(generator: Generator, config: GenerateCommand) -> np.ndarray | None:

@@ -90,10 +90,12 @@ class LikelihoodResult:
     """Total nats of each piece, in the order given; for confidence intervals and for finding odd pieces."""
     token_nats: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
     """Nats of every token after BOS of each piece, float32 (n - 1,): those of ids[1:]."""
+    latent_nats: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
+    """What of these the latents cost, charged at the first token of each bar; () for models without latents."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types; without the figures of single pieces and tokens. What is not known is null."""
-        left_out = ("piece_nats", "token_nats")
+        left_out = ("piece_nats", "token_nats", "latent_nats")
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -105,9 +107,9 @@ def summarise(
     piece_nats: Sequence[float],
     pieces: Sequence[TokenPiece],
     token_nats: Sequence[np.ndarray] = (),
-    bound: bool = False,
+    latent_nats: Sequence[np.ndarray] = (),
 ) -> LikelihoodResult:
-    """Share the nats of pieces out over their notes, beats, seconds and tokens; ``bound`` says that they are bounds.
+    """Share the nats of pieces out over their notes, beats, seconds and tokens; with ``latent_nats`` they are bounds.
 
     Raises:
         AurlError: there are no pieces, or none of them has a note.
@@ -131,9 +133,10 @@ def summarise(
         tokens=tokens,
         pieces=len(pieces),
         token_perplexity=math.exp(total / tokens),
-        bound=bound,
+        bound=bool(latent_nats),
         piece_nats=tuple(float(value) for value in piece_nats),
         token_nats=tuple(token_nats),
+        latent_nats=tuple(latent_nats),
     )
 
 
@@ -214,14 +217,17 @@ def score_corpus(
     bars = [np.asarray(piece.bars) for piece in chosen] if has_latents else None
     windows = plan_windows([len(piece.ids) for piece in chosen], context, bars)
     nats = [np.full(len(piece.ids) - 1, np.nan, dtype=np.float32) for piece in chosen]
+    latent = [np.zeros_like(part) for part in nats] if has_latents else []
     was_training = isinstance(model, torch.nn.Module) and model.training
     if isinstance(model, torch.nn.Module):
         model.eval()
     try:
         done = 0
         for batch in pack_windows(windows, batch_tokens):
-            for window, scored in zip(batch, score_batch(model, batch, chosen, device), strict=True):
+            for window, (scored, cost) in zip(batch, score_batch(model, batch, chosen, device), strict=True):
                 nats[window.piece][window.first_scored : window.stop] = scored
+                if has_latents:
+                    latent[window.piece][window.first_scored : window.stop] = cost
             done += len(batch)
             if on_progress is not None:
                 on_progress(done, len(windows))
@@ -233,7 +239,7 @@ def score_corpus(
         raise AurlError(
             "the model gives probability zero or no number to some tokens; its weights are damaged or training diverged"
         )
-    return summarise(totals, chosen, nats, bound=has_latents)
+    return summarise(totals, chosen, nats, latent)
 
 
 def pack_windows(windows: Sequence[Window], batch_tokens: int) -> Iterator[list[Window]]:
@@ -252,8 +258,8 @@ def pack_windows(windows: Sequence[Window], batch_tokens: int) -> Iterator[list[
 
 def score_batch(
     model: ScoreModel, batch: Sequence[Window], pieces: Sequence[TokenPiece], device: str | torch.device = "cpu"
-) -> list[np.ndarray]:
-    """Nats of each scored token of each window of one packed batch, float32."""
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Nats of each scored token of each window of one packed batch, float32, and what of them the latents cost."""
     lengths = [window.length for window in batch]
     inputs = _gather(batch, pieces, "ids", 0, np.int64)
     targets = _gather(batch, pieces, "ids", 1, np.int64)
@@ -266,12 +272,16 @@ def score_batch(
         output = model(inputs.to(device), time, lengths)
         logits = output.logits.float()  # (N, V)
         nats = torch.nn.functional.cross_entropy(logits, targets.to(device), reduction="none")  # (N,)
+        cost = torch.zeros_like(nats)
         if getattr(output, "latents", None) is not None:
             scored = torch.cat([torch.arange(each.start, each.stop) >= each.first_scored for each in batch])
-            nats = nats + cost_of_tokens(output.latents, scored.to(device))
-        nats = nats.cpu()
-    parts = zip(batch, nats.split(lengths), strict=True)
-    return [part[window.first_scored - window.start :].numpy() for window, part in parts]
+            cost = cost_of_tokens(output.latents, scored.to(device))
+    rows = torch.stack((nats + cost, cost)).cpu().numpy()  # (2, N)
+    found, stop = [], 0
+    for window in batch:
+        start, stop = stop + window.first_scored - window.start, stop + window.length
+        found.append((rows[0, start:stop], rows[1, start:stop]))
+    return found
 
 
 def _gather(batch: Sequence[Window], pieces: Sequence[TokenPiece], name: str, shift: int, dtype: Any) -> Tensor:

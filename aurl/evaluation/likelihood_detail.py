@@ -37,6 +37,8 @@ KIND_NAMES = {
 }
 """Kinds in the order of the grammar."""
 LEARNED_KIND, LEARNED = max(Kind) + 1, "learned"
+LATENT_KIND, LATENTS = LEARNED_KIND + 1, "latents"
+"""Row for what latents of bars and pieces cost; its tokens are the bars charged."""
 """Tokens of byte pair encoding, which stand for several others."""
 CONTEXTS = (64, 128, 256, 512, 1024, 2048)
 """Lengths, in tokens, that the past is cut to."""
@@ -70,9 +72,12 @@ def by_token_type(result: LikelihoodResult, pieces: Sequence[TokenPiece], vocabu
     own = ids < vocabulary.size
     kinds = np.where(own, vocabulary.kind[np.where(own, ids, 0)], LEARNED_KIND).astype(np.int64)
     nats = np.concatenate(result.token_nats).astype(np.float64)
-    counts = np.bincount(kinds, minlength=LEARNED_KIND + 1)
-    sums = np.bincount(kinds, weights=nats, minlength=LEARNED_KIND + 1)
+    counts = np.bincount(kinds, minlength=LATENT_KIND + 1)
     names: dict[int, str] = {**{int(kind): name for kind, name in KIND_NAMES.items()}, LEARNED_KIND: LEARNED}
+    cost = np.concatenate(result.latent_nats).astype(np.float64) if result.latent_nats else np.zeros_like(nats)
+    sums = np.bincount(kinds, weights=nats - cost, minlength=LATENT_KIND + 1)
+    if result.latent_nats:  # a row of their own, counted once a charge
+        names[LATENT_KIND], counts[LATENT_KIND], sums[LATENT_KIND] = LATENTS, np.count_nonzero(cost), cost.sum()
     total = float(nats.sum())
     return [
         {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +78,9 @@ class GenerationRequest:
     tracks, drums apart. None keeps what was written."""
     tempo: float | None = None
     """Quarter notes a minute of the whole output; None keeps what was written."""
+    conditions: Mapping[str, np.ndarray] | None = None
+    """What the prior of latents is told of the bars to come, name -> ``(bars, C)`` (aurl.models.conditions), repeated
+    to the end; for checkpoints that were trained with them."""
     latents: np.ndarray | None = None
     """Latents of the bars from bar 0 on, those of the prompt included, ``(bars, Z)`` for all samples or ``(num_samples,
     bars, Z)``, for a model that has them; None draws them from the prior."""
@@ -238,8 +241,9 @@ class Generator:
         """Latents of the bars of the samples under way ``(B, bars, Z)``; None for a model without."""
         space = self.model.latent
         if space is None:
-            if request.latents is not None:
-                raise AurlError("latents need a model that has them; train one with model=vae")
+            if request.latents is not None or request.conditions:
+                asked = "latents" if request.latents is not None else ", ".join(request.conditions or ())
+                raise AurlError(f"{asked}: the checkpoint's model has no latents; train one with model=vae")
             return None
         if request.latents is not None:
             latents = given_latents(request.latents, request.num_samples, space.config.latent_dim)
@@ -248,7 +252,8 @@ class Generator:
         if len(prompt):  # its last token begins the first bar that is written
             ids = self.codec.merge(np.concatenate([[self.codec.vocabulary.bos], prompt[:-1]]))
             encoded = encode_ids(space, ids, self.codec.vocabulary, self.device)
-        return drawn_latents(space, encoded, request.bars, seeds, request.sampler.latent_temperature)
+        temperature = request.sampler.latent_temperature
+        return drawn_latents(space, encoded, request.bars, seeds, temperature, request.conditions)
 
     def _grammar(self, request: GenerationRequest) -> AnyGrammar:
         """The tables for a request, kept from one request to the next with the same rules."""

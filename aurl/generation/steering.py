@@ -5,13 +5,14 @@ Axes: B samples, G bars of the prompt, T bars to come, Z latent of a bar, P late
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aurl.data.vocabulary import Vocabulary
+from aurl.models.conditions import UNKNOWN
 from aurl.models.latent import Encoded, LatentSpace
 from aurl.models.positions import MusicalTime
 from aurl.utils.errors import AurlError
@@ -61,6 +62,7 @@ def drawn_latents(
     bars: int | None,
     seeds: Sequence[int],
     temperature: float = 1.0,
+    conditions: Mapping[str, np.ndarray] | None = None,
 ) -> Tensor:
     """Latents from the prior, those of the prompt's bars in front.
 
@@ -70,9 +72,13 @@ def drawn_latents(
         bars: bars to come; None draws OPEN_END_BARS.
         seeds: one for each sample; each sample's draws follow from its own alone.
         temperature: multiplies the deviations from what is expected; 0 takes the expected.
+        conditions: what is known of the bars to come, name -> ``(bars, C)``; repeated where there are fewer bars.
 
     Returns:
         ``(B, G + T, Z)``.
+
+    Raises:
+        AurlError: the checkpoint's prior was never told of such a condition.
     """
     config, device = space.config, space.to_layers.weight.device
     coming = OPEN_END_BARS if bars is None else bars
@@ -83,8 +89,26 @@ def drawn_latents(
     if prompt is not None:
         piece = prompt.piece.mean.expand(len(seeds), -1)
         given = prompt.bar.mean.expand(len(seeds), -1, -1)
+    before = 0 if given is None else given.shape[1]
+    known = {
+        name: _repeated(values, before, coming).expand(len(seeds), -1, -1).to(device)
+        for name, values in (conditions or {}).items()
+    }
+    unheard = [name for name in known if name not in config.prior_conditions]
+    if unheard:
+        raise AurlError(
+            f"{unheard[0]} cannot be asked for: the checkpoint was not trained with it; "
+            f"train with model=vae model.prior_conditions=[{', '.join(unheard)}]"
+        )
     with torch.inference_mode():
-        return space.sample(noise.unflatten(-1, (coming, -1)), piece, given)
+        return space.sample(noise.unflatten(-1, (coming, -1)), piece, given, known or None)
+
+
+def _repeated(values: np.ndarray, before: int, coming: int) -> Tensor:
+    """Conditions of all bars ``(before + coming, C)``: unknown before, then the given ones again and again."""
+    rows = np.asarray(values, np.int64)
+    after = rows[np.arange(coming) % len(rows)]
+    return torch.from_numpy(np.concatenate([np.full((before, rows.shape[1]), UNKNOWN), after]))
 
 
 def _normal(seed: int, size: int) -> Tensor:

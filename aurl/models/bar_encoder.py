@@ -17,6 +17,18 @@ from aurl.models.decoder import FeedForward
 from aurl.models.dropout import dropout
 from aurl.models.positions import MusicalTime, RotaryAngles, Rotation
 
+LONGEST_PLAIN = 256
+"""Bars of up to so many tokens are attended by plain matrix products on a CPU."""
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Attention of ``(m, H, L, K)`` tensors where ``mask`` ``(m, 1, 1, L)`` allows it, by whichever way is fastest."""
+    if query.device.type != "cpu" or query.shape[2] > LONGEST_PLAIN:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    # PyTorch's fused CPU kernel is made for long sequences; the backward pass of these products is twice as fast.
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    return scores.masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype) @ value
+
 
 class BarAttention(CausalSelfAttention):
     """Multi-head attention among the tokens of each bar, in both directions."""
@@ -30,9 +42,9 @@ class BarAttention(CausalSelfAttention):
         for rows, mask, filled in bars.groups:
             placed = together.index_select(0, rows.flatten()).view(*rows.shape, *together.shape[1:])
             q, k, v = placed.transpose(1, 2).split(sizes, dim=1)  # (m, heads, L, K) each
-            attended = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask[:, None, None], enable_gqa=self.kv_heads != self.heads
-            )
+            if self.kv_heads != self.heads:
+                k, v = (part.repeat_interleave(self.heads // self.kv_heads, dim=1) for part in (k, v))
+            attended = _attend(q, k, v, mask[:, None, None])
             parts.append(attended.transpose(1, 2).flatten(0, 1).index_select(0, filled))
         return self.to_out(torch.cat(parts).index_select(0, bars.back).flatten(-2))
 

@@ -8,6 +8,8 @@ from enum import Enum
 FFN_MULTIPLE = 32
 """The feed-forward width is rounded up to a multiple of this, which keeps matrix kernels on their fast path."""
 
+CONDITIONS = ("key", "chords")
+"""What a prior can be told of each bar (aurl/models/conditions.py)."""
 LARGEST_LATENT = 1024
 """Most dimensions of a latent."""
 
@@ -88,6 +90,8 @@ class ModelConfig:
     """What latents of bars are expected to be."""
     prior_layers: int = 1
     """Blocks of the autoregressive prior."""
+    prior_conditions: list[str] = field(default_factory=list)
+    """What the autoregressive prior is told of each bar: key, chords."""
     prior_components: int = 16
     """Gaussians of the mixture prior."""
     attributes: list[str] = field(default_factory=list)
@@ -148,6 +152,14 @@ class ModelConfig:
             if value < low or (high is not None and value > high):
                 allowed = f"{low} or more" if high is None else f"{low} to {high}"
                 raise ValueError(f"model.{key}={value} is out of range; allowed: {allowed}")
+        for name in self.prior_conditions:
+            if name not in CONDITIONS:
+                raise ValueError(f"model.prior_conditions: there is no '{name}'; allowed: {', '.join(CONDITIONS)}")
+        if self.prior_conditions and self.prior is not Prior.autoregressive:
+            raise ValueError(
+                f"model.prior_conditions={list(self.prior_conditions)} needs model.prior=autoregressive, "
+                f"got {self.prior.value}"
+            )
         if len(self.attributes) > self.latent_dim:
             raise ValueError(
                 f"model.attributes names {len(self.attributes)} dimensions, model.latent_dim={self.latent_dim} has "

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from aurl.models.bar_encoder import BarEncoder, Pooling
 from aurl.models.bars import Bars, bars_of
+from aurl.models.conditions import Conditions, hide_some
 from aurl.models.config import ModelConfig
 from aurl.models.gaussian import Gaussian, standard_like
 from aurl.models.positions import MusicalTime
@@ -52,6 +53,8 @@ class Latents(NamedTuple):
     """Nats of each dimension of each bar beyond what was expected ``(M, Z)``."""
     piece_divergence: Tensor
     """Nats of each dimension of each piece ``(S, P)``."""
+    conditions: Conditions | None = None
+    """What the prior was told of each bar ``(M, C)``."""
 
 
 class LatentSpace(nn.Module):
@@ -94,18 +97,26 @@ class LatentSpace(nn.Module):
         piece = self.pool_piece(summary, bars.segment, len(lengths))
         return Encoded(bars, Gaussian.of(self.to_bar(summary)), Gaussian.of(self.to_piece(piece)))
 
-    def draw(self, encoded: Encoded, generator: torch.Generator | None = None) -> Latents:
+    def draw(
+        self,
+        encoded: Encoded,
+        generator: torch.Generator | None = None,
+        conditions: Conditions | None = None,
+    ) -> Latents:
         """Draw latents from posteriors and say what they cost.
 
         Args:
             encoded: posteriors.
             generator: random numbers; None takes PyTorch's own.
+            conditions: what is known of each bar ``(M, C)``; training hides some of it.
         """
         bar = encoded.bar.at(_noise(encoded.bar.mean, generator))
         piece = encoded.piece.at(_noise(encoded.piece.mean, generator))
         if self.training:
             self._note_spread(encoded.bar.mean.detach())
-        expected: Expectation = self.prior(bar, piece, encoded.bars)
+            if conditions:
+                conditions = hide_some(conditions, encoded.bars.segment)
+        expected: Expectation = self.prior(bar, piece, encoded.bars, conditions)
         return Latents(
             encoded.bars,
             bar,
@@ -113,18 +124,21 @@ class LatentSpace(nn.Module):
             encoded,
             expected.divergence(encoded.bar, bar),
             encoded.piece.divergence(standard_like(piece)),
+            conditions,
         )
 
     def prior_divergence(self, latents: Latents) -> Tensor:
         """The same cost of bars ``(M, Z)`` with gradients for the prior alone."""
         assert latents.posterior is not None
         bar = latents.bar.detach()
-        expected: Expectation = self.prior(bar, latents.piece.detach(), latents.bars)
+        expected: Expectation = self.prior(bar, latents.piece.detach(), latents.bars, latents.conditions)
         return expected.divergence(latents.posterior.bar.detach(), bar)
 
-    def sample(self, noise: Tensor, piece: Tensor, given: Tensor | None = None) -> Tensor:
+    def sample(
+        self, noise: Tensor, piece: Tensor, given: Tensor | None = None, conditions: Conditions | None = None
+    ) -> Tensor:
         """Latents of bars from the prior: see :meth:`aurl.models.prior.AutoregressivePrior.sample`."""
-        return self.prior.sample(piece, noise, given)  # type: ignore[operator]
+        return self.prior.sample(piece, noise, given, conditions)  # type: ignore[operator]
 
     def for_layers(self, bar: Tensor) -> Tensor:
         """What latents ``(..., Z)`` add to the input of each decoder layer ``(..., layers, D)``."""

@@ -12,17 +12,22 @@ from torch import Tensor
 
 from aurl.models.gaussian import Gaussian
 
-ACTIVE_VARIANCE = 0.01
-"""Variance of a dimension's posterior means above which it counts as active (Burda et al. 2016)."""
+ACTIVE_SHARE = 0.01
+"""Share of a dimension's variance that lies between bars above which it counts as active."""
 
 
-def active_units(mean: Tensor) -> Tensor:
-    """Which dimensions say different things of different bars ``(Z,)`` bool (Burda et al. 2016, arXiv:1509.00519).
+def active_units(posterior: Gaussian) -> Tensor:
+    """Which dimensions say different things of different bars ``(Z,)`` bool.
+
+    Burda et al. 2016 (arXiv:1509.00519) count a dimension whose posterior means have a variance above 0.01, where all of
+    a dimension's variance, means and posteriors together, is 1 because the prior's is. A learned prior has any scale,
+    so the same threshold is applied to the share.
 
     Args:
-        mean: posterior means ``(M, Z)``.
+        posterior: of M bars ``(M, Z)``.
     """
-    return mean.var(0) > ACTIVE_VARIANCE
+    between = posterior.mean.var(0)
+    return between > ACTIVE_SHARE * (between + posterior.log_variance.exp().mean(0))
 
 
 def mutual_information(posterior: Gaussian, generator: torch.Generator | None = None) -> float:

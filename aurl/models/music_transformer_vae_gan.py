@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from aurl.models.attention import Cache
 from aurl.models.bars import bars_of
+from aurl.models.conditions import Conditions
 from aurl.models.config import ModelConfig
 from aurl.models.decoder import Condition, Decoder, initialise
 from aurl.models.discriminator import Discriminator
@@ -73,6 +74,7 @@ class MusicTransformerVAEGAN(nn.Module):
         lengths: list[int],
         generator: torch.Generator | None = None,
         bar_latents: Tensor | None = None,
+        conditions: Conditions | None = None,
     ) -> ModelOutput:
         """Logits for packed segments.
 
@@ -82,6 +84,7 @@ class MusicTransformerVAEGAN(nn.Module):
             lengths: tokens of each segment; attention is causal inside a segment and never crosses into another.
             generator: random numbers that latents are drawn with; None takes PyTorch's own.
             bar_latents: latents ``(M, Z)`` of the bars of all segments, in place of those that the encoder would draw.
+            conditions: what the prior is told of the bar of each token ``(N, C)``.
         """
         if self.latent is None:
             return ModelOutput(self.decoder(ids, time, lengths))
@@ -89,7 +92,8 @@ class MusicTransformerVAEGAN(nn.Module):
         if bar_latents is not None:
             condition = Condition(self.latent.for_layers(bar_latents), bars.of_token)
             return ModelOutput(self.decoder(ids, time, lengths, condition))
-        latents = self.latent.draw(self.latent.encode(ids, time, lengths, bars), generator)
+        known = None if conditions is None else {name: values[bars.start] for name, values in conditions.items()}
+        latents = self.latent.draw(self.latent.encode(ids, time, lengths, bars), generator, known)
         condition = Condition(self.latent.for_layers(latents.bar), bars.of_token)
         return ModelOutput(self.decoder(ids, time, lengths, condition), latents)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from aurl.models.attention import GrowingCache, LayerCache
 from aurl.models.bars import Bars
+from aurl.models.conditions import ConditionEmbedding, Conditions
 from aurl.models.config import ModelConfig, Positions, Prior
 from aurl.models.decoder import Block
 from aurl.models.gaussian import Gaussian, standard_like
@@ -77,11 +78,15 @@ class ExpectedMixture:
 class NormalPrior(nn.Module):
     """Every bar is a standard normal, whatever the piece."""
 
-    def forward(self, value: Tensor, piece: Tensor, bars: Bars) -> Expectation:
+    def forward(
+        self, value: Tensor, piece: Tensor, bars: Bars, conditions: Conditions | None = None
+    ) -> Expectation:
         """Expectation of each bar."""
         return Expected(standard_like(value))
 
-    def sample(self, piece: Tensor, noise: Tensor, given: Tensor | None = None) -> Tensor:
+    def sample(
+        self, piece: Tensor, noise: Tensor, given: Tensor | None = None, conditions: Conditions | None = None
+    ) -> Tensor:
         """See :meth:`AutoregressivePrior.sample`."""
         return noise if given is None else torch.cat((given, noise), dim=1)
 
@@ -98,12 +103,16 @@ class MixturePrior(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(config.prior_components, config.latent_dim))
         self.to_share = nn.Linear(config.piece_latent_dim, config.prior_components)
 
-    def forward(self, value: Tensor, piece: Tensor, bars: Bars) -> Expectation:
+    def forward(
+        self, value: Tensor, piece: Tensor, bars: Bars, conditions: Conditions | None = None
+    ) -> Expectation:
         """Expectation of each bar."""
         log_share = self.to_share(piece).float().log_softmax(-1)[bars.segment]
         return ExpectedMixture(log_share, Gaussian(self.mean, self.log_variance))
 
-    def sample(self, piece: Tensor, noise: Tensor, given: Tensor | None = None) -> Tensor:
+    def sample(
+        self, piece: Tensor, noise: Tensor, given: Tensor | None = None, conditions: Conditions | None = None
+    ) -> Tensor:
         """See :meth:`AutoregressivePrior.sample`; the component is chosen by the first dimension of the noise, whose
         place in the normal distribution is uniform, and that dimension is drawn again from what is left of it.
         """
@@ -119,7 +128,9 @@ class MixturePrior(nn.Module):
 
 
 class AutoregressivePrior(nn.Module):
-    """A small causal transformer over bars: each latent follows from those before it and from the piece."""
+    """A small causal transformer over bars: each latent follows from those before it, from the piece, and from what is
+    known of the bar (``config.prior_conditions``).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -127,18 +138,23 @@ class AutoregressivePrior(nn.Module):
         self.start = nn.Parameter(torch.zeros(config.latent_dim))
         self.from_bar = nn.Linear(config.latent_dim, config.hidden_dim, bias=False)
         self.from_piece = nn.Linear(config.piece_latent_dim, config.hidden_dim)
+        names = list(config.prior_conditions)
+        self.conditions = ConditionEmbedding(names, config.hidden_dim) if names else None
         self.angles = RotaryAngles(config.head_dim, Positions.token)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.prior_layers))
         self.norm = nn.LayerNorm(config.hidden_dim, bias=False)
         self.to_gaussian = nn.Linear(config.hidden_dim, 2 * config.latent_dim)
 
-    def forward(self, value: Tensor, piece: Tensor, bars: Bars) -> Expectation:
+    def forward(
+        self, value: Tensor, piece: Tensor, bars: Bars, conditions: Conditions | None = None
+    ) -> Expectation:
         """Expectation of each bar.
 
         Args:
             value: latents of the bars ``(M, Z)``; those before a bar decide what is expected of it.
             piece: latents of the pieces ``(S, P)``.
             bars: which bars follow each other.
+            conditions: what is known of each bar ``(M, C)``.
         """
         begins = torch.ones_like(bars.segment, dtype=torch.bool)
         begins[1:] = bars.segment[1:] != bars.segment[:-1]
@@ -147,18 +163,23 @@ class AutoregressivePrior(nn.Module):
         first = number[begins]
         time = _bar_time(number - first[bars.segment])
         x = self.from_bar(before) + self.from_piece(piece)[bars.segment]
+        if self.conditions is not None:
+            x = x + self.conditions(conditions, bars.segment)
         rotation = self.angles(time)
         for block in self.blocks:
             x = block(x, rotation, bars.per_segment)
         return Expected(Gaussian.of(self.to_gaussian(self.norm(x))))
 
-    def sample(self, piece: Tensor, noise: Tensor, given: Tensor | None = None) -> Tensor:
+    def sample(
+        self, piece: Tensor, noise: Tensor, given: Tensor | None = None, conditions: Conditions | None = None
+    ) -> Tensor:
         """Draw latents bar by bar, with gradients where they are on.
 
         Args:
             piece: latents of the pieces ``(B, P)``.
             noise: standard normal ``(B, T, Z)``.
             given: latents of bars before ``(B, G, Z)``.
+            conditions: what is known of all bars, given and drawn ``(B, G + T, C)``.
 
         Returns:
             The given and the drawn latents ``(B, G + T, Z)``.
@@ -176,6 +197,9 @@ class AutoregressivePrior(nn.Module):
         for step in range(noise.shape[1]):
             place = torch.arange(done, done + new.shape[1], device=piece.device).expand(len(piece), -1)
             x, rotation = self.from_bar(new) + bias, self.angles(_bar_time(place))
+            if self.conditions is not None:
+                known = None if conditions is None else {k: v[:, place[0]] for k, v in conditions.items()}
+                x = x + self.conditions(known, place)
             for block, cache in zip(self.blocks, caches, strict=True):
                 x = block.decode(x, rotation, cache, done, None)  # type: ignore[operator]
             done += new.shape[1]

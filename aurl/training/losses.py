@@ -44,9 +44,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aurl.data.batching import IGNORED, PackedBatch
+from aurl.models.conditions import COLUMNS
 from aurl.models.latent import Latents, LatentSpace, cost_of_tokens, scored_bars
 from aurl.models.music_transformer_vae_gan import ModelOutput
 from aurl.music.attributes import ATTRIBUTES
+from aurl.utils.errors import AurlError
 
 ATTRIBUTES_FEATURE = "bar_attributes"
 """Name in ``data.features`` of what the first dimensions of latents follow."""
@@ -132,6 +134,20 @@ def named_latents(latents: Latents, batch: PackedBatch, names: Sequence[str]) ->
     rows = batch.features[ATTRIBUTES_FEATURE][latents.bars.start][:, columns].float()
     chosen = torch.randperm(len(rows), device=rows.device)[:MOST_COMPARED]
     return latents.bar[chosen, : len(columns)], rows[chosen]
+
+
+def conditions_of(batch: PackedBatch, names: Sequence[str]) -> dict[str, Tensor]:
+    """What the prior is told of the bar of each token ``(N, C)``: features of the batch, at its first token.
+
+    Raises:
+        AurlError: the batch does not have them.
+    """
+    found = {}
+    for name in names:
+        if name not in batch.features:
+            raise AurlError(f"model.prior_conditions needs {name} of each bar; add {name} to data.features")
+        found[name] = batch.features[name].reshape(len(batch.ids), -1)[:, : len(COLUMNS[name])].long()
+    return found
 
 
 def bound_of_tokens(output: ModelOutput, targets: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class LatentUse:
         posterior = Gaussian(*(part[:MOST_BARS] for part in together))
         by_dimension = torch.cat(self._bar_kl).mean(0)
         return {
-            "active_units": float(active_units(posterior.mean).float().mean()),
+            "active_units": float(active_units(posterior).float().mean()),
             "bar_kl": float(by_dimension.sum()),
             "least_dimension_kl": float(by_dimension.min()),
             "most_dimension_kl": float(by_dimension.max()),

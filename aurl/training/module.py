@@ -33,6 +33,7 @@ from aurl.training.losses import (
     Losses,
     attribute_loss,
     bound_of_tokens,
+    conditions_of,
     divergence,
     named_latents,
     prior_loss,
@@ -109,6 +110,8 @@ class MusicModule(L.LightningModule):
     # -- forward ------------------------------------------------------------------------------------------------------
 
     def _output(self, model: MusicTransformerVAEGAN, batch: PackedBatch, **more: Any) -> ModelOutput:
+        if model.config.prior_conditions:
+            more["conditions"] = conditions_of(batch, model.config.prior_conditions)
         return model(batch.ids, MusicalTime(batch.index, batch.beat, batch.bar), batch.lengths, **more)
 
     def losses(self, batch: PackedBatch) -> Losses:

@@ -34,7 +34,7 @@ from aurl.training.schedules import warmup_cosine
 MAX_PADDING = 0.05
 """Largest share of padding in a group of rows."""
 SCHEDULE_STEPS = 1_000_000
-"""Resolution of the cosine, which runs over the share of CPU time used instead of over steps."""
+"""Resolution of the cosine, which runs over the share of the budget used."""
 
 
 class PeerGPT2(nn.Module):
@@ -111,7 +111,7 @@ def _rows(ids: Tensor, group: list[tuple[int, int]]) -> tuple[list[tuple[int, in
     return group, padded
 
 
-def autocast(precision: str | int) -> torch.autocast:
+def autocast(precision: str | int, device: str = "cpu") -> torch.autocast:
     """What Lightning's precision means for a loop of one's own.
 
     Raises:
@@ -120,7 +120,7 @@ def autocast(precision: str | int) -> torch.autocast:
     name = str(precision)
     if name not in ("32-true", "32", "bf16-mixed"):
         raise ValueError(f"precision={precision} is not compared here; allowed: 32-true, bf16-mixed")
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "bf16-mixed")
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=name == "bf16-mixed")
 
 
 def training_loss(model: PeerGPT2, batch: PackedBatch, precision: str | int = "32-true") -> float:
@@ -129,18 +129,20 @@ def training_loss(model: PeerGPT2, batch: PackedBatch, precision: str | int = "3
     Returns:
         Mean nats of its scored tokens; gradients are of that mean.
     """
+    device = next(model.parameters()).device
     scored = int((batch.targets != IGNORED).sum())
-    total = 0.0
-    for group, padded in row_groups(batch.ids, batch.lengths):
+    total = torch.zeros((), device=device)
+    ids, expected = batch.ids.to(device), batch.targets.to(device)
+    for group, padded in row_groups(ids, batch.lengths):
         targets = padded.new_full(padded.shape, IGNORED)
         for row, (start, length) in enumerate(group):
-            targets[row, :length] = batch.targets[start : start + length]
-        with autocast(precision):
+            targets[row, :length] = expected[start : start + length]
+        with autocast(precision, device.type):
             logits = model.rows(padded).flatten(0, 1)
         loss = F.cross_entropy(logits.float(), targets.flatten(), ignore_index=IGNORED, reduction="sum") / scored
         loss.backward()
-        total += float(loss.detach())
-    return total
+        total += loss.detach()
+    return float(total)
 
 
 def make_optimizer(model: nn.Module, optim: OptimConfig, lr: float) -> torch.optim.AdamW:
@@ -159,14 +161,16 @@ def copy_state(model: nn.Module) -> dict[str, Tensor]:
 
 @dataclass
 class Schedule:
-    """Warm-up by steps, then a cosine over the CPU time that is left, so that it ends with the budget."""
+    """Warm-up by steps, then a cosine over what is left of the budget (CPU seconds or steps), so that both end
+    together.
+    """
 
     optim: OptimConfig
     budget: float
     warmup_end: float = field(default=0.0)
 
     def share(self, step: int, used: float) -> float:
-        """Share of the peak learning rate after ``step`` steps and ``used`` CPU seconds."""
+        """Share of the peak learning rate after ``step`` steps, when ``used`` of the budget is gone."""
         if step < self.optim.warmup_steps:
             self.warmup_end = used
             return warmup_cosine(step, self.optim.warmup_steps, SCHEDULE_STEPS, self.optim.min_lr_share)
@@ -197,24 +201,50 @@ class Average:
             average.copy_(held)
 
 
+@dataclass(frozen=True)
+class Budget:
+    """When a training run ends: after so many CPU seconds of its process, or after so many steps.
+
+    Steps are for another device than the CPU whose seconds are the limit: as many as it makes in those seconds.
+    """
+
+    cpu_seconds: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cpu_seconds is None) == (self.steps is None):
+            raise ValueError(f"a budget is either CPU seconds or steps, got {self.cpu_seconds} and {self.steps}")
+        if self.total <= 0:
+            raise ValueError(f"a budget of {self.total} is out of range; allowed: above 0")
+
+    @property
+    def total(self) -> float:
+        """The limit in its own unit."""
+        return float(self.cpu_seconds if self.steps is None else self.steps)  # type: ignore[arg-type]
+
+    def used(self, cpu_seconds: float, steps: int) -> float:
+        """How much of it is gone, in its own unit."""
+        return cpu_seconds if self.steps is None else float(steps)
+
+
 def train(
     model: PeerGPT2,
     batches: TrainingBatches,
     optim: OptimConfig,
     lr: float,
-    cpu_seconds: float,
+    budget: Budget,
     validate: Callable[[PeerGPT2], float],
     validations: int = 20,
     precision: str | int = "32-true",
 ) -> dict[str, float]:
-    """Train for a budget of process CPU seconds and leave the weights that were best on the validation split.
+    """Train for a budget and leave the weights that were best on the validation split.
 
     Args:
-        model: the peer.
+        model: the peer, on the device where it is to be trained.
         batches: our loader of packed training batches, started again epoch after epoch.
         optim: settings of our training.
         lr: peak learning rate in place of ``optim.lr``.
-        cpu_seconds: budget; time spent in ``validate`` is not charged to the peer.
+        budget: CPU seconds of the process, or steps; time spent in ``validate`` is not charged to the peer.
         validate: gives nats per note of the model on the validation split.
         validations: how often that happens, evenly over the budget.
         precision: the number format of our training, in Lightning's words.
@@ -222,11 +252,11 @@ def train(
     Returns:
         Steps, epochs, CPU seconds of training, and the best nats per note on the validation split.
     """
-    optimizer, schedule = make_optimizer(model, optim, lr), Schedule(optim, cpu_seconds)
+    optimizer, schedule = make_optimizer(model, optim, lr), Schedule(optim, budget.total)
     average = Average(model, optim.ema_decay)
     best, best_state = math.inf, copy_state(model)
-    used, step, checked = 0.0, 0, 0
-    while used < cpu_seconds:
+    seconds, used, step, checked = 0.0, 0.0, 0, 0
+    while used < budget.total:
         for batch in batches:
             started = time.process_time()
             model.train()
@@ -240,15 +270,16 @@ def train(
             optimizer.zero_grad()
             step += 1
             average.update(step)
-            used += time.process_time() - started
-            if used >= cpu_seconds * (checked + 1) / validations:
+            seconds += time.process_time() - started
+            used = budget.used(seconds, step)
+            if used >= budget.total * (checked + 1) / validations:
                 checked += 1
                 average.swap()
                 nats = validate(model)
                 if nats < best:
                     best, best_state = nats, copy_state(model)
                 average.swap()
-            if used >= cpu_seconds:
+            if used >= budget.total:
                 break
     model.load_state_dict(best_state)
-    return {"steps": step, "epochs": step / len(batches), "cpu_seconds": used, "best_valid_nats_per_note": best}
+    return {"steps": step, "epochs": step / len(batches), "cpu_seconds": seconds, "best_valid_nats_per_note": best}

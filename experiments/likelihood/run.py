@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,29 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train-cpu-seconds", type=float, help="with aurl: what its training used, for the table")
     parser.add_argument("--lr", type=float, nargs="+", default=LEARNING_RATES, help="with gpt2: one run for each")
     parser.add_argument("--cpu-seconds", type=float, default=3600, help="with gpt2: budget of one run")
+    parser.add_argument("--steps", type=int, help="with gpt2: budget of one run in steps, in place of CPU seconds")
+    parser.add_argument("--device", default="cpu", help="where gpt2 is trained and models are scored, such as cuda")
     parser.add_argument("--validations", type=int, default=20, help="with gpt2: choices of the best weights in one run")
     parser.add_argument("--max-order", type=int, default=20, help="with ngram: highest order tried")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=HERE / "results.json")
-    parser.add_argument("overrides", nargs="*", help="further overrides of the training config, after --")
-    args = parser.parse_args()
+    parser.epilog = "After -- come further overrides of the training config, such as trainer.precision=32-true."
+    ours, overrides = split_at(sys.argv[1:], "--")
+    args = parser.parse_args(ours)
+    args.overrides = overrides
     if args.part != "table" and not (args.experiment and args.data_path):
         parser.error("--experiment and --data-path are needed")
     if args.part == "aurl" and args.ckpt is None:
         parser.error("--ckpt is needed")
+    if args.part == "gpt2" and args.device != "cpu" and args.steps is None:
+        parser.error("CPU seconds mean little with --device; give --steps, as many as the CPU makes in its seconds")
     return args
+
+
+def split_at(words: list[str], mark: str) -> tuple[list[str], list[str]]:
+    """The words before and after the first ``mark``: argparse finds no optional words behind one."""
+    place = words.index(mark) if mark in words else len(words)
+    return words[:place], words[place + 1 :]
 
 
 def open_corpus(args: argparse.Namespace) -> tuple[MusicDataModule, Any]:
@@ -115,28 +128,29 @@ def run_ngram(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> list
 
 def run_gpt2(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> Any:
     """One training run for each learning rate."""
-    from experiments.likelihood.gpt2 import PeerGPT2, train
+    from experiments.likelihood.gpt2 import Budget, PeerGPT2, train
 
     model_config, optim = to_config(cfg.model), to_config(cfg.optim)
-    precision = resolve_precision(cfg.trainer.precision, resolve_accelerator(cfg.trainer.accelerator))
+    precision = resolve_precision(cfg.trainer.precision, resolve_accelerator(torch.device(args.device).type))
+    budget = Budget(steps=args.steps) if args.steps else Budget(cpu_seconds=args.cpu_seconds)
     for lr in args.lr:
         torch.manual_seed(cfg.seed)
-        model = PeerGPT2(model_config, data.codec.vocabulary.size)
+        model = PeerGPT2(model_config, data.codec.vocabulary.size).to(args.device)
+
+        def score(model: PeerGPT2, split: str) -> LikelihoodResult:
+            return score_corpus(model, data.store, model_config.context, split=split, device=args.device)
 
         def validate(model: PeerGPT2) -> float:
-            return score_corpus(model, data.store, model_config.context, split="valid").nats_per_note
+            return score(model, "valid").nats_per_note
 
-        outcome = train(
-            model, data.train_dataloader(), optim, lr, args.cpu_seconds, validate, args.validations, precision
-        )
-        scores = {
-            split: figures(score_corpus(model, data.store, model_config.context, split=split)) for split in SPLITS
-        }
+        outcome = train(model, data.train_dataloader(), optim, lr, budget, validate, args.validations, precision)
+        scores = {split: figures(score(model, split)) for split in SPLITS}
         yield {
             "lr": lr,
             "parameters": model.parameter_count,
             "seed": cfg.seed,
             "precision": precision,
+            "device": device_name(args.device),
             **outcome,
             **scores,
         }
@@ -144,13 +158,21 @@ def run_gpt2(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> Any:
 
 def run_aurl(args: argparse.Namespace, data: MusicDataModule, cfg: Any) -> list[dict[str, Any]]:
     """Score a checkpoint; its training is ``aurl-train experiment=...``."""
-    bundle = load_bundle(args.ckpt)
+    bundle = load_bundle(args.ckpt, args.device)
     context = bundle.model.config.context
-    scores = {split: figures(score_corpus(bundle.model, data.store, context, split=split)) for split in SPLITS}
+    scores = {
+        split: figures(score_corpus(bundle.model, data.store, context, split=split, device=args.device))
+        for split in SPLITS
+    }
     progress = {key: bundle.progress.get(key) for key in ("epoch", "batches")}
     trained = {"cpu_seconds": args.train_cpu_seconds, "lr": bundle.config.get("optim", {}).get("lr")}
     parameters = sum(parameter.numel() for parameter in bundle.model.parameters())
     return [{"parameters": parameters, **progress, **trained, **scores}]
+
+
+def device_name(device: str) -> str:
+    """The card's name, or cpu."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:

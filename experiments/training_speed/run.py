@@ -1,8 +1,10 @@
 """What a training step costs: ``aurl-train`` with everything on, against a bare loop around Hugging Face's GPT-2.
 
   python -m experiments.training_speed.run --data-path FOLDER [--sizes 5M 20M] [--rounds 7] [--batch-tokens 4096]
+                                           [--device cuda]
 
-Arms, run in turn in each round on one thread, measured in process CPU time for each token, after warm-up:
+Arms, run in turn in each round on one thread, measured in process CPU time for each token, after warm-up (with --device
+cuda in seconds of the clock, until the card has finished):
 - musical: Lightning's loop as ``aurl-train`` builds it (our batches, transposition, logging, TensorBoard, progress bar,
   checkpoints), rotary positions in musical time. A checkpoint's cost is added at the rate at which they are written.
 - absolute: the same with learned absolute positions.
@@ -19,7 +21,6 @@ import argparse
 import logging
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,11 @@ from aurl.cli.conf import compose, to_config
 from aurl.data.batching import PackedBatch
 from aurl.data.datamodule import MusicDataModule
 from aurl.utils.files import atomic_write_json
+from experiments.clock import seconds
 from experiments.likelihood.gpt2 import PeerGPT2, autocast, make_optimizer
 
-SIZES = {"5M": "small", "20M": "base"}
-GOALS = {"5M": 1.05, "20M": 1.00}
+SIZES = {"5M": "small", "20M": "base", "100M": "large"}
+GOALS = {"5M": 1.05, "20M": 1.00, "100M": 1.00}
 POSITIONS_GOAL = 0.95
 WARMUP_STEPS = 2
 ARMS = ("musical", "absolute", "shipped", "gpt2")
@@ -45,9 +47,10 @@ ARMS = ("musical", "absolute", "shipped", "gpt2")
 
 @dataclass
 class StepTimer(L.Callback):
-    """CPU seconds and tokens from the start of one step to the start of another, with all that lies between."""
+    """Seconds and tokens from the start of one step to the start of another, with all that lies between."""
 
     steps: int
+    device: str
     seconds: float = 0.0
     tokens: int = 0
     save_seconds: float = 0.0
@@ -57,12 +60,12 @@ class StepTimer(L.Callback):
     ) -> None:
         """Start after the warm-up, stop ``steps`` later."""
         if batch_idx == WARMUP_STEPS:
-            self.seconds = -time.process_time()
+            self.seconds = -seconds(self.device)
         if batch_idx == WARMUP_STEPS + self.steps:
-            self.seconds += time.process_time()
-            self.save_seconds = -time.process_time()
+            self.seconds += seconds(self.device)
+            self.save_seconds = -seconds(self.device)
             trainer.save_checkpoint(Path(trainer.default_root_dir) / "timed.ckpt")
-            self.save_seconds += time.process_time()
+            self.save_seconds += seconds(self.device)
         if WARMUP_STEPS <= batch_idx < WARMUP_STEPS + self.steps:
             self.tokens += len(batch.ids)
 
@@ -86,7 +89,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="jsb", help="config of the corpus; sizes are those of conf/model/size")
     parser.add_argument("--data-path", required=True, help="the unpacked corpus")
-    parser.add_argument("--sizes", nargs="+", choices=sorted(SIZES), default=sorted(SIZES, reverse=True))
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=["5M", "20M"])
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where all arms are trained")
     parser.add_argument("--precision", nargs="+", default=["32-true", "bf16-mixed"], help="of all arms alike")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=6, help="timed steps of an arm in a round")
@@ -96,7 +100,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def time_size(size: str, precision: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Microseconds of CPU time a token of each arm in each round, and the size of the models."""
+    """Microseconds a token of each arm in each round, and the size of the models."""
     cost: dict[str, list[float]] = {arm: [] for arm in ARMS}
     parameters: dict[str, int] = {}
     length = attended_length(configured(size, "musical", precision, args, "."), WARMUP_STEPS + args.steps)
@@ -110,7 +114,7 @@ def time_size(size: str, precision: str, args: argparse.Namespace) -> dict[str, 
             cost[arm].append(1e6 * timed[0])
             parameters[arm] = timed[1]
             print(
-                f"{size} {precision} round {number + 1}/{args.rounds} {arm}: {cost[arm][-1]:.1f} us CPU a token",
+                f"{size} {precision} round {number + 1}/{args.rounds} {arm}: {cost[arm][-1]:.2f} us a token",
                 flush=True,
             )
     return {"microseconds": cost, "parameters": parameters, "row_tokens": length}
@@ -127,7 +131,7 @@ def configured(size: str, positions: str, precision: str, args: argparse.Namespa
     """The training config of one arm."""
     overrides = [
         f"data={args.data}",
-        "trainer=cpu",
+        f"trainer={'gpu' if args.device == 'cuda' else 'cpu'}",
         f"data.path='{args.data_path}'",
         f"model/size={SIZES[size]}",
         f"model.positions={positions}",
@@ -144,19 +148,19 @@ def configured(size: str, positions: str, precision: str, args: argparse.Namespa
 
 
 def time_ours(size: str, positions: str, precision: str, args: argparse.Namespace) -> tuple[float, int]:
-    """CPU seconds a token of our loop, and the model's parameters."""
+    """Seconds a token of our loop, and the model's parameters."""
     with tempfile.TemporaryDirectory() as folder:
         cfg = configured(size, positions, precision, args, folder)
         L.seed_everything(0, verbose=False)
         data = open_data(cfg)
         module = build_module(cfg, data)
         trainer = build_trainer(cfg, Path(folder))
-        timer = StepTimer(args.steps)
+        timer = StepTimer(args.steps, args.device)
         trainer.callbacks.append(timer)
         trainer.fit(module, datamodule=data)
         every = cfg.callbacks.checkpoints.every_n_batches
-        seconds = timer.seconds + timer.save_seconds * args.steps / every
-        return seconds / timer.tokens, module.model.parameter_count
+        spent = timer.seconds + timer.save_seconds * args.steps / every
+        return spent / timer.tokens, module.model.parameter_count
 
 
 def open_data(cfg: Any) -> MusicDataModule:
@@ -168,40 +172,41 @@ def open_data(cfg: Any) -> MusicDataModule:
 
 
 def time_peer(size: str, precision: str, args: argparse.Namespace, length: int, shipped: bool) -> tuple[float, int]:
-    """CPU seconds a token of the bare GPT-2 loop, and its parameters."""
+    """Seconds a token of the bare GPT-2 loop, and its parameters."""
     cfg = configured(size, "musical", precision, args, ".")
     optim, model_config = to_config(cfg.optim), to_config(cfg.model)
     vocab_size = open_data(cfg).codec.vocabulary.size
     torch.manual_seed(0)
-    model = PeerGPT2(model_config, vocab_size, shipped).train()
+    model = PeerGPT2(model_config, vocab_size, shipped).to(args.device).train()
     optimizer = make_optimizer(model, optim, optim.lr)
-    rows = torch.randint(vocab_size, (max(1, round(args.batch_tokens / length)), length + 1))
+    count = max(1, round(args.batch_tokens / length))
+    rows = torch.randint(vocab_size, (count, length + 1), device=args.device)
 
     def step() -> None:
-        with autocast(precision):
+        with autocast(precision, args.device):
             logits = model.rows(rows[:, :-1])
         F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
         optimizer.step()
         optimizer.zero_grad()
 
-    return time_steps(step, args.steps) / (rows.shape[0] * length), model.parameter_count
+    return time_steps(step, args.steps, args.device) / (count * length), model.parameter_count
 
 
-def time_steps(step: Callable[[], None], steps: int) -> float:
-    """Mean CPU seconds of a step after warm-up."""
+def time_steps(step: Callable[[], None], steps: int, device: str) -> float:
+    """Mean seconds of a step after warm-up."""
     for _ in range(WARMUP_STEPS):
         step()
-    started = time.process_time()
+    started = seconds(device)
     for _ in range(steps):
         step()
-    return (time.process_time() - started) / steps
+    return (seconds(device) - started) / steps
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown: medians over rounds, and medians of the ratios within rounds against the goals."""
     lines = [
-        "| size, precision | arm | parameters | us CPU a token | speed against | goal | verdict |",
+        "| size, precision | arm | parameters | us a token | speed against | goal | verdict |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
@@ -220,7 +225,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
                 against, goal = f"musical is {ratio:.3f}x of it", f">= {POSITIONS_GOAL:.2f}x"
                 verdict = "met" if ratio >= POSITIONS_GOAL else "missed"
             millions = f"{result['parameters'][arm] / 1e6:.2f} M"
-            lines.append(f"| {name} | {arm} | {millions} | {middle:.1f} | {against} | {goal} | {verdict} |")
+            lines.append(f"| {name} | {arm} | {millions} | {middle:.2f} | {against} | {goal} | {verdict} |")
     return "\n".join(lines)
 
 
