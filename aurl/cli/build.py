@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aurl.data.codec import Codec
     from aurl.data.datamodule import MusicDataModule
     from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+    from aurl.training.adversarial_config import TokenWeights
     from aurl.training.module import MusicModule
 
 log = logging.getLogger("aurl.cli.build")
@@ -40,6 +41,15 @@ UNUSABLE_PRECISIONS = {
 """Trainer precision -> why it cannot be used."""
 FREE_MODEL_KEYS = frozenset({"dropout", "hearing_dropout", "gradient_checkpointing"})
 """Keys of the model that a run may change when it is continued: no weight depends on them."""
+
+KEYS_OF_KINDS = {
+    **{name.upper(): name for name in ("bar", "timesig", "position", "time_shift", "tempo", "chord", "program")},
+    **{name.upper(): name for name in ("pitch", "velocity", "duration", "eos")},
+    "NOTE_OFF": "pitch",
+    "PITCH_DRUM": "drum",
+    "NOTE_OFF_DRUM": "drum",
+}
+"""Kind of token -> key of loss.token_weights; others count 1."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,8 @@ def build_module(cfg: DictConfig, data: MusicDataModule, initial: Path | None = 
         )
         config = replace(config, hearing=False)
         settings["model"]["hearing"] = False
-    meaning = TokenMeaning.of(vocabulary.meaning()) if data.codec.merges is None else None
+    knows = data.codec.merges is None or config.has_discriminator  # which refuses such tokens, saying why
+    meaning = TokenMeaning.of(vocabulary.meaning()) if knows else None
     model = MusicTransformerVAEGAN(config, data.codec.size, meaning)
     if initial is not None:
         start_from(model, data.codec, initial)
@@ -199,30 +210,26 @@ def start_from(model: MusicTransformerVAEGAN, codec: Codec, checkpoint: Path) ->
     take_weights(model, content, checkpoint)
 
 
-def token_weights(asked: Mapping[str, float], codec: Codec) -> Tensor | None:
-    """Weight of each token ``(V,)`` from weights of kinds; None where none is asked for.
+def token_weights(asked: TokenWeights, codec: Codec) -> Tensor | None:
+    """Weight of each token ``(V,)`` from weights of kinds; None where all are 1.
 
     Raises:
-        AurlError: an unknown kind, kinds of tokens that hold several things, or nothing left to learn.
+        AurlError: tokens that hold several things, or nothing left to learn.
     """
     import torch
 
     from aurl.data.kinds import Kind
+    from aurl.training.adversarial_config import TokenWeights
 
-    if not asked:
+    if asked == TokenWeights():
         return None
-    vocabulary = codec.vocabulary
     if codec.merges is not None:
         raise AurlError("loss.token_weights needs tokens that say one thing each; switch tokenizer.bpe off")
-    present = {Kind(kind).name.lower(): kind for kind in sorted(set(vocabulary.kind.tolist()))}
-    weights = torch.ones(vocabulary.size)
-    kinds = torch.from_numpy(vocabulary.kind)
-    for name, weight in asked.items():
-        if name not in present:
-            raise AurlError(f"loss.token_weights.{name} is no kind of token here; allowed: {', '.join(present)}")
-        weights[kinds == present[name]] = weight
-    if not weights.any():
-        raise AurlError("loss.token_weights leaves no token with a weight; set one above 0")
+    of_kind = {int(Kind[kind]): getattr(asked, key) for kind, key in KEYS_OF_KINDS.items()}
+    weights = torch.tensor([of_kind.get(kind, 1.0) for kind in codec.vocabulary.kind.tolist()])
+    used = torch.from_numpy(codec.vocabulary.kind) > int(Kind.BOS)
+    if not weights[used].any():
+        raise AurlError("loss.token_weights leaves no kind of token with a weight; set one above 0")
     return weights
 
 

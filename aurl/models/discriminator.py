@@ -1,11 +1,11 @@
-"""The discriminator: is this what the corpus is like, or what the model makes up? Judged at the scale of the token, of the
-bar and of four bars.
+"""The discriminator: is this what the corpus is like, or what the model makes up?
 
-Two critics in one. One looks at latents of bars: those that the encoder finds in real music against those that the
-prior draws. The other looks at music: the decoder's states over it, its tokens, and what a listener counts in its bars
-(musical_features.py). Each matrix can be divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957),
-so that scores cannot become steep. Windows over tokens and bars are laid out as rows of one matrix rather than convolved:
-then the singular value is that of the whole map.
+Two critics in one. One looks at latents of bars, one by one and four in a row: those that the encoder finds in real
+music against those that the prior draws. The other looks at music, at the scales of the token, the bar and four bars:
+the decoder's states over it, its tokens, and what a listener counts in its bars (musical_features.py). Each matrix can
+be divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957), so that scores cannot become steep.
+Windows over tokens and bars are laid out as rows of one matrix rather than convolved, so that the singular value is
+that of the matrix that is applied.
 
 Axes: R windows of L tokens, N = R L tokens, M bars, C width, V vocabulary, D width of the decoder, Z latent.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -165,8 +165,8 @@ class _Wide(nn.Module):
         return self.to_bar_score(bar).squeeze(-1)
 
     def forward(self, bar: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``(M, C)`` and scores ``(M,)`` of each bar with the three after it; the last bars of an owner (piece or
-        window) ``(M,)`` repeat its last.
+        """Features ``(M, C)`` and scores ``(M,)`` of each bar with the three after it; the last bars of an owner, a
+        piece or a window ``(M,)``, repeat its last.
         """
         size = len(bar)
         number = torch.arange(size, device=bar.device)
@@ -180,7 +180,7 @@ def _linear(width: int, out: int, normalised: bool) -> nn.Linear:
     layer = nn.Linear(width, out)
     nn.init.orthogonal_(layer.weight)
     nn.init.zeros_(layer.bias)
-    return spectral_norm(layer) if normalised else layer
+    return cast(nn.Linear, spectral_norm(layer)) if normalised else layer
 
 
 def _neighbours(x: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class WindowBars(NamedTuple):
     """Step of its bar in which each token stands ``(N,)`` int64."""
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]  # hides tuple.count, which nobody calls
         """Number of bars M."""
         return len(self.window)
 

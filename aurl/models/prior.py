@@ -78,9 +78,7 @@ class ExpectedMixture:
 class NormalPrior(nn.Module):
     """Every bar is a standard normal, whatever the piece."""
 
-    def forward(
-        self, value: Tensor, piece: Tensor, bars: Bars, conditions: Conditions | None = None
-    ) -> Expectation:
+    def forward(self, value: Tensor, piece: Tensor, bars: Bars, conditions: Conditions | None = None) -> Expectation:
         """Expectation of each bar."""
         return Expected(standard_like(value))
 
@@ -103,9 +101,7 @@ class MixturePrior(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(config.prior_components, config.latent_dim))
         self.to_share = nn.Linear(config.piece_latent_dim, config.prior_components)
 
-    def forward(
-        self, value: Tensor, piece: Tensor, bars: Bars, conditions: Conditions | None = None
-    ) -> Expectation:
+    def forward(self, value: Tensor, piece: Tensor, bars: Bars, conditions: Conditions | None = None) -> Expectation:
         """Expectation of each bar."""
         log_share = self.to_share(piece).float().log_softmax(-1)[bars.segment]
         return ExpectedMixture(log_share, Gaussian(self.mean, self.log_variance))
@@ -145,9 +141,7 @@ class AutoregressivePrior(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_dim, bias=False)
         self.to_gaussian = nn.Linear(config.hidden_dim, 2 * config.latent_dim)
 
-    def forward(
-        self, value: Tensor, piece: Tensor, bars: Bars, conditions: Conditions | None = None
-    ) -> Expectation:
+    def forward(self, value: Tensor, piece: Tensor, bars: Bars, conditions: Conditions | None = None) -> Expectation:
         """Expectation of each bar.
 
         Args:

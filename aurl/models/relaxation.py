@@ -1,9 +1,9 @@
 """Tokens that gradients pass through: one-hot going forward, softmax going back (straight-through Gumbel-softmax: Jang
 et al. 2017, arXiv:1611.01144).
 
-A token has been drawn already, so the noise that it was drawn with is drawn afterwards, from what it can have been given
-the token (Maddison et al. 2014, arXiv:1411.0030; Paulus et al. 2021, arXiv:2010.04838). So writing needs no gradients and runs
-through the cache, and one parallel pass over what was written gives them.
+The token is drawn first. The noise that it was drawn with follows afterwards, from what it can have been given the
+token (Maddison et al. 2014, arXiv:1411.0030; Paulus et al. 2021, arXiv:2010.04838). So writing needs no gradients and
+runs through the cache, and one parallel pass over what was written gives them.
 
 Axes: N tokens, V vocabulary.
 """

@@ -1,5 +1,5 @@
-"""Beginning with the weights of another model: modes share the names of weights, so a transformer starts a VAE, and a VAE one
-with a discriminator.
+"""Beginning with the weights of another model: modes share the names of weights, so that a transformer starts a VAE,
+and a VAE one with a discriminator.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ log = logging.getLogger("aurl.models.transfer")
 
 
 def take_weights(model: MusicTransformerVAEGAN, content: dict[str, Any], path: Path) -> None:
-    """Copy into a model every weight of a checkpoint that it has a place for, averaged ones where there are any; parts that
-    begin anew and parts that are left behind are named in one log line.
+    """Copy into a model every weight of a checkpoint that it has a place for, averaged ones where there are any; parts
+    that begin anew and parts that are left behind are named in one log line.
 
     Args:
         model: changed in place.

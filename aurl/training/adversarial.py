@@ -1,5 +1,5 @@
-"""Terms of adversarial training as pure functions of what the discriminator says. The formula is in losses.py, who calls
-them adversary.py.
+"""Terms of adversarial training as pure functions of what the discriminator says. The formula is in losses.py, the
+caller is adversary.py.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def _generator(kind: AdversarialLoss, fake: Tensor) -> Tensor:
 
 
 def feature_matching(real: Judgement, fake: Judgement) -> Tensor:
-    """Mean distance between the mean hidden features of real and written music (Salimans et al. 2016, arXiv:1606.03498);
-    gradients reach the written alone.
+    """Mean distance between the mean hidden features of real and of written music (Salimans et al. 2016,
+    arXiv:1606.03498); gradients reach the written alone.
     """
     pairs = zip(real.layers, fake.layers, strict=True)
     return _mean((theirs.detach().mean(0) - ours.mean(0)).abs().mean() for theirs, ours in pairs)

@@ -1,5 +1,5 @@
-"""Settings of the parts of the loss beyond likelihood and latents: adversarial training, musical constraints, weights of
-kinds of tokens, balancing. Their formula is in losses.py, what each does is in adversary.py, constraints.py, balancing.py.
+"""Settings of the parts of the loss beyond likelihood and latents: adversarial training, musical constraints, weights
+of kinds of tokens, balancing. The formula is in losses.py, the parts in adversary.py, constraints.py and balancing.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from enum import Enum
 
 from aurl.models.discriminator import Sees
 
+MOST_WEIGHT = 100.0
+"""Largest weight of a term or of a kind of tokens."""
 SHORTEST_ROLLOUT = 4
 """Least tokens of a rollout: a note."""
 
@@ -43,6 +45,36 @@ class Balance(str, Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenWeights:
+    """How much a token of each kind counts in the reconstruction; with all at 1 it is the likelihood.
+
+    Raises:
+        ValueError: a weight out of range.
+    """
+
+    bar: float = 1.0
+    timesig: float = 1.0
+    position: float = 1.0
+    time_shift: float = 1.0
+    tempo: float = 1.0
+    chord: float = 1.0
+    program: float = 1.0
+    pitch: float = 1.0
+    """Pitches that begin notes, and those of their ends where tokens say them."""
+    drum: float = 1.0
+    """The same for drums."""
+    velocity: float = 1.0
+    duration: float = 1.0
+    eos: float = 1.0
+    """The end of the piece."""
+
+    def __post_init__(self) -> None:
+        for name, weight in vars(self).items():
+            if not 0.0 <= weight <= MOST_WEIGHT:
+                raise ValueError(f"loss.token_weights.{name}={weight} is out of range; allowed: 0 to {MOST_WEIGHT:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdversarialConfig:
     """Adversarial training, musical constraints, weights of kinds of tokens.
 
@@ -50,8 +82,8 @@ class AdversarialConfig:
         ValueError: a value out of range; the message names the key, the value and what is allowed.
     """
 
-    token_weights: dict[str, float] = field(default_factory=dict)
-    """Weight of kinds of tokens in the reconstruction, such as {pitch: 2, velocity: 0.5}; 1 for those not named."""
+    token_weights: TokenWeights = field(default_factory=TokenWeights)
+    """Weight of kinds of tokens in the reconstruction."""
     key_weight: float = 0.0
     """Weight of staying in the key of the segment as far as the music does."""
     density_weight: float = 0.0
@@ -105,8 +137,8 @@ class AdversarialConfig:
 
     def __post_init__(self) -> None:
         for key, low, high in (
-            *((f"{name}_weight", 0.0, 100.0) for name in ("key", "density", "range", "adversarial", "r1", "r2")),
-            ("feature_matching_weight", 0.0, 100.0),
+            *((f"{name}_weight", 0.0, MOST_WEIGHT) for name in ("key", "density", "range", "adversarial", "r1", "r2")),
+            ("feature_matching_weight", 0.0, MOST_WEIGHT),
             ("adversarial_share", 0.0, 1.0),
             ("instance_noise", 0.0, 10.0),
             ("critic_transpose", 0, 12),
@@ -131,9 +163,6 @@ class AdversarialConfig:
             raise ValueError(f"loss.gumbel_temperature={self.gumbel_temperature} is out of range; allowed: above 0")
         if not self.critic_sees:
             raise ValueError(
-                f"loss.critic_sees=[] names nothing; allowed: one or more of {', '.join(each.value for each in Sees)}, or "
-                "loss.adversarial_weight=0"
+                "loss.critic_sees=[] names nothing; allowed: one or more of "
+                f"{', '.join(each.value for each in Sees)}, or loss.adversarial_weight=0"
             )
-        for name, weight in self.token_weights.items():
-            if weight < 0:
-                raise ValueError(f"loss.token_weights.{name}={weight} is out of range; allowed: 0 or more")

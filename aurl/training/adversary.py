@@ -1,9 +1,9 @@
 """The adversarial part of a training step: what the module calls after the likelihood's backward pass.
 
-One idea: the discriminator and the model learn from the same windows and the same judgement. The model's gradient is taken at
-what is judged (states, tokens, latents) and carried on from there, so that it never touches the discriminator's weights;
-what the discriminator learns from is detached, so that it never touches the model's. Each has its own optimiser; that of the
-discriminator is stepped here and does not count as a step of training.
+One idea: the discriminator and the model learn from the same windows and the same judgement. The model's gradient is
+taken at what is judged (states, tokens, latents) and carried on from there, so that it never touches the weights of the
+discriminator; what the discriminator learns from is detached, so that it never touches the model's. Each has its own
+optimiser; that of the discriminator is stepped here and does not count as a step of training.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Adversary:
         real = real_windows(batch, segments, given, judged)
         bars, counts = self._bars_of(latents, segments)
         own = latents.bar.detach()[bars]  # (R, T, Z)
-        drawn = self._drawn(own.shape)
+        drawn = self._drawn(own.shape, latents, bars)
         written_with = drawn if config.rollout_latents is RolloutLatents.prior else own
         with self._reading():
             written = write(self._model, self._rules(), real.ids[:, :given], written_with.detach(), judged)
@@ -164,14 +164,17 @@ class Adversary:
         device = latents.bar.device
         return (first[:, None] + places).to(device), counts.to(device)
 
-    def _drawn(self, shape: torch.Size) -> Tensor:
-        """Latents from the prior ``(R, T, Z)``, with gradients if the model learns from them."""
+    def _drawn(self, shape: torch.Size, latents: Latents, bars: Tensor) -> Tensor:
+        """Latents from the prior ``(R, T, Z)``, told what it is told of the real bars ``(R, T)``, with gradients if the
+        model learns from them.
+        """
         space, device = self._model.latent, self.module.device
         assert space is not None
         noise = torch.randn(shape, device=device)
         piece = torch.randn(shape[0], space.config.piece_latent_dim, device=device)
         with torch.set_grad_enabled(self._turn.generator), torch.autocast(device.type, enabled=False):
-            return space.sample(noise, piece)
+            known = None if latents.conditions is None else {k: v[bars] for k, v in latents.conditions.items()}
+            return space.sample(noise, piece, conditions=known)
 
     def _judged(self, windows: Windows, steered_by: Tensor, latents: Tensor, counts: Tensor) -> Judged:
         music = evidence(self._model, windows, steered_by, self.config.gumbel_temperature)

@@ -1,4 +1,4 @@
-"""Weights of terms that are learned with the model (Kendall et al. 2018, arXiv:1705.07115): what is uncertain counts less.
+"""Weights of terms that are learned with the model (Kendall et al. 2018, arXiv:1705.07115).
 
 The other automatic balance, by the norms of gradients, is loss.adversarial_share (adversary.py).
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 class UncertaintyWeights(nn.Module):
     """Adds up terms as ``sum of exp(-s_i) L_i + s_i / 2``, with a learned log variance s_i for each.
 
-    At the best s_i a term weighs ``1 / (2 L_i)``: all terms then change the sum alike when they change by the same share.
+    At the best s_i a term weighs ``1 / (2 L_i)``: a change by one share of itself then counts alike for all terms.
 
     Args:
         names: of the terms.

@@ -1,8 +1,7 @@
-"""Musical constraints: what the predicted distributions, taken together, say about key, density and range, held against the
-music that is being predicted. Pure functions; their weights are loss.key_weight, loss.density_weight, loss.range_weight.
+"""Musical constraints: what the predicted distributions, taken together, say about key, density and range, held against
+the music that is being predicted. Their weights are loss.key_weight, loss.density_weight, loss.range_weight.
 
-A likelihood judges each token by itself; these judge sums over a bar or a segment, which a model can get wrong while every
-token looks well.
+A likelihood judges each token by itself; these judge sums over a bar or a segment.
 
 Axes: N tokens, S segments, M bars, V vocabulary, P the 128 MIDI pitches.
 """
@@ -18,9 +17,9 @@ from torch import Tensor
 from aurl.data.batching import IGNORED, PackedBatch
 from aurl.data.codec import Codec
 from aurl.models.bars import bars_of
+from aurl.music.keys import DEFAULT_PROFILE, PROFILES
 from aurl.training.adversarial_config import AdversarialConfig
 from aurl.utils.errors import AurlError
-from aurl.music.keys import DEFAULT_PROFILE, PROFILES
 
 OCTAVE = 12
 PITCHES = 128

@@ -18,14 +18,15 @@ What else can be asked for (all off by default but the adversarial part of model
 
     recon with loss.token_weights = sum of w(token) * -log p(token | ...) / sum of w(token)
     loss + key_weight * key + density_weight * density + range_weight * range        (constraints.py)
-    loss.balance=uncertainty: sum of exp(-s_i) L_i + s_i / 2 over the terms recon + beta * KL, attribute_weight * A and the
-        weighted constraints, s_i learned; (1 - beta) * KL' is added as it is       (balancing.py)
+    loss.balance=uncertainty: sum of exp(-s_i) L_i + s_i / 2 over the terms recon + beta * KL, attribute_weight * A and
+        the weighted constraints, s_i learned; (1 - beta) * KL' is added as it is       (balancing.py)
 
-Adversarial training (adversary.py) adds gradients, not terms. Let x be windows of real music with the latents z that the
-encoder draws for it, and x' what the model writes by itself with latents z' from its prior (or z). The discriminator c
-scores at the scales token, bar, four bars of music and bar, four bars of latents; it minimises, with its own optimiser,
+Adversarial training (adversary.py) adds gradients, not terms. Let x be windows of real music with the latents z that
+the encoder draws for it, and x' what the model writes by itself with latents z' from its prior (or z). The
+discriminator c scores token, bar, four bars of music and bar, four bars of latents; it minimises, with its own
+optimiser,
 
-    C = mean over scales of E max(0, 1 - c(x, z)) + E max(0, 1 + c(x', z'))                     (hinge; others by config)
+    C = mean over scales of E max(0, 1 - c(x, z)) + E max(0, 1 + c(x', z'))              (hinge; others by config)
         + r1_weight / 2 * E |grad c(x, z)|^2 + r2_weight / 2 * E |grad c(x', z')|^2
 
 and to the gradient g of the loss above comes, every adversarial_every steps,
@@ -77,7 +78,7 @@ class Losses(NamedTuple):
 def reconstruction(
     logits: Tensor, targets: Tensor, smoothing: float = 0.0, token_weights: Tensor | None = None
 ) -> Tensor:
-    """Mean negative log-likelihood of the scored targets in nats, weighted by token ``(V,)`` where weights are given."""
+    """Mean negative log-likelihood of the scored targets in nats, weighted by token ``(V,)`` if weights are given."""
     return F.cross_entropy(
         logits.float(), targets, weight=token_weights, ignore_index=IGNORED, label_smoothing=smoothing
     )

@@ -1,9 +1,9 @@
 """Music that the model writes by itself while it is trained, beside real music of the same shape, for a discriminator.
 
-Writing runs without gradients through the cache, under the grammar, as generation does. Gradients come from one parallel
-pass over what was written (relaxation.py): a token's gradient reaches the distribution that it was drawn from; what
-stood before it is taken as given. So judging 128 tokens costs a forward and backward pass over 128 tokens and 128 cached
-steps, rather than a backward pass through each step.
+Writing runs without gradients through the cache, under the grammar, as generation does. Gradients come from one
+parallel pass over what was written (relaxation.py): a token's gradient reaches the distribution that it was drawn from;
+what stood before it is taken as given. So judging 128 tokens costs 128 cached steps, a forward and a backward pass over
+128 tokens, rather than a backward pass through every step.
 
 Axes: R windows, P + 1 tokens that are given, L tokens that are judged, W = P + 1 + L, V vocabulary, T bars, Z latent.
 """

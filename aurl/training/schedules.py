@@ -67,8 +67,8 @@ class Turn(NamedTuple):
 
 
 def adversarial_turn(step: int, start: int, every: int, warmup: int, ratio: int) -> Turn:
-    """The discriminator learns every ``every`` steps from ``start`` on; after ``warmup`` such steps the model does too, at
-    each ``ratio``-th of them.
+    """The discriminator learns every ``every`` steps from ``start`` on; after ``warmup`` such steps the model does too,
+    at each ``ratio``-th of them.
 
     Example:
         >>> [adversarial_turn(step, start=10, every=5, warmup=1, ratio=1) for step in (9, 10, 15)]
