@@ -2,8 +2,9 @@
 
 Every token after BOS is predicted exactly once, EOS included. A piece that fits the context is scored in one pass. A
 longer one is read by overlapping windows: the first scores all its tokens, each later one only those that see at least
-half a context of past. Windows may start at any token, those of models with latents of bars at bar lines only; they carry slices of the piece's own beat and bar arrays, so
-musical time goes on. Windows of all pieces are packed into batches bounded by tokens; the result does not depend on
+half a context of past. Windows may start at any token, those of models with latents of bars at bar lines only; they
+carry slices of the piece's own beat and bar arrays, so musical time goes on. Windows of all pieces are packed into
+batches bounded by tokens; the result does not depend on
 how they are packed. Where the nats lie (kinds of tokens, places in the piece, context) is likelihood_detail.py.
 
 Axes: N packed tokens, V vocabulary.
@@ -161,9 +162,7 @@ def store_pieces(store: TokenStore, split: str | None = None) -> list[TokenPiece
     ]
 
 
-def plan_windows(
-    lengths: Sequence[int], context: int, bars: Sequence[np.ndarray] | None = None
-) -> list[Window]:
+def plan_windows(lengths: Sequence[int], context: int, bars: Sequence[np.ndarray] | None = None) -> list[Window]:
     """Cut pieces into windows in which each token is scored once: the same cut as in validation while training.
 
     Args:

@@ -39,7 +39,7 @@ class Bars(NamedTuple):
     """Where each token of the batch lies among the filled places of all groups ``(N,)`` int64."""
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]  # hides tuple.count, which nobody calls
         """Number of bars M."""
         return len(self.segment)
 

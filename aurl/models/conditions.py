@@ -6,6 +6,7 @@ Axes: R bars of any leading shape, C columns of a condition, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,8 @@ class ConditionEmbedding(nn.Module):
         total = torch.zeros((), device=like.device)
         for name in self.names:
             given = None if conditions is None else conditions.get(name)
-            for column, table in enumerate(self.tables[name]):
+            tables = cast("list[nn.Embedding]", self.tables[name])
+            for column, table in enumerate(tables):
                 if given is None:
                     total = total + table.weight[-1]
                 else:

@@ -21,7 +21,7 @@ from aurl.models.conditions import Conditions, hide_some
 from aurl.models.config import ModelConfig
 from aurl.models.gaussian import Gaussian, standard_like
 from aurl.models.positions import MusicalTime
-from aurl.models.prior import PRIORS, Expectation
+from aurl.models.prior import PRIORS, AutoregressivePrior, Expectation
 
 FIRST_LOG_VARIANCE = -3.0
 """Posteriors begin narrow: with wide ones the decoder would learn to overhear the latent before it says anything."""
@@ -85,10 +85,9 @@ class LatentSpace(nn.Module):
         for head in (self.to_bar, self.to_piece):
             nn.init.zeros_(head.bias)
             nn.init.constant_(head.bias[len(head.bias) // 2 :], FIRST_LOG_VARIANCE)
-        head = getattr(self.prior, "to_gaussian", None)
-        if head is not None:
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        if isinstance(self.prior, AutoregressivePrior):
+            nn.init.zeros_(self.prior.to_gaussian.weight)
+            nn.init.zeros_(self.prior.to_gaussian.bias)
 
     def encode(self, ids: Tensor, time: MusicalTime, lengths: list[int], bars: Bars | None = None) -> Encoded:
         """Posteriors of packed segments ``(N,)``."""

@@ -19,9 +19,9 @@ ACTIVE_SHARE = 0.01
 def active_units(posterior: Gaussian) -> Tensor:
     """Which dimensions say different things of different bars ``(Z,)`` bool.
 
-    Burda et al. 2016 (arXiv:1509.00519) count a dimension whose posterior means have a variance above 0.01, where all of
-    a dimension's variance, means and posteriors together, is 1 because the prior's is. A learned prior has any scale,
-    so the same threshold is applied to the share.
+    Burda et al. 2016 (arXiv:1509.00519) count a dimension whose posterior means have a variance above 0.01, where all
+    of a dimension's variance, means and posteriors together, is 1 because the prior's is. A learned prior has any
+    scale, so the same threshold is applied to the share.
 
     Args:
         posterior: of M bars ``(M, Z)``.

@@ -5,7 +5,7 @@ For a batch with T scored tokens, M scored bars and S scored segments, in nats a
     loss = recon + beta * KL + (1 - beta) * KL' + attribute_weight * A
 
     recon = sum of -log p(token | tokens before it, latents of bars up to its own) / T
-    KL    = (M * sum over dimensions of max(free_bits, mean over bars of KL(q(z_bar) || p(z_bar | bars before, z_piece)))
+    KL    = (M * sum over dimensions of max(free_bits, mean over bars of KL(q(z_bar) || p(z_bar | before, z_piece)))
              + S * sum over dimensions of max(piece_free_bits, mean over segments of KL(q(z_piece) || N(0, 1)))) / T
     KL'   = the bars' part of KL with gradients for the prior alone and without free bits
 

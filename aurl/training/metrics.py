@@ -58,7 +58,7 @@ class Likelihood(Metric):
 
 
 class LatentUse:
-    """Whether the decoder listens to the latents of bars (posterior collapse), over up to MOST_BARS bars of one process.
+    """Whether the decoder listens to the latents of bars (posterior collapse), over MOST_BARS bars of one process.
 
     Figures: ``active_units`` share of dimensions with different posterior means; ``bar_kl`` nats of a bar's latent
     beyond what was expected; ``least_dimension_kl`` and ``most_dimension_kl`` of its dimensions; ``piece_kl``;

@@ -27,17 +27,17 @@ TINY = 1e-7
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Roughly the semi-orthogonal matrix nearest to ``(rows, columns)``: all singular values near 1."""
+    """Roughly the semi-orthogonal matrix nearest to each ``(..., rows, columns)``: all singular values near 1."""
     a, b, c = NEWTON_SCHULZ
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + TINY)
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + TINY)
     if matrix.is_cuda or (matrix.device.type == "cpu" and cpu_has_bf16()):
         x = x.bfloat16()  # as in the source: the iteration corrects its own rounding
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).to(matrix.dtype)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, without: str | None = None) -> list[dict[str, Any]]:
@@ -78,19 +78,32 @@ class Muon(AdamW):
                 loss = closure()
         for group in self.param_groups:
             if group["muon"]:
-                for matrix in group["params"]:
-                    if matrix.grad is not None:
-                        self._move(matrix, matrix.grad, group["lr"], group["weight_decay"])
-                        matrix.grad = None  # AdamW passes over what has no gradient
+                for alike in _by_shape(group["params"]):
+                    self._move(alike, group["lr"], group["weight_decay"])
         super().step()
         return loss
 
-    def _move(self, matrix: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
-        state = self.state[matrix]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(matrix)
-            state["step"] = torch.zeros(())  # AdamW looks for it in every state it loads
-        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        update = orthogonalise(gradient.lerp(momentum, MOMENTUM))  # Nesterov's look ahead
-        matrix.mul_(1 - lr * weight_decay)
-        matrix.add_(update, alpha=-lr * ADAMW_UPDATE_SIZE * math.sqrt(max(matrix.shape)))
+    def _move(self, matrices: list[Tensor], lr: float, weight_decay: float) -> None:
+        """Move matrices of one shape together: on a GPU a step of a small model costs as much as it has operations."""
+        for matrix in matrices:
+            if "momentum" not in self.state[matrix]:
+                self.state[matrix]["momentum"] = torch.zeros_like(matrix)
+                self.state[matrix]["step"] = torch.zeros(())  # AdamW looks for it in every state it loads
+        momenta = [self.state[matrix]["momentum"] for matrix in matrices]
+        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's look ahead
+        updates = orthogonalise(torch.stack(ahead)).unbind()
+        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+        torch._foreach_add_(matrices, updates, alpha=-lr * ADAMW_UPDATE_SIZE * math.sqrt(max(matrices[0].shape)))
+        for matrix in matrices:
+            matrix.grad = None  # AdamW passes over what has no gradient
+
+
+def _by_shape(matrices: list[Tensor]) -> list[list[Tensor]]:
+    """Matrices that have a gradient, those of one shape together."""
+    groups: dict[torch.Size, list[Tensor]] = {}
+    for matrix in matrices:
+        if matrix.grad is not None:
+            groups.setdefault(matrix.shape, []).append(matrix)
+    return list(groups.values())

@@ -27,8 +27,15 @@ Z, P = 6, 3
 def model_of(**changes: object) -> MusicTransformerVAEGAN:
     torch.manual_seed(2)
     settings: dict = {
-        **{"mode": Mode.vae, "hidden_dim": 32, "layers": 2, "heads": 4, "dropout": 0.0, "context": 128},
-        **{"latent_dim": Z, "piece_latent_dim": P, "encoder_layers": 1},
+        "mode": Mode.vae,
+        "hidden_dim": 32,
+        "layers": 2,
+        "heads": 4,
+        "dropout": 0.0,
+        "context": 128,
+        "latent_dim": Z,
+        "piece_latent_dim": P,
+        "encoder_layers": 1,
     }
     model = MusicTransformerVAEGAN(ModelConfig(**settings | changes), VOCAB).eval()
     with torch.no_grad():  # fresh heads say almost nothing
@@ -93,7 +100,9 @@ def test_cached_decoding_with_latents_gives_the_logits_of_the_plain_pass() -> No
         expected = model(ids, time, LENGTHS, bar_latents=latents).logits
         cache = model.new_cache(2, 40)
         model.steer(cache, torch.stack([latents[:4], torch.randn(4, Z)]))
-        found = [model.decode(ids[:10].expand(2, -1), MusicalTime(*(p.expand(2, -1) for p in rows(time, 0, 10))), cache)]
+        found = [
+            model.decode(ids[:10].expand(2, -1), MusicalTime(*(p.expand(2, -1) for p in rows(time, 0, 10))), cache)
+        ]
         cache.select(torch.tensor([0]))
         for token in range(10, LENGTHS[0]):
             found.append(model.decode(ids[token : token + 1][None], rows(time, token, token + 1), cache))

@@ -82,3 +82,23 @@ def test_its_state_survives_saving() -> None:
             optimizer.step()
         steps.append(matrix.detach())
     assert torch.equal(*steps)
+
+
+def test_matrices_of_one_shape_move_together_as_each_would_alone() -> None:
+    torch.manual_seed(4)
+    starts = [torch.randn(24, 16) for _ in range(3)] + [torch.randn(8, 16)]
+    gradients = [[torch.randn_like(start) for start in starts] for _ in range(3)]
+
+    def moved(groups: list[list[int]]) -> list[torch.Tensor]:
+        matrices = [torch.nn.Parameter(start.clone()) for start in starts]
+        for numbers in groups:
+            chosen = [matrices[number] for number in numbers]
+            optimizer = Muon([{"params": chosen, "weight_decay": 0.1, "muon": True}], lr=LR, betas=(0.9, 0.98))
+            for step in gradients:
+                for number in numbers:
+                    matrices[number].grad = step[number].clone()
+                optimizer.step()
+        return [matrix.detach() for matrix in matrices]
+
+    for together, alone in zip(moved([[0, 1, 2, 3]]), moved([[0], [1], [2], [3]]), strict=True):
+        torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
