@@ -3,15 +3,18 @@
     python -m experiments.adversarial.run train --data FOLDER --work WORK       (a GPU helps)
     python -m experiments.adversarial.run judge --work WORK                     (CPU)
 
-``train`` takes or makes one checkpoint of a VAE and continues it with each variant and seed: adversarially for ``--steps``
-steps, and by likelihood for as many steps, and for as many seconds, as that takes. It writes samples at each temperature and
-the figures of the runs. ``judge`` asks classifiers to tell the samples from held-out music and prints the tables.
+``train`` takes or makes one checkpoint of a VAE and continues it with each variant and seed: adversarially for
+``--steps`` steps, and by likelihood for as many steps, and for as many seconds, as that takes. It writes samples at each
+temperature and the figures of the runs; several may run side by side in one folder, each with seeds of its own.
+``judge`` asks classifiers to tell the samples from held-out music and prints the tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +33,11 @@ VARIANTS: dict[str, list[str]] = {
 EQUAL_STEPS, EQUAL_TIME = "likelihood, equal steps", "likelihood, equal time"
 TIMED_STEPS = 10
 """Steps after which the clock starts: kernels and caches are warm."""
-REAL = "real"
+REAL, BASE = "real", "base"
+SEEDS_APART = 10_000
+"""Between the seeds of samples of two runs."""
 NGRAM = 12
+"""Notes of the runs whose distinct share tells diversity."""
 MOST_REAL = 500
 
 
@@ -50,10 +56,11 @@ FOLDERS = {"jsb": "jsb-chorales", "nottingham": "nottingham", "pop909": "pop909"
 def train(args: argparse.Namespace) -> None:
     """Continue one checkpoint in every way."""
     args.work.mkdir(parents=True, exist_ok=True)
-    figures = args.work / "runs.json"
-    done: dict[str, Any] = json.loads(figures.read_text()) if figures.is_file() else {}
+    figures = args.work / f"runs_{'_'.join(map(str, args.seeds))}.json"
+    done: dict[str, Any] = {}
     checkpoint = args.checkpoint or base(args)
-    done["base"] = {**describe(args, checkpoint, "base", 0), "checkpoint": checkpoint.name}
+    if 0 in args.seeds:
+        done["base"] = describe(args, checkpoint, BASE, 0)
     for seed in args.seeds:
         plain_rate = None
         for name in (EQUAL_STEPS, *args.variants):
@@ -153,63 +160,84 @@ def describe(args: argparse.Namespace, checkpoint: Path, folder: Path | str, see
     from aurl.evaluation.likelihood import score_corpus, store_pieces
     from aurl.generation.config import SamplerConfig
     from aurl.generation.generator import GenerationRequest
-    from aurl.generation.prompt import first_bars
 
     device = "cuda" if args.device == "gpu" else args.device
-    cfg = compose("evaluate", [f"ckpt={checkpoint}", f"device={device}", f"paths.cache={args.cache}"])
+    corpus = [f"data={args.corpus}", f"data.path={args.data / FOLDERS[args.corpus]}"]
+    cfg = compose("evaluate", [f"ckpt={checkpoint}", f"device={device}", f"paths.cache={args.cache}", *corpus])
     session = Session(cfg)
     model = session.bundle.model
     pieces = store_pieces(session.store, "valid")
     nats = score_corpus(model, pieces, model.config.context, device=session.device).nats_per_note
     folder = args.work / folder
-    real = args.work / REAL
-    if not real.is_dir():
-        real.mkdir(parents=True)
-        numbers = [*session.store.split("valid"), *session.store.split("test")][:MOST_REAL]
-        for number in numbers:
-            ids = first_bars(np.asarray(session.store.ids(number)[1:-1], np.int64), session.generator.codec.vocabulary,
-                             args.bars)  # fmt: skip
-            session.generator.codec.decode(ids).dump_midi(str(real / f"{number:05d}.mid"))
+    if folder.name == BASE:
+        write_real(args, session)
     for temperature in args.temperatures:
         target = folder / f"samples_{temperature:g}"
         target.mkdir(parents=True, exist_ok=True)
         request = GenerationRequest(
             sampler=SamplerConfig(temperature=temperature),
-            num_samples=args.samples, bars=args.bars, seed=10_000 * (seed + 1), batch_size=256, max_tokens=args.max_tokens,
-        )  # fmt: skip
+            num_samples=args.samples,
+            bars=args.bars,
+            seed=SEEDS_APART * (seed + 1),
+            batch_size=args.samples,
+            max_tokens=args.max_tokens,
+        )
         for sample in session.generator.generate(request):
             sample.score.dump_midi(str(target / f"{sample.number:04d}.mid"))
     return {"nats_per_note": nats, "folder": str(folder.relative_to(args.work))}
 
 
+def write_real(args: argparse.Namespace, session: Any) -> None:
+    """The beginnings of held-out pieces, as the model could write them."""
+    from aurl.generation.prompt import first_bars
+
+    real = args.work / REAL
+    real.mkdir(exist_ok=True)
+    codec = session.generator.codec
+    for number in [*session.store.split("valid"), *session.store.split("test")][:MOST_REAL]:
+        ids = np.asarray(session.store.ids(number)[1:-1], np.int64)
+        codec.decode(first_bars(ids, codec.vocabulary, args.bars)).dump_midi(str(real / f"{number:05d}.mid"))
+
+
 def judge(args: argparse.Namespace) -> None:
     """Ask the classifiers and print the tables."""
+    runs: dict[str, Any] = {}
+    for file in sorted(args.work.glob("runs_*.json")):
+        runs |= json.loads(file.read_text())
+    jobs = [
+        (key, folder, args)
+        for key, row in runs.items()
+        for folder in sorted((args.work / row["folder"]).glob("samples_*"))
+    ]
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
+        for (key, folder, _), found in zip(jobs, pool.map(judge_folder, jobs), strict=True):
+            runs[key].setdefault("samples", {})[folder.name.removeprefix("samples_")] = found
+    (args.work / "judged.json").write_text(json.dumps(runs, indent=1) + "\n")
+    print_tables(runs, args.judges)
+
+
+def judge_folder(job: tuple[str, Path, argparse.Namespace]) -> dict[str, Any]:
+    """Accuracy of each judge on one folder of samples, and how diverse they are."""
     from aurl.evaluation.comparison import scalar_values
     from aurl.evaluation.folder import list_music, read_tables
     from aurl.evaluation.originality import measure_diversity
     from aurl.evaluation.two_sample import JUDGES, judge_features, two_sample_test
 
-    runs: dict[str, Any] = json.loads((args.work / "runs.json").read_text())
-
-    def tables_of(folder: Path) -> dict[str, Any]:
-        return read_tables(list_music(folder, "samples"), folder, lambda done: None)[0]
-
-    real = tables_of(args.work / REAL)
-    standard = scalar_values(list(real.values()))
-    known = {name: judge_features(name, list(real.values()), standard) for name in args.judges}
-    for row in runs.values():
-        for folder in sorted((args.work / row["folder"]).glob("samples_*")):
-            made = tables_of(folder)
-            values = scalar_values(list(made.values()))
-            found: dict[str, Any] = {}
-            for name in args.judges:
-                features = judge_features(name, list(made.values()), values)
-                songs = ([f"made {each}" for each in made], list(real))
-                found[name] = two_sample_test(name, features, known[name], songs, JUDGES[name], args.seed).accuracy
-            found["distinct"] = measure_diversity(made, real, args.seed).distinct.get(NGRAM)
-            row.setdefault("samples", {})[folder.name.removeprefix("samples_")] = found
-    (args.work / "judged.json").write_text(json.dumps(runs, indent=1) + "\n")
-    print_tables(runs, args.judges)
+    _, folder, args = job
+    torch.set_num_threads(1)
+    made, real = (
+        read_tables(list_music(each, "samples"), each, lambda done: None)[0] for each in (folder, args.work / REAL)
+    )
+    values = [scalar_values(list(part.values())) if "forest" in args.judges else [] for part in (made, real)]
+    found: dict[str, Any] = {}
+    for name in args.judges:
+        features = [
+            judge_features(name, list(part.values()), known) for part, known in zip((made, real), values, strict=True)
+        ]
+        songs = ([f"made {each}" for each in made], list(real))
+        found[name] = two_sample_test(name, *features, songs, JUDGES[name], args.seed).accuracy
+    found["distinct"] = measure_diversity(made, real, args.seed).distinct.get(NGRAM)
+    return found
 
 
 def print_tables(runs: dict[str, Any], judges: list[str]) -> None:
@@ -217,9 +245,7 @@ def print_tables(runs: dict[str, Any], judges: list[str]) -> None:
     grouped: dict[str, list[dict[str, Any]]] = {}
     for key, row in runs.items():
         grouped.setdefault(key.rpartition(", seed ")[0] or key, []).append(row)
-    print(
-        f"| training | seeds | steps | s a step | valid nats/note | T | {' | '.join(judges)} | mean | distinct 12-grams |"
-    )
+    print(f"| training | seeds | steps | s a step | valid nats/note | T | {' | '.join(judges)} | mean | distinct |")
     print("|" + "---|" * (8 + len(judges)))
     best: dict[str, np.ndarray] = {}
     for name, rows in grouped.items():
@@ -270,6 +296,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=3000)
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.85, 0.92, 1.0])
     parser.add_argument("--judges", nargs="+", default=["forest", "convolution", "random_features"])
+    parser.add_argument("--workers", type=int, default=1, help="processes that judge")
     parser.add_argument("--seed", type=int, default=0, help="of the judges")
     args = parser.parse_args()
     for key in ("work", "data", "cache", "checkpoint"):

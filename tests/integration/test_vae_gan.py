@@ -1,5 +1,5 @@
-"""Adversarial training from the command line to the checkpoint: who learns from what, starting from other modes, going on
-after a kill, two processes.
+"""Adversarial training from the command line to the checkpoint: who learns from what, starting from other modes, going
+on after a kill, two processes.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def test_a_checkpoint_is_used_without_its_discriminator_and_writes_music(cache: 
 
 def test_tokens_that_cannot_be_judged_are_refused_in_one_line(cache: Path, tmp_path: Path) -> None:
     for choice in (("tokenizer=midi_like",), ("tokenizer.bpe=1200",)):
-        with pytest.raises(AurlError, match="use tokenizer=remi or cpword, without tokenizer.bpe"):
+        with pytest.raises(AurlError, match=r"use tokenizer=remi or cpword, without tokenizer\.bpe"):
             run_training(settings(cache, tmp_path, *choice))
     for key in ("loss.token_weights.pitch=2", "loss.key_weight=1"):
         name = key.split("=", maxsplit=1)[0].removesuffix(".pitch")

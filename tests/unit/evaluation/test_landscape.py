@@ -1,4 +1,4 @@
-"""The loss around a model: directions have the lengths of the weights, the model is as it was, the files can be read."""
+"""The loss around a model: directions are as long as the weights, the model is as it was, the files can be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The discriminator and what it is shown: tokens that gradients pass through, figures of bars, scores at every scale."""
+"""The discriminator and what it is shown: tokens that gradients pass through, figures of bars, scores at each scale."""
 
 from __future__ import annotations
 
