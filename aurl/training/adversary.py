@@ -20,6 +20,7 @@ from aurl.data.batching import PackedBatch
 from aurl.data.kinds import Form
 from aurl.generation.grammar import Rules
 from aurl.generation.grammars import AnyGrammar, make_grammar
+from aurl.models.config import Prior
 from aurl.models.discriminator import Discriminator, Evidence, Judgement, Sees
 from aurl.models.latent import Latents
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -65,7 +66,7 @@ class Adversary:
         module: with a model that has a discriminator.
 
     Raises:
-        AurlError: a tokenizer whose tokens cannot be judged.
+        AurlError: a tokenizer whose tokens cannot be judged, or a prior that could not learn from it.
     """
 
     def __init__(self, module: MusicModule) -> None:
@@ -76,6 +77,11 @@ class Adversary:
                 "tokenizer.bpe"
             )
         self.module, self.config = module, module.loss_config
+        if set(self.config.critic_sees) == {Sees.latents} and module.model.config.prior is Prior.normal:
+            raise AurlError(
+                "loss.critic_sees=[latents] teaches nothing with model.prior=normal, which cannot learn; add states, "
+                "tokens or music, or choose another prior"
+            )
         self.last: dict[str, float] = {}
         """Losses of the last judgement, for log lines."""
         self._grammar: AnyGrammar | None = None
@@ -196,9 +202,7 @@ class Adversary:
         if self._grammar is None:
             vocabulary = self.module.codec.vocabulary
             programs = self.module.programs
-            rules = Rules(
-                forbidden=frozenset([vocabulary.eos]), programs=None if programs is None else frozenset(programs)
-            )
+            rules = Rules(programs=None if programs is None else frozenset(programs))
             self._grammar = make_grammar(vocabulary, rules, self.module.device)
         return self._grammar
 

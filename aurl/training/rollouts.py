@@ -73,7 +73,7 @@ def write(model: MusicTransformerVAEGAN, grammar: AnyGrammar, prompt: Tensor, la
 
     Args:
         model: in eval mode.
-        grammar: its rules must not allow the end of a piece.
+        grammar: of the model's tokens; the end of the piece is not written.
         prompt: tokens that are given ``(R, P + 1)``, each row from a segment's beginning.
         latents: of the bars of each row ``(R, T, Z)``.
         judged: tokens to write.
@@ -93,6 +93,7 @@ def write(model: MusicTransformerVAEGAN, grammar: AnyGrammar, prompt: Tensor, la
         logits = model.decode(prompt, MusicalTime(index, torch.stack(beats, 1), torch.stack(bars, 1)), cache)
         for step in range(judged):
             logits = walk.restrict(logits.clone())
+            logits[:, grammar.vocabulary.eos] = float("-inf")  # where it may stand, the next bar or note may as well
             allowed.append(logits > float("-inf"))
             token = torch.multinomial(logits.softmax(-1), 1)
             walk.advance(token.squeeze(1))

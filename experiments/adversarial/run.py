@@ -4,8 +4,9 @@
     python -m experiments.adversarial.run judge --work WORK                     (CPU)
 
 ``train`` takes or makes one checkpoint of a VAE and continues it with each variant and seed: adversarially for
-``--steps`` steps, and by likelihood for as many steps, and for as many seconds, as that takes. It writes samples at each
-temperature and the figures of the runs; several may run side by side in one folder, each with seeds of its own.
+``--steps`` steps, and by likelihood for as many steps, and for as many seconds, as that takes. It writes samples at
+each temperature and the figures of the runs; several may run side by side in one folder, each with its own seeds, one
+of them 0.
 ``judge`` asks classifiers to tell the samples from held-out music and prints the tables.
 """
 

@@ -158,6 +158,29 @@ def test_each_thing_that_is_seen_can_be_judged_by_itself(cache: Path, tmp_path: 
     assert witness.figures[-1]["train/adversarial/gradient_ratio"] > 0
 
 
+@pytest.mark.parametrize(
+    ("prior", "learns"),
+    [
+        (("model.prior=mixture",), True),
+        (("model.prior_conditions=[key,chords]",), True),
+        (("model.prior=normal", "loss.critic_sees=[latents,states]"), False),
+    ],
+)
+def test_every_prior_can_be_judged_and_learns_if_it_can(
+    cache: Path, tmp_path: Path, prior: tuple[str, ...], learns: bool
+) -> None:
+    witness = Witness()
+    module = fit(settings(cache, tmp_path, *prior, "trainer.max_steps=4", "loss.tokens_after=0"), tmp_path, [witness])
+    assert witness.figures[-1]["train/adversarial/gradient_ratio"] > 0
+    assert any("prior" in name for name, _ in module.model.written_with()) == learns
+    assert all(torch.isfinite(value).all() for value in module.model.parameters())
+
+
+def test_judging_latents_alone_of_a_prior_that_cannot_learn_is_refused(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(AurlError, match=r"loss\.critic_sees=\[latents\] teaches nothing with model\.prior=normal"):
+        run_training(settings(cache, tmp_path, "model.prior=normal", "loss.critic_sees=[latents]"))
+
+
 def test_a_weight_of_nought_switches_judging_off(cache: Path, tmp_path: Path) -> None:
     witness = Witness()
     fit(settings(cache, tmp_path, "loss.adversarial_weight=0", "trainer.max_steps=3"), tmp_path, [witness])
