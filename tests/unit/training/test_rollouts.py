@@ -20,17 +20,8 @@ from aurl.training.rollouts import Windows, evidence, write
 CODEC = Codec.from_config(TokenizerConfig())
 VOCABULARY = CODEC.vocabulary
 ROWS, JUDGED, BARS, Z = 6, 60, 3, 6
-PROMPT = [
-    "BOS_None",
-    "Bar_None",
-    "TimeSig_4/4",
-    "Position_0",
-    "Program_0",
-    "Pitch_60",
-    "Velocity_63",
-    "Duration_1.0.8",
-    "Bar_None",
-]
+NOTE = ("Position_0", "Program_0", "Pitch_60", "Velocity_63", "Duration_1.0.8")
+PROMPT = ("BOS_None", "Bar_None", "TimeSig_4/4", *NOTE, "Bar_None")
 GIVEN = len(PROMPT)
 
 
