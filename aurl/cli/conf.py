@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
-from aurl.cli.checks import PEERS, STAGES, at_least
+from aurl.cli.checks import PEERS, STAGES, LandscapeKeys, at_least
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.preprocessing import PreprocessConfig
@@ -137,7 +137,7 @@ class GenerateCommand(SamplerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateCommand:
+class EvaluateCommand(LandscapeKeys):
     """Keys of ``aurl-evaluate``."""
 
     paths: PathsConfig = field(default_factory=PathsConfig)
@@ -186,14 +186,6 @@ class EvaluateCommand:
     """With technical: huggingface measures GPT-2 of equal size beside ours (needs the bench extra)."""
     stages: list[str] | None = None
     """With technical: stages whose peak memory is measured in fresh processes, of data, training and generation."""
-    landscape: str | None = None
-    """PNG file: how the loss rises along two random directions around the model's weights; numbers beside it as NPZ."""
-    landscape_size: int = 11
-    """With landscape: points a side, an odd number."""
-    landscape_span: float = 0.5
-    """With landscape: how far to each side, in lengths of the weights."""
-    landscape_pieces: int = 8
-    """With landscape: pieces of the split that losses are measured on."""
     training: str | None = None
     """Folder or file that the music may have been copied from; unset means the reference."""
     judges: list[str] | None = None
@@ -211,11 +203,7 @@ class EvaluateCommand:
         at_least(("samples", self.samples, 0), ("bars", self.bars, 1), ("seed", self.seed, 0))
         at_least(("batch_size", self.batch_size, 1), ("technical_bars", self.technical_bars, 1))
         at_least(("rounds", self.rounds, 1), *(("batch_sizes", size, 1) for size in self.batch_sizes))
-        at_least(("landscape_size", self.landscape_size, 3), ("landscape_pieces", self.landscape_pieces, 1))
-        if self.landscape_size % 2 == 0:
-            raise ValueError(f"landscape_size={self.landscape_size} is even; allowed: odd numbers, 3 or more")
-        if self.landscape_span <= 0:
-            raise ValueError(f"landscape_span={self.landscape_span} is out of range; allowed: above 0")
+        super().__post_init__()
         if not self.batch_sizes:
             raise ValueError("batch_sizes=[] names none; allowed: one or more numbers of 1 or more")
         SamplerConfig(temperature=self.temperature, top_p=self.top_p)
@@ -266,15 +254,8 @@ PATH_KEYS: dict[str, tuple[str, ...]] = {
     "train": ("data.path", "paths.runs", "paths.cache", "paths.output"),
     "generate": ("prompt", "output", "paths.runs", "paths.cache"),
     "evaluate": (
-        "data.path",
-        "json",
-        "music",
-        "reference",
-        "training",
-        "report",
-        "landscape",
-        "paths.runs",
-        "paths.cache",
+        *("data.path", "json", "music", "reference"),
+        *("training", "report", "landscape", "paths.runs", "paths.cache"),
     ),
     "prepare": ("data.path", "paths.cache"),
 }

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 
 from aurl.data.batching import PackedBatch
 from aurl.data.kinds import Form
@@ -27,7 +29,7 @@ from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.training.adversarial import accuracy, critic_loss, feature_matching, generator_loss, gradient_penalty
 from aurl.training.adversarial_config import RolloutLatents
 from aurl.training.rollouts import Windows, choose_segments, evidence, real_windows, write
-from aurl.training.schedules import Turn, adversarial_turn, rollout_length
+from aurl.training.schedules import Turn, adversarial_turn, rollout_length, warmup_cosine
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("aurl.training.adversary")
 
+CRITIC_BETAS = (0.0, 0.99)
+"""Decay rates of the moments of the discriminator's optimiser: no momentum, as is usual against a moving model."""
 MOST_BARS = 16
 """Bars of a piece whose latents are judged, and drawn for what is written."""
 TINY = 1e-12
@@ -90,6 +94,16 @@ class Adversary:
         self._transposed = torch.from_numpy(codec.vocabulary.transposition_table(-most, most).astype("int64"))
 
     # -- what the module calls ----------------------------------------------------------------------------------------
+
+    def configure(self, total: int) -> dict[str, Any]:
+        """The discriminator's optimiser and schedule, for ``total`` steps of the model's."""
+        optim, start, every = self.module.optim_config, self.config.adversarial_start, self.config.adversarial_every
+        critic = AdamW(self._critic.parameters(), lr=optim.critic_lr, betas=CRITIC_BETAS, weight_decay=0.0)
+
+        def share(step: int) -> float:
+            return warmup_cosine(step, optim.warmup_steps // every, (total - start) // every, optim.min_lr_share)
+
+        return {"optimizer": critic, "lr_scheduler": LambdaLR(critic, share)}
 
     def batch(self, batch: PackedBatch, latents: Latents) -> None:
         """Judge, if it is time to, and add to the gradients of discriminator and model.

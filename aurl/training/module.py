@@ -48,8 +48,6 @@ log = logging.getLogger("aurl.training.module")
 
 NON_FINITE_LIMIT = 20
 """Batches in a row without a finite loss after which training stops."""
-CRITIC_BETAS = (0.0, 0.99)
-"""Decay rates of the moments of the discriminator's optimiser: no momentum, as is usual against a moving model."""
 EMA_WARMUP = 10.0
 """The average forgets faster in its first steps: decay is at most (1 + step) / (EMA_WARMUP + step)."""
 
@@ -87,9 +85,8 @@ class MusicModule(L.LightningModule):
         self.validation, self.testing = Likelihood(), Likelihood()
         self.latent_use = LatentUse() if model.latent is not None else None
         # In a list, so that the average does not show up as parameters of this module.
-        self._averaged = []
-        if optim.ema_decay:
-            self._averaged = [copy.deepcopy(model).without_discriminator().eval().requires_grad_(False)]
+        kept = [copy.deepcopy(model).without_discriminator().eval().requires_grad_(False)] if optim.ema_decay else []
+        self._averaged = kept
         self.register_buffer("token_weights", token_weights, persistent=False)
         self.constraints = MusicalConstraints(self.loss_config, codec)
         self.balance = self._balance()
@@ -262,15 +259,9 @@ class MusicModule(L.LightningModule):
             return warmup_cosine(step, config.warmup_steps, total, config.min_lr_share)
 
         own = {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, share)}
-        if self.model.discriminator is None:
+        if self.adversary is None:
             return own
-        start, every = self.loss_config.adversarial_start, self.loss_config.adversarial_every
-        critic = AdamW(self.model.discriminator.parameters(), lr=config.critic_lr, betas=CRITIC_BETAS, weight_decay=0.0)
-
-        def critic_share(step: int) -> float:
-            return warmup_cosine(step, config.warmup_steps // every, (total - start) // every, config.min_lr_share)
-
-        return [own, {"optimizer": critic, "lr_scheduler": LambdaLR(critic, critic_share)}]
+        return [own, self.adversary.configure(total)]
 
     def total_steps(self) -> int:
         """Optimiser steps of the whole run, from trainer.max_steps or trainer.max_epochs, whichever comes first."""
