@@ -241,12 +241,8 @@ class PrepareCommand:
             raise ValueError(f"part={self.part} is out of range; allowed: 1 to parts={self.parts}")
 
 
-COMMANDS: dict[str, type] = {
-    "train": TrainCommand,
-    "generate": GenerateCommand,
-    "evaluate": EvaluateCommand,
-    "prepare": PrepareCommand,
-}
+COMMANDS: dict[str, type] = {"train": TrainCommand, "generate": GenerateCommand, "evaluate": EvaluateCommand}
+COMMANDS["prepare"] = PrepareCommand
 """Root config name -> its schema."""
 
 
@@ -301,13 +297,8 @@ def register() -> None:
     from omegaconf import OmegaConf
 
     store = ConfigStore.instance()
-    rooms: dict[str, type] = {
-        "model": ModelConfig,
-        "data": DataConfig,
-        "tokenizer": TokenizerConfig,
-        "optim": OptimConfig,
-        "loss": LossConfig,
-    }
+    rooms: dict[str, type] = {"model": ModelConfig, "data": DataConfig, "tokenizer": TokenizerConfig}
+    rooms |= {"optim": OptimConfig, "loss": LossConfig}
     rooms |= {"augment": AugmentConfig, "preprocess": PreprocessConfig}
     for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():
         node = OmegaConf.structured(schema)

@@ -120,8 +120,8 @@ class MusicModule(L.LightningModule):
             plain = not smoothing and weights is None
             recon = (bound if plain else reconstruction(output.logits, batch.targets)).item()
         constraints = self.constraints(output.logits, batch)
-        terms, found = {"bound": bound, **self.constraints.weighted(constraints)}, Losses(bound, recon)
-        found = found._replace(constraints={name: value.item() for name, value in constraints.items()})
+        terms = {"bound": bound, **self.constraints.weighted(constraints)}
+        found = Losses(bound, recon, constraints={name: value.item() for name, value in constraints.items()})
         apart = bound.new_zeros(())
         if output.latents is not None and self.model.latent is not None:
             config, latents, scored = self.loss_config, output.latents, batch.targets != IGNORED
@@ -132,9 +132,8 @@ class MusicModule(L.LightningModule):
                 apart = (1 - beta) * prior_loss(self.model.latent, latents, scored)
             found = found._replace(kl=divergence(latents, scored, 0.0, 0.0).item())
             if self._has_names:
-                order = attribute_loss(
-                    *self._named(latents, batch, self.model.config.attributes), config.attribute_slope
-                )
+                named = self._named(latents, batch, self.model.config.attributes)
+                order = attribute_loss(*named, config.attribute_slope)
                 terms["attributes"] = config.attribute_weight * order
                 found = found._replace(attributes=order.item())
         total = torch.stack(list(terms.values())).sum() if self.balance is None else self.balance(terms)
@@ -143,9 +142,8 @@ class MusicModule(L.LightningModule):
     @property
     def _has_names(self) -> bool:
         """Whether dimensions of latents are named and ordered."""
-        return bool(
-            self.model.config.attributes and self.loss_config.attribute_weight and self.model.latent is not None
-        )
+        has_latent, names = self.model.latent is not None, self.model.config.attributes
+        return bool(has_latent and names and self.loss_config.attribute_weight)
 
     def _balance(self) -> UncertaintyWeights | None:
         if self.loss_config.balance is Balance.fixed:
