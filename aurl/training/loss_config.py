@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from aurl.training.adversarial_config import AdversarialConfig
+
 
 class Annealing(str, Enum):
     """How the weight of the KL term goes over training."""
@@ -18,8 +20,8 @@ class Annealing(str, Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """Weights of the terms; all but the reconstruction belong to models with latents.
+class LossConfig(AdversarialConfig):
+    """Weights of the terms; those of latents belong to models that have them, and so on (adversarial_config.py).
 
     Raises:
         ValueError: a value out of range; the message names the key, the value and what is allowed.
@@ -45,6 +47,7 @@ class LossConfig:
     """How sharply their order is judged: latents a third apart count as ordered."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for key, high in (
             ("kl_weight", 100.0),
             ("free_bits", 10.0),

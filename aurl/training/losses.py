@@ -14,6 +14,26 @@ below 1 buys reconstruction (Higgins et al. 2017), follows a schedule (schedules
 learns what latents are distributed like at full strength whatever beta is. Free bits: Kingma et al. 2016
 (arXiv:1606.04934). A orders the first dimensions by what can be heard (:func:`attribute_loss`), E keeps
 it out of the others (:func:`exclusion_loss`), so that the decoder has to look where a slider moves.
+
+What else can be asked for (all off by default but the adversarial part of model=vae_gan):
+
+    recon with loss.token_weights = sum of w(token) * -log p(token | ...) / sum of w(token)
+    loss + key_weight * key + density_weight * density + range_weight * range        (constraints.py)
+    loss.balance=uncertainty: sum of exp(-s_i) L_i + s_i / 2 over the terms recon + beta * KL, that of A and E, and
+        the weighted constraints, s_i learned; (1 - beta) * KL' is added as it is       (balancing.py)
+
+Adversarial training (adversary.py) adds gradients, not terms. Let x be windows of real music with the latents z that
+the encoder draws for it, and x' what the model writes by itself with latents z' from its prior (or z). The
+discriminator c scores token, bar, four bars of music and bar, four bars of latents; it minimises, with its own
+optimiser,
+
+    C = mean over scales of E max(0, 1 - c(x, z)) + E max(0, 1 + c(x', z'))              (hinge; others by config)
+        + r1_weight / 2 * E |grad c(x, z)|^2 + r2_weight / 2 * E |grad c(x', z')|^2
+
+and to the gradient g of the loss above comes, every adversarial_every steps,
+
+    min(adversarial_weight, adversarial_share * |g| / |a|) * a,
+    a = gradient of  mean over scales of E -c(x', z') + feature_matching_weight * distance of mean features of x and x'
 """
 
 from __future__ import annotations
@@ -51,17 +71,23 @@ class Losses(NamedTuple):
     """Between 0, all pairs in order, and 2."""
     exclusion: float | None = None
     """What unnamed dimensions tell of attributes, from 0."""
+    constraints: dict[str, float] = {}  # noqa: RUF012  # nobody writes to it
+    """Musical constraints by name, without their weights."""
 
     def parts(self) -> dict[str, float]:
         """Terms by name, those that there are."""
-        named = {"recon": self.recon, "kl": self.kl, "attributes": self.attributes}
-        named["exclusion"] = self.exclusion
+        named = {"recon": self.recon, "kl": self.kl, "attributes": self.attributes, "exclusion": self.exclusion}
+        named |= self.constraints
         return {name: value for name, value in named.items() if value is not None}
 
 
-def reconstruction(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Mean negative log-likelihood of the scored targets in nats."""
-    return F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, label_smoothing=smoothing)
+def reconstruction(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.0, token_weights: Tensor | None = None
+) -> Tensor:
+    """Mean negative log-likelihood of the scored targets in nats, weighted by token ``(V,)`` if weights are given."""
+    return F.cross_entropy(
+        logits.float(), targets, weight=token_weights, ignore_index=IGNORED, label_smoothing=smoothing
+    )
 
 
 def divergence(latents: Latents, scored: Tensor, free_bits: float, piece_free_bits: float) -> Tensor:
