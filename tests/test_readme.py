@@ -10,17 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from aurl.cli import app, evaluate, generate, train
+from aurl.cli import app, evaluate, generate, latent, train
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SET_UP = ['pip install -e ".[dev]" && aurl-train experiment=quickstart', "pytest"]
-TASKS = {"train": train.train, "generate": generate.generate, "evaluate": evaluate.evaluate}
+TASKS = {
+    "train": train.train,
+    "generate": generate.generate,
+    "evaluate": evaluate.evaluate,
+    "latent": latent.latent,
+}
 SMALL = {
     "train": "trainer.max_epochs=1 trainer.limit_train_batches=2 trainer.limit_val_batches=1 trainer.accelerator=cpu "
     "trainer.enable_progress_bar=false model.context=64 model.layers=1 data.batch_tokens=256 bars=1",
     "generate": "bars=1 num_samples=1 max_tokens=100 device=cpu",
     "evaluate": "device=cpu",
+    "latent": "device=cpu formats=[midi] steps=3",
 }
 NOT_WITH_SWEEP = "model.hidden_dim=16 model.heads=2"
 SMALLER_WHERE_ASKED = {"samples": "2", "bars": "2", "batch_sizes": "[1]", "stages": "[data]"}
@@ -57,9 +63,19 @@ def run(line: str) -> int:
         small += [f"{key}={value}" for key, value in SMALLER_WHERE_ASKED.items() if key in asked]
         small += [part for key, parts in QUICK.items() if key in asked for part in parts.split()]
         small = list(dict.fromkeys(small))
+    if command == "latent":  # of the run with latents that a page trains before
+        small += [f"ckpt={vae_run()}"]
+        arguments = latent.with_task(arguments)
     set_here = {part.partition("=")[0] for part in small}
+    small = [part for part in small if part != "steps=3" or "steps=8" in arguments]  # where the line has steps
     kept = [argument for argument in arguments if argument.partition("=")[0] not in set_here]
     return app.execute(command, TASKS[command], [*kept, *small])
+
+
+def vae_run() -> Path:
+    """Folder of the first run whose model has latents."""
+    folders = sorted(Path("runs/train").glob("*/overrides.yaml"))
+    return next(file.parent for file in folders if "model=vae" in file.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +99,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (archive / "manifest.jsonl").write_text("\n".join(rows))
     for split, listed in names.items():
         (archive / "splits" / f"{split}.txt").write_text("\n".join(listed))
-    load_piece(pieces[0]).dump_midi(home / "my.mid")
+    for number, name in enumerate(("my", "song", "a", "b")):
+        load_piece(pieces[number]).dump_midi(home / f"{name}.mid")
     return home
 
 

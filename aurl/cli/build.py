@@ -14,8 +14,12 @@ from aurl.utils.errors import AurlError
 if TYPE_CHECKING:
     import lightning as L
     from omegaconf import DictConfig
+    from torch import Tensor
 
+    from aurl.data.codec import Codec
     from aurl.data.datamodule import MusicDataModule
+    from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+    from aurl.training.adversarial_config import TokenWeights
     from aurl.training.module import MusicModule
 
 log = logging.getLogger("aurl.cli.build")
@@ -37,6 +41,15 @@ UNUSABLE_PRECISIONS = {
 """Trainer precision -> why it cannot be used."""
 FREE_MODEL_KEYS = frozenset({"dropout", "hearing_dropout", "gradient_checkpointing"})
 """Keys of the model that a run may change when it is continued: no weight depends on them."""
+
+KEYS_OF_KINDS = {
+    **{name.upper(): name for name in ("bar", "timesig", "position", "time_shift", "tempo", "chord", "program")},
+    **{name.upper(): name for name in ("pitch", "velocity", "duration", "eos")},
+    "NOTE_OFF": "pitch",
+    "PITCH_DRUM": "drum",
+    "NOTE_OFF_DRUM": "drum",
+}
+"""Kind of token -> key of loss.token_weights; others count 1."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
-    module = build_module(cfg, data)
+    module = build_module(cfg, data, initial_checkpoint(cfg) if resume_from is None else None)
     trainer = build_trainer(cfg, run_dir)
     log.info(
         "%s: %.2f million parameters, vocabulary of %d, %d training pieces, run folder %s",
@@ -139,8 +152,17 @@ def cache_limit(cfg: DictConfig) -> int | None:
         raise AurlError(f"paths.cache_limit: {error}") from error
 
 
-def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
-    """Model and training module for an opened corpus."""
+def build_module(cfg: DictConfig, data: MusicDataModule, initial: Path | None = None) -> MusicModule:
+    """Model and training module for an opened corpus.
+
+    Args:
+        cfg: a composed ``train`` config.
+        data: the corpus.
+        initial: checkpoint whose weights the model begins with, as far as it has them.
+
+    Raises:
+        AurlError: the checkpoint's weights do not fit, or the tokenizer's tokens a part of the loss.
+    """
     from omegaconf import OmegaConf
 
     from aurl.models.hearing import TokenMeaning
@@ -160,9 +182,68 @@ def build_module(cfg: DictConfig, data: MusicDataModule) -> MusicModule:
         )
         config = replace(config, hearing=False)
         settings["model"]["hearing"] = False
-    meaning = TokenMeaning.of(vocabulary.meaning()) if data.codec.merges is None else None
+    knows = data.codec.merges is None or config.has_discriminator  # which refuses such tokens, saying why
+    meaning = TokenMeaning.of(vocabulary.meaning()) if knows else None
     model = MusicTransformerVAEGAN(config, data.codec.size, meaning)
-    return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met(), to_config(cfg.loss))
+    if initial is not None:
+        start_from(model, data.codec, initial)
+    loss = to_config(cfg.loss)
+    weights = token_weights(loss.token_weights, data.codec)
+    return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met(), loss, weights)
+
+
+def start_from(model: MusicTransformerVAEGAN, codec: Codec, checkpoint: Path) -> None:
+    """Begin with the weights of a checkpoint.
+
+    Raises:
+        AurlError: it cannot be read, or was trained with other tokens or sizes.
+    """
+    from aurl.data.codec import Codec
+    from aurl.models.checkpoint import read_checkpoint
+    from aurl.models.transfer import take_weights
+
+    content = read_checkpoint(checkpoint)
+    if not codec.has_ids_of(Codec.from_dict(content["aurl"]["tokenizer"])):
+        raise AurlError(
+            f"init_from={checkpoint} was trained with other tokens; give the tokenizer keys that it was trained with"
+        )
+    take_weights(model, content, checkpoint)
+
+
+def token_weights(asked: TokenWeights, codec: Codec) -> Tensor | None:
+    """Weight of each token ``(V,)`` from weights of kinds; None where all are 1.
+
+    Raises:
+        AurlError: tokens that hold several things, or nothing left to learn.
+    """
+    import torch
+
+    from aurl.data.kinds import Kind
+    from aurl.training.adversarial_config import TokenWeights
+
+    if asked == TokenWeights():
+        return None
+    if codec.merges is not None:
+        raise AurlError("loss.token_weights needs tokens that say one thing each; switch tokenizer.bpe off")
+    of_kind = {int(Kind[kind]): getattr(asked, key) for kind, key in KEYS_OF_KINDS.items()}
+    weights = torch.tensor([of_kind.get(kind, 1.0) for kind in codec.vocabulary.kind.tolist()])
+    used = torch.from_numpy(codec.vocabulary.kind) > int(Kind.BOS)
+    if not weights[used].any():
+        raise AurlError("loss.token_weights leaves no kind of token with a weight; set one above 0")
+    return weights
+
+
+def initial_checkpoint(cfg: DictConfig) -> Path | None:
+    """The file that ``init_from`` means.
+
+    Raises:
+        AurlError: it does not exist.
+    """
+    from aurl.cli.checkpoints import resolve
+
+    if not cfg.init_from:
+        return None
+    return resolve(cfg.init_from, Path(cfg.paths.runs), key="init_from")
 
 
 def keep_model(cfg: DictConfig, checkpoint: Path) -> None:
@@ -205,7 +286,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path) -> L.Trainer:
     settings = {
         "accelerator": accelerator,
         "precision": resolve_precision(cfg.trainer.precision, accelerator),
-        "strategy": resolve_strategy(cfg.trainer.strategy, cfg.trainer.devices),
+        "strategy": resolve_strategy(cfg.trainer.strategy, cfg.trainer.devices, to_config(cfg.model).has_discriminator),
         "default_root_dir": str(run_dir),
     }
     try:
@@ -273,8 +354,16 @@ def resolve_precision(precision: str | int, accelerator: str) -> str | int:
     return chosen
 
 
-def resolve_strategy(strategy: str, devices: int | str) -> str:
-    """Translate ``strategy=auto``: one device needs none, several run data-parallel."""
+def resolve_strategy(strategy: str, devices: int | str, alternates: bool = False) -> str:
+    """Translate ``strategy=auto``: one device needs none, several run data-parallel.
+
+    Args:
+        strategy: Lightning's name, or auto.
+        devices: how many, or which.
+        alternates: whether model and discriminator take turns, so that each backward pass leaves parameters out.
+    """
     if strategy != "auto":
         return strategy
-    return "auto" if str(devices) == "1" else "ddp"
+    if str(devices) == "1":
+        return "auto"
+    return "ddp_find_unused_parameters_true" if alternates else "ddp"

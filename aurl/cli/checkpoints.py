@@ -36,13 +36,14 @@ def newest_time(run: Path) -> float:
     return max((file.stat().st_mtime for file in (run / CHECKPOINTS).glob(f"*{SUFFIX}")), default=0.0)
 
 
-def resolve(ckpt: str, runs: Path, prefer: str = "best") -> Path:
+def resolve(ckpt: str, runs: Path, prefer: str = "best", key: str = "ckpt") -> Path:
     """The checkpoint file that the user means.
 
     Args:
         ckpt: last, best, a file, a run's folder, or (the end of) a run's name.
         runs: folder that holds the runs.
         prefer: which checkpoint of a run's folder is meant: best or last.
+        key: what the user has typed it for.
 
     Raises:
         AurlError: nothing fits; lists what exists and the nearest name.
@@ -53,17 +54,17 @@ def resolve(ckpt: str, runs: Path, prefer: str = "best") -> Path:
     found = find_runs(runs)
     if ckpt in WORDS and not path.is_dir():
         if not found:
-            raise AurlError(f"ckpt={ckpt}: no checkpoint below {runs}; train first (aurl-train), or give a .ckpt file")
+            raise AurlError(f"{key}={ckpt}: no checkpoint below {runs}; train first (aurl-train), or give a .ckpt file")
         return pick(found[0], ckpt)
     if path.is_dir():
-        return from_folder(path, prefer)
+        return from_folder(path, prefer, key)
     named = [run for run in found if run.name == ckpt] or [run for run in found if run.name.endswith(ckpt)]
     if named:
         return pick(named[0], prefer)
-    raise AurlError(f"ckpt={ckpt} does not exist{nearest_run(ckpt, found)}; {what_exists(found, runs)}")
+    raise AurlError(f"{key}={ckpt} does not exist{nearest_run(ckpt, found)}; {what_exists(found, runs)}")
 
 
-def from_folder(folder: Path, prefer: str) -> Path:
+def from_folder(folder: Path, prefer: str, key: str = "ckpt") -> Path:
     """The checkpoint of a run's folder, of its checkpoints folder, or of the newest run inside.
 
     Raises:
@@ -75,7 +76,7 @@ def from_folder(folder: Path, prefer: str) -> Path:
         inside = find_runs(folder)
         if not inside:
             raise AurlError(
-                f"ckpt={folder}: no checkpoint in this folder; give a run's folder, a .ckpt file, last or best"
+                f"{key}={folder}: no checkpoint in this folder; give a run's folder, a .ckpt file, last or best"
             )
         folder = inside[0]
     return pick(folder, prefer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 PEERS = ("huggingface",)
 """What technical_peer may name: aurl.evaluation.peer."""
 STAGES = ("data", "training", "generation")
@@ -20,9 +22,11 @@ PATH_KEYS: dict[str, tuple[str, ...]] = {
         "paths.runs",
         "paths.cache",
         "attention",
+        "landscape",
         "output",
     ),
     "prepare": ("data.path", "paths.cache"),
+    "latent": ("donor", "output", "paths.runs", "paths.cache"),
 }
 """Keys that hold one path; made absolute before work starts."""
 
@@ -36,3 +40,28 @@ def at_least(*limits: tuple[str, int | None, int]) -> None:
     for key, value, low in limits:
         if value is not None and value < low:
             raise ValueError(f"{key}={value} is out of range; allowed: {low} or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandscapeKeys:
+    """Keys of ``aurl-evaluate landscape=FILE``.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    landscape: str | None = None
+    """PNG file: how the loss rises along two random directions around the model's weights; numbers beside it as NPZ."""
+    landscape_size: int = 11
+    """With landscape: points a side, an odd number."""
+    landscape_span: float = 0.5
+    """With landscape: how far to each side, in lengths of the weights."""
+    landscape_pieces: int = 8
+    """With landscape: pieces of the split that losses are measured on."""
+
+    def __post_init__(self) -> None:
+        at_least(("landscape_size", self.landscape_size, 3), ("landscape_pieces", self.landscape_pieces, 1))
+        if self.landscape_size % 2 == 0:
+            raise ValueError(f"landscape_size={self.landscape_size} is even; allowed: odd numbers, 3 or more")
+        if self.landscape_span <= 0:
+            raise ValueError(f"landscape_span={self.landscape_span} is out of range; allowed: above 0")

@@ -80,29 +80,29 @@ def print_distances(comparison: SetComparison) -> None:
 
 def print_copies(copies: CopyResult) -> None:
     """How many files are copied, beside real music; those that are, with their source."""
-    from aurl.evaluation.originality import COPIED, run_quantiles
+    from aurl.evaluation.originality import COPIED, MELODY, run_quantiles
 
     real = "held-out real pieces" if copies.human_is_held_out else "real pieces against the others"
     rows = [
-        [name, str(len(reports)), percent(share), *(f"{value:.0f}" for value in run_quantiles(reports))]
-        for name, reports, share in (
-            ("this music", copies.files, copies.copied),
-            (real, copies.human, copies.human_copied),
+        [name, str(len(reports)), percent(share), percent(tunes), *(f"{x:.0f}" for x in run_quantiles(reports))]
+        for name, reports, share, tunes in (
+            ("this music", copies.files, copies.copied, copies.melodies),
+            (real, copies.human, copies.human_copied, copies.human_melodies),
         )
         if reports
     ]
     print_table(
         "copied passages (equal notes in a row, repetition not counted)",
-        ["", "pieces", "copied", "median run", "95 %", "longest"],
+        ["", "pieces", "copied", "shared melody", "median run", "95 %", "longest"],
         rows,
     )
     if math.isfinite(copies.p_value):
         print(f"  longer runs than real music: p = {shown_p(copies.p_value)} (Kolmogorov-Smirnov, one-sided)")
-    copied = [report for report in copies.files if report.verdict == COPIED]
-    for report in copied[:SHOWN_COPIES]:
-        print(f"  {report.path}: copied: {'; '.join(report.reasons)}")
-    if len(copied) > SHOWN_COPIES:
-        print(f"  and {len(copied) - SHOWN_COPIES} more; json=FILE lists all")
+    told = [report for verdict in (COPIED, MELODY) for report in copies.files if report.verdict == verdict]
+    for report in told[:SHOWN_COPIES]:
+        print(f"  {report.path}: {report.verdict}: {'; '.join(report.reasons)}")
+    if len(told) > SHOWN_COPIES:
+        print(f"  and {len(told) - SHOWN_COPIES} more; json=FILE lists all")
 
 
 def print_diversity(diversity: Diversity) -> None:

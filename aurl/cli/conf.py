@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import aurl
-from aurl.cli.checks import PEERS, STAGES, at_least
+from aurl.cli.checks import PEERS, STAGES, LandscapeKeys, at_least
+from aurl.cli.latent_command import LatentCommand
+from aurl.cli.paths_config import PathsConfig
 from aurl.cli.run_names import run_folder
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
@@ -29,20 +31,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 HYDRA_VERSION_BASE = "1.3"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PathsConfig:
-    """Folders that commands read and write."""
-
-    runs: str = "runs"
-    """Training runs; below the folder the command is started in unless absolute."""
-    cache: str = "~/.cache/aurl"
-    """Prepared corpora; the environment variable AURL_CACHE changes the default."""
-    cache_limit: str | None = None
-    """After a corpus was prepared, remove what was not used for longest until the cache is no larger, such as 20GB."""
-    output: str = "."
-    """The folder of this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +57,8 @@ class TrainCommand:
     """Weights, order of the pieces, augmentation and samples follow from it."""
     ckpt: str | None = None
     """Continue this run: last, best, a run's folder or a file. Its settings apply again; what is typed wins."""
+    init_from: str | None = None
+    """Begin a new run with the weights of this one, as far as the model has a place for them; written as ckpt is."""
     num_samples: int = 0
     """Pieces generated into the run's folder when training ends."""
     bars: int = 16
@@ -132,7 +122,7 @@ class GenerateCommand(SamplerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateCommand:
+class EvaluateCommand(LandscapeKeys):
     """Keys of ``aurl-evaluate``."""
 
     paths: PathsConfig = field(default_factory=PathsConfig)
@@ -209,6 +199,7 @@ class EvaluateCommand:
         at_least(("batch_size", self.batch_size, 1), ("technical_bars", self.technical_bars, 1))
         at_least(("attention_bars", self.attention_bars, 1))
         at_least(("rounds", self.rounds, 1), *(("batch_sizes", size, 1) for size in self.batch_sizes))
+        super().__post_init__()
         if not self.batch_sizes:
             raise ValueError("batch_sizes=[] names none; allowed: one or more numbers of 1 or more")
         SamplerConfig(temperature=self.temperature, top_p=self.top_p)
@@ -251,6 +242,7 @@ COMMANDS: dict[str, type] = {
     "generate": GenerateCommand,
     "evaluate": EvaluateCommand,
     "prepare": PrepareCommand,
+    "latent": LatentCommand,
 }
 """Root config name -> its schema."""
 
@@ -275,13 +267,8 @@ def register() -> None:
     from omegaconf import OmegaConf
 
     store = ConfigStore.instance()
-    rooms: dict[str, type] = {
-        "model": ModelConfig,
-        "data": DataConfig,
-        "tokenizer": TokenizerConfig,
-        "optim": OptimConfig,
-        "loss": LossConfig,
-    }
+    rooms: dict[str, type] = {"model": ModelConfig, "data": DataConfig, "tokenizer": TokenizerConfig}
+    rooms |= {"optim": OptimConfig, "loss": LossConfig}
     rooms |= {"augment": AugmentConfig, "preprocess": PreprocessConfig}
     for name, schema in {**rooms, "sampler": SamplerConfig, **COMMANDS}.items():
         node = OmegaConf.structured(schema)

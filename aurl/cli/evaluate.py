@@ -36,6 +36,7 @@ Examples:
   aurl-evaluate ckpt=last data=jsb data.path=~/jsb-chorales json=jsb.json
   aurl-evaluate ckpt=best samples=200 bars=16 seed=1 report=report      samples beside the test split, as a web page
   aurl-evaluate ckpt=best technical=true stages=[data,training,generation]
+  aurl-evaluate ckpt=best landscape=landscape.png               the loss around the weights, as a picture
   aurl-evaluate music=generated reference=some/folder report=report     musical metrics of files, no model
   aurl-evaluate music=generated reference=held_out training=corpus       and what is copied from the corpus
   aurl-evaluate ckpt=best attention=song.mid attention_bars=4 layers=[0,3]    who looks at whom, drawn
@@ -62,6 +63,10 @@ Main keys (default):
   technical (false)  speed, latency, memory and size; likelihood is then left out unless likelihood=true
   batch_sizes ([1,4,16,64]), technical_bars (8), rounds (3)    what is timed
   technical_peer (none)      huggingface: the same for GPT-2 of equal size (needs the bench extra)
+  landscape (none)   PNG file: how the loss rises around the weights along two random directions; likelihood is then
+                     left out unless likelihood=true
+  landscape_size (11), landscape_span (0.5), landscape_pieces (8)    points a side, how far in lengths of the weights,
+                     pieces of the split that are measured
   stages (none)      peak memory of data, training and generation, each in a fresh process
   attention (none)   a score: its attention weights as attention_tokens.png, attention_bars.png and attention.npz
   attention_bars (4), layers (all), heads (all), output (attention_<name>)    what is drawn of it, and where to
@@ -113,6 +118,7 @@ def evaluate_checkpoint(cfg: DictConfig) -> None:
     from aurl.cli.evaluate_model import (
         Session,
         check_samples,
+        draw_landscape,
         measure_likelihood,
         measure_samples,
         measure_technical,
@@ -125,7 +131,7 @@ def evaluate_checkpoint(cfg: DictConfig) -> None:
     checkpoint = app.shown(session.bundle.path)
     parts: dict[str, Any] = {}
     drawn = None
-    if cfg.likelihood or (cfg.likelihood is None and not cfg.technical):
+    if cfg.likelihood or (cfg.likelihood is None and not cfg.technical and not cfg.landscape):
         parts["likelihood"] = measure_likelihood(session, detailed=bool(cfg.json or cfg.report))
         print(f"{session.corpus[0].name}, {session.split}, under {checkpoint}")
         print_figures(parts["likelihood"])
@@ -133,6 +139,8 @@ def evaluate_checkpoint(cfg: DictConfig) -> None:
         drawn = measure_samples(session)
         parts["music"] = drawn.report.to_dict()
         print_samples(drawn)
+    if cfg.landscape:
+        draw_landscape(session)
     if cfg.technical:
         parts["technical"] = measure_technical(session)
         print_technical(parts["technical"], checkpoint)

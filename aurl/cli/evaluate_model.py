@@ -254,6 +254,41 @@ def decoded_tables(session: Session, pieces: Sequence[int], bars: int | None) ->
     return tables
 
 
+def draw_landscape(session: Session) -> None:
+    """Measure how the loss rises around the weights, and write the picture and its numbers.
+
+    Raises:
+        AurlError: nothing in the split, or tokens learned over others.
+    """
+    from aurl.cli.app import shown
+    from aurl.cli.evaluate import scoring_progress
+    from aurl.evaluation.landscape import measure_landscape, write_landscape
+    from aurl.evaluation.likelihood import store_pieces
+
+    cfg = session.cfg
+    if session.generator.codec.merges is not None:
+        raise AurlError("landscape needs a model without tokenizer.bpe")
+    pieces = store_pieces(session.store, None if session.split == WHOLE else session.split)
+    if not pieces:
+        raise AurlError(f"split={session.split} has no pieces; choose another")
+    step = max(len(pieces) // cfg.landscape_pieces, 1)
+    model = session.bundle.model
+    with scoring_progress() as on_progress:
+        found = measure_landscape(
+            model,
+            pieces[::step][: cfg.landscape_pieces],
+            model.config.context,
+            cfg.landscape_size,
+            cfg.landscape_span,
+            cfg.seed,
+            session.device,
+            on_progress,
+        )
+    title = f"{session.bundle.path.name}: {found.at_model:.3f} nats per note"
+    for file in write_landscape(found, Path(cfg.landscape), title):
+        print(f"written: {shown(file.absolute())}")
+
+
 def measure_technical(session: Session) -> dict[str, Any]:
     """Speed for each batch size, size, a peer and the memory of the stages where they are asked for.
 

@@ -21,7 +21,7 @@ LISTED_FILES = 10
 """Failing and unreadable files named on the console; the JSON file has all."""
 
 
-MODEL_KEYS = ("data", "split", "samples", "technical", "likelihood", "stages", "technical_peer")
+MODEL_KEYS = ("data", "split", "samples", "technical", "likelihood", "stages", "technical_peer", "landscape")
 """Keys that ask something of a checkpoint."""
 TECHNICAL_KEYS = ("stages", "technical_peer")
 ATTENTION_KEYS = ("layers", "heads", "output")
@@ -54,7 +54,9 @@ def check_keys(cfg: DictConfig) -> None:
     for key in TECHNICAL_KEYS:
         if cfg[key] is not None and not cfg.technical:
             raise AurlError(f"{key}={cfg[key]} goes with technical=true")
-    if cfg.likelihood is False and not cfg.samples and not cfg.technical and cfg.music is None:
+    if cfg.landscape and not cfg.landscape.endswith(".png"):
+        raise AurlError(f"landscape={cfg.landscape} is written as a picture; give it a name that ends in .png")
+    if cfg.likelihood is False and not (cfg.samples or cfg.technical or cfg.landscape) and cfg.music is None:
         raise AurlError("likelihood=false leaves nothing to measure; add samples=N or technical=true")
 
 

@@ -116,15 +116,24 @@ def refuse_early(folder: Path, config: GenerateCommand) -> None:
     from aurl.generation.export import PAGE_NAME, SUFFIXES, check_formats, file_stems, refuse_existing
 
     formats = check_formats(config.formats)
+    check_output(folder)
+    if not config.overwrite:
+        stems = file_stems(config.num_samples)
+        files = [folder / f"{stem}{SUFFIXES[name]}" for stem in stems for name in formats if name in SUFFIXES]
+        refuse_existing([*files, folder / PAGE_NAME])
+
+
+def check_output(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to.
+
+    Raises:
+        AurlError: with the place that is in the way.
+    """
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise AurlError(f"output={folder}: {there} is a file; give a folder")
     if not os.access(there, os.W_OK):
         raise AurlError(f"output={folder}: {there} may not be written to; choose another folder")
-    if not config.overwrite:
-        stems = file_stems(config.num_samples)
-        files = [folder / f"{stem}{SUFFIXES[name]}" for stem in stems for name in formats if name in SUFFIXES]
-        refuse_existing([*files, folder / PAGE_NAME])
 
 
 def sampler_text(config: GenerateCommand) -> str:

@@ -40,6 +40,7 @@ Examples:
   aurl-train model/size=base optim.lr=3e-4 trainer=gpu logger=wandb
   aurl-train -m model.hidden_dim=128,256 optim.lr=1e-3,3e-4     four runs
   aurl-train ckpt=last                                          continue the newest run
+  aurl-train model=vae init_from=last                           a new run that begins with the newest one's weights
 
 Main keys (default):
   data.path (none)              folder of your own music; with data=folder or an archive's name
@@ -55,6 +56,7 @@ Main keys (default):
                                 Lightning's Trainer work too
   seed (0)                      weights, order, augmentation and samples follow from it
   ckpt (none)                   run to continue: last, best, a run's folder or a file
+  init_from (none)              run whose weights a new one begins with, as far as the models have parts in common
   num_samples (0), bars (16)    pieces generated when training ends, and their length
   run_name (none)               words added to the name of the run's folder
   paths.runs (runs)             where runs go: runs/train/<date>_<time>_<id>

@@ -1,7 +1,8 @@
 """Musical metrics and validation of many files, and beside a reference.
 
 Files are read one by one; one that cannot be read is counted and named. With a reference (other files), every number
-stands beside its band there, chord progressions are measured against its transitions, and each file has a style figure.
+stands beside its band there, chord progressions and bar lines are measured against its own, and each file has a style
+figure.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from aurl.data.folders import walk_scores
 from aurl.evaluation.comparison import SetComparison, check_judges, compare_sets
-from aurl.evaluation.metrics.progression import ChordModel
+from aurl.evaluation.metrics.reference import Reference
 from aurl.evaluation.metrics.registry import choose_metrics, measurable, score_metrics
 from aurl.evaluation.metrics.table import Floats, NoteTable, read_table
 from aurl.evaluation.two_sample import JUDGES
@@ -165,7 +166,7 @@ def measure_tables(
     Raises:
         AurlError: an unknown metric.
     """
-    model = chord_model(list(theirs.values()))
+    model = Reference.fit(list(theirs.values())) if theirs else None
     specs = measurable(names, model)
     scalars = [spec.name for spec in specs if not spec.is_distribution]
     measured = {path: score_metrics(table, [spec.name for spec in specs], model) for path, table in tables.items()}
@@ -266,14 +267,6 @@ def read_tables(
             skipped[name] = error.reason
         on_progress(done)
     return tables, skipped
-
-
-def chord_model(tables: Sequence[NoteTable]) -> ChordModel | None:
-    """Chord transitions of the reference; None where there is none or it has no chords."""
-    try:
-        return ChordModel.fit(tables) if tables else None
-    except ValueError:  # drums alone: nothing to compare progressions with
-        return None
 
 
 def summarise(name: str, unit: str, values: Sequence[float], reference: Sequence[float]) -> Summary:

@@ -1,7 +1,9 @@
 """Is it copied, and does it repeat itself: a copy report for every file, and how varied a batch is.
 
 - ``CopyChecker``: the lines of a training set in a :class:`~aurl.music.similarity.MelodyIndex`; ``report`` names the
-  richest equal run, the nearest passage with edits, and gives a verdict.
+  richest equal run, the nearest passage with edits, and gives a verdict. Where a line is shared, all that sounds with
+  it is compared too: a passage is copied with its voices, while people have always set one tune in several ways (a
+  third of Bach's chorales share theirs with others of the corpus), which is called a shared melody.
 - ``check_copies``: a batch against a training set, with the base rate of real music beside it. Music of one style
   shares phrases: what counts is whether a batch shares more than people do (Yin et al. 2022, "Measuring when a music
   generation algorithm copies too much", use the same yardstick).
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from aurl.evaluation.metrics.table import NoteTable
+from aurl.evaluation.metrics.table import Bools, Floats, Ints, NoteTable
 from aurl.music.similarity import WINDOW, Line, MelodyIndex, Passage, Run, gram_hashes, symbols_of
 
 COPIED_NOTES = 20
@@ -32,7 +34,12 @@ RICH_WINDOW = 0.8
 """Windows poorer than this (accompaniment figures) are shared by unrelated music and are not looked for."""
 GRAM_SIZES = (4, 8, 12)
 """Symbols (interval and proportion of times) of the n-grams that are counted."""
-COPIED, ORIGINAL, TOO_SHORT = "copied", "original", "too short"
+COMPANY_SHARE = 0.9
+"""Share of the notes beside a shared line that are those of the source, from which the passage is copied and not only
+its melody; see experiments/retrieval."""
+ONSET_TOLERANCE = 0.13
+"""Quarters by which a note may begin beside that of the source: half a sixteenth, and rounding."""
+COPIED, MELODY, ORIGINAL, TOO_SHORT = "copied", "shared melody", "original", "too short"
 SHORTEST_LINE = 8
 """Notes below which a line can neither be copied nor original."""
 
@@ -43,13 +50,15 @@ class CopyReport:
 
     path: str
     verdict: str
-    """copied, original, or too short to say."""
+    """copied, shared melody, original, or too short to say."""
     run: Run
     """Richest equal run of one voice."""
     nearest: Passage | None
     """Most similar passage of a rich window; None where no window is rich enough."""
     reasons: tuple[str, ...] = ()
-    """Why it is called copied."""
+    """Why it is called copied, or its melody shared."""
+    company: float = 0.0
+    """Largest share of what sounds beside a shared line that is the source's; 0 where no line is shared."""
 
     @property
     def longest_run(self) -> int:
@@ -86,6 +95,16 @@ class CopyResult:
         return copied_share(self.files)
 
     @property
+    def melodies(self) -> float:
+        """Share of files that have a melody, but not what sounds with it, from the training set."""
+        return copied_share(self.files, MELODY)
+
+    @property
+    def human_melodies(self) -> float:
+        """The same of real music."""
+        return copied_share(self.human, MELODY)
+
+    @property
     def human_copied(self) -> float:
         """The same of real music: the rate of false alarms; NaN without real music."""
         return copied_share(self.human)
@@ -95,6 +114,8 @@ class CopyResult:
         return {
             "copied": plain(self.copied),
             "human_copied": plain(self.human_copied),
+            "shared_melodies": plain(self.melodies),
+            "human_shared_melodies": plain(self.human_melodies),
             "human_is_held_out": self.human_is_held_out,
             "longest_run": run_quantiles(self.files),
             "human_longest_run": run_quantiles(self.human),
@@ -140,8 +161,9 @@ class CopyChecker:
 
     Args:
         training: name -> table of each piece.
-        copied_notes: richness from which a run is called copied.
-        copied_similarity: similarity from which a passage is called copied.
+        copied_notes: richness from which a run is called shared.
+        copied_similarity: similarity from which a passage is called shared.
+        company_share: share of equal notes beside either from which it is called copied, and not its melody alone.
 
     Example:
         >>> checker = CopyChecker({"song": table})  # doctest: +SKIP
@@ -154,27 +176,73 @@ class CopyChecker:
         training: Mapping[str, NoteTable],
         copied_notes: int = COPIED_NOTES,
         copied_similarity: float = COPIED_SIMILARITY,
+        company_share: float = COMPANY_SHARE,
     ) -> None:
         self.copied_notes, self.copied_similarity = copied_notes, copied_similarity
+        self.company_share, self.training = company_share, training
         self.index = MelodyIndex([line for name, table in training.items() for line in lines_of(table, name)])
 
     def report(self, path: str, table: NoteTable, without: str | None = None) -> CopyReport:
         """Compare one piece; ``without`` names a training piece that is left out (itself)."""
-        lines = [line for line in lines_of(table, path) if len(line.pitch) >= SHORTEST_LINE]
+        voices = [notes for notes in table.lines if len(notes) >= SHORTEST_LINE]
         run, nearest = Run(0), None
-        for line in lines:
+        shared: list[tuple[float, str]] = []
+        for notes in voices:
+            line = Line(path, table.pitch[notes], table.onset[notes])
             found = self.index.longest_run(line, without)
             run = max(run, found, key=lambda one: (one.rich, one.notes))
-            for passage in self.index.nearest(line, 1, without, RICH_WINDOW) if len(line.pitch) >= WINDOW else ():
+            if found.rich >= self.copied_notes:
+                beside = company_match(table, notes, self.training[found.piece], found)
+                shared.append((beside, f"{found.notes} equal notes with {found.piece}{_beside(beside)}"))
+            for passage in self.index.nearest(line, 1, without, RICH_WINDOW) if len(notes) >= WINDOW else ():
                 if nearest is None or passage.similarity > nearest.similarity:
                     nearest = passage
-        reasons = []
-        if run.rich >= self.copied_notes:
-            reasons.append(f"{run.notes} equal notes with {run.piece}")
-        if nearest is not None and nearest.similarity >= self.copied_similarity:
-            reasons.append(f"{100 * nearest.similarity:.0f} % of a passage of {nearest.piece}")
-        verdict = COPIED if reasons else ORIGINAL if lines else TOO_SHORT
-        return CopyReport(path, verdict, run, nearest, tuple(reasons))
+                if passage.similarity >= self.copied_similarity:
+                    beside = company_match(table, notes, self.training[passage.piece], passage)
+                    words = f"{100 * passage.similarity:.0f} % of a passage of {passage.piece}"
+                    shared.append((beside, f"{words}{_beside(beside)}"))
+        if not shared:
+            return CopyReport(path, ORIGINAL if voices else TOO_SHORT, run, nearest)
+        shared.sort(key=lambda one: -one[0])
+        company = shared[0][0]
+        copied = company >= self.company_share
+        reasons = tuple(words for beside, words in shared if not copied or beside >= self.company_share)
+        return CopyReport(path, COPIED if copied else MELODY, run, nearest, reasons, company)
+
+
+def company_match(table: NoteTable, line: Ints, source: NoteTable, shared: Run | Passage) -> float:
+    """Share of what sounds with a shared line that stands in the source at the same place.
+
+    Args:
+        table: the piece.
+        line: its notes that make up the line.
+        source: the training piece.
+        shared: where the line stands in the source; its transposition and speed are taken as those of all voices.
+
+    Returns:
+        Share of the other pitched notes of the passage that have one of equal pitch, half a sixteenth beside at most;
+        1 where nothing else sounds, because then the line is all there is.
+    """
+    scale = shared.length / shared.source_length if shared.source_length else 1.0
+    others = table.pitched.copy()
+    others[line] = False
+    pitch, onset = _passage(table, others, shared.query_onset, shared.length, 1.0)
+    source_pitch, source_onset = _passage(source, source.pitched, shared.onset, shared.source_length, scale)
+    if not len(pitch):
+        return 1.0
+    near = np.abs(onset[:, None] - source_onset) <= ONSET_TOLERANCE
+    return float((near & (pitch[:, None] == source_pitch + shared.transposition)).any(axis=1).mean())
+
+
+def _passage(table: NoteTable, chosen: Bools, begin: float, length: float, scale: float) -> tuple[Ints, Floats]:
+    """Pitches and onsets (quarters since ``begin``, scaled) of the chosen notes of a passage."""
+    slack = ONSET_TOLERANCE / scale
+    inside = chosen & (table.onset >= begin - slack) & (table.onset <= begin + length + slack)
+    return table.pitch[inside], (table.onset[inside] - begin) * scale
+
+
+def _beside(company: float) -> str:
+    return f" ({100 * company:.0f} % of what sounds beside)"
 
 
 def check_copies(
@@ -282,10 +350,10 @@ def duplicates(lines: Mapping[str, Sequence[Line]]) -> list[tuple[str, str]]:
     return pairs
 
 
-def copied_share(reports: Sequence[CopyReport]) -> float:
-    """Share of pieces called copied among those long enough to say; NaN where there are none."""
+def copied_share(reports: Sequence[CopyReport], verdict: str = COPIED) -> float:
+    """Share of pieces of a verdict among those long enough to say; NaN where there are none."""
     judged = [report for report in reports if report.verdict != TOO_SHORT]
-    return sum(report.verdict == COPIED for report in judged) / len(judged) if judged else math.nan
+    return sum(report.verdict == verdict for report in judged) / len(judged) if judged else math.nan
 
 
 def run_quantiles(reports: Sequence[CopyReport]) -> list[float]:

@@ -15,7 +15,9 @@ Part = Mapping[str, Any]
 
 FILES_SHOWN = 20
 """Files of the copy report, those that share most first."""
-COPIED = "copied"
+COPIED, MELODY = "copied", "shared melody"
+SHARED = (COPIED, MELODY)
+"""Verdicts that are listed first."""
 
 
 def comparison_sections(part: Part) -> list[Section]:
@@ -65,13 +67,15 @@ def _originality(part: Part) -> str:
 
 def _copies(copies: Part) -> str:
     """What files share with the training set, and what real music shares with it."""
-    files = sorted(copies["files"], key=lambda row: (row["verdict"] != COPIED, -row["longest_run"], -row["similarity"]))
-    human = "" if copies["human_copied"] is None else f"; of real music {100 * copies['human_copied']:.1f} %"
+    files = sorted(copies["files"], key=lambda row: (_rank(row["verdict"]), -row["longest_run"], -row["similarity"]))
     whose = "held-out pieces" if copies["human_is_held_out"] else "training pieces, each without itself"
-    lead = f"<p>{_percent(copies['copied'])} of the pieces are copied from the training set{human}.</p>" + (
-        f"<p class=soft>Real music: {whose}. The longest run is the richest passage of one voice that stands in the "
-        "training set too, in any key, in notes without the repetition inside it; similarity is that of the nearest "
-        "passage after alignment.</p>"
+    lead = (
+        f"<p>Copied from the training set, with all voices: {_percent(copies['copied'])} of the pieces, "
+        f"{_percent(copies['human_copied'])} of real music. Only a melody shared with it: "
+        f"{_percent(copies['shared_melodies'])} of the pieces, {_percent(copies['human_shared_melodies'])} of real "
+        f"music.</p><p class=soft>Real music: {whose}. The longest run is the richest passage of one voice that "
+        "stands in the training set too, in any key, in notes without the repetition inside it; similarity is that of "
+        "the nearest passage after alignment.</p>"
     )
     rows = [
         [
@@ -86,6 +90,11 @@ def _copies(copies: Part) -> str:
     rest = len(files) - FILES_SHOWN
     more = f"<p class=soft>{rest:,} more in the JSON file.</p>" if rest > 0 else ""
     return "<h3>Copies</h3>" + lead + table(heads, rows, [1, 2], "copies") + more
+
+
+def _rank(verdict: str) -> int:
+    """Place of a verdict in the list: what is shared comes first."""
+    return SHARED.index(verdict) if verdict in SHARED else len(SHARED)
 
 
 def _diversity(diversity: Part) -> str:

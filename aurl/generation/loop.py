@@ -98,10 +98,7 @@ class Decoding:
         if latents is not None:
             self.model.steer(self._cache, latents)
         self._walk = make_walk(self.grammar, 1)
-        self._recent = None
-        if self.sampler.repetition_penalty > 1.0 and not isinstance(self.grammar, MergedGrammar):
-            tracks, size = self.grammar.tracks, self.grammar.vocabulary.size
-            self._recent = RecentPitches(1, tracks, size, self.sampler.repetition_window, self.device)
+        self._recent = self._recent_pitches()
         self._record = torch.empty(len(ids) + GROWTH, 1, dtype=torch.long, device=self.device)
         self._length = len(ids)
         self._record[: len(ids), 0] = ids
@@ -117,6 +114,13 @@ class Decoding:
         if latents is None:
             self._select(everyone)
             self._logits = self._logits.expand(batch_size, -1).clone()
+
+    def _recent_pitches(self) -> RecentPitches | None:
+        """What repetition_penalty looks back over, for one row; None where it is off."""
+        if self.sampler.repetition_penalty <= 1.0 or isinstance(self.grammar, MergedGrammar):
+            return None
+        tracks, size = self.grammar.tracks, self.grammar.vocabulary.size
+        return RecentPitches(1, tracks, size, self.sampler.repetition_window, self.device)
 
     @property
     def active(self) -> int:

@@ -50,6 +50,18 @@ class LayerCache:
             setattr(self, name, new)
 
 
+class GrowingCache(LayerCache):
+    """The same where gradients shall flow: what is stored is never written over."""
+
+    def append(self, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Join ``(B, G, T, K)`` to what there is and return everything ``(B, G, S, K)``."""
+        if start:
+            keys = torch.cat((self.keys, keys), dim=2)
+            values = torch.cat((self.values, values), dim=2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+
 class Cache:
     """Static key/value cache of a whole model; every row of the batch has the same length."""
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from aurl.models.config import Attention, Mode, ModelConfig, Positions, Prior
 from aurl.models.hearing import TokenMeaning
-from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+from aurl.models.music_transformer_vae_gan import CRITIC_PREFIX, MusicTransformerVAEGAN
 from aurl.utils.errors import AurlError
 from aurl.utils.files import atomic_write
 
@@ -33,7 +33,7 @@ class Bundle:
     """Everything needed to use a trained model, wherever it was trained."""
 
     model: MusicTransformerVAEGAN
-    """In eval mode, with the averaged weights where training kept them."""
+    """In eval mode, without discriminator, with the averaged weights where training kept them."""
     tokenizer: dict[str, Any]
     """The tokenizer's own JSON description."""
     config: dict[str, Any]
@@ -129,8 +129,8 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
     try:
         vocab_size = about["vocab_size"]
         config = model_config_from_dict(about["model"])
-        model = MusicTransformerVAEGAN(config, vocab_size, TokenMeaning.unknown(vocab_size))
-        model.load_state_dict(_model_state(content))
+        model = MusicTransformerVAEGAN(config, vocab_size, TokenMeaning.unknown(vocab_size)).without_discriminator()
+        model.load_state_dict(model_state(content))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise AurlError(f"ckpt={path} does not fit this version of the model ({reason})") from error
@@ -143,6 +143,8 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
     )
 
 
-def _model_state(content: dict[str, Any]) -> dict[str, Tensor]:
+def model_state(content: dict[str, Any]) -> dict[str, Tensor]:
+    """Weights for use: averaged where training kept them, without the discriminator's."""
     state = content.get("averaged") or content["state_dict"]
-    return {name.removeprefix(MODEL_PREFIX): tensor for name, tensor in state.items() if name.startswith(MODEL_PREFIX)}
+    named = {name.removeprefix(MODEL_PREFIX): tensor for name, tensor in state.items() if name.startswith(MODEL_PREFIX)}
+    return {name: tensor for name, tensor in named.items() if not name.startswith(CRITIC_PREFIX)}

@@ -20,6 +20,8 @@ class Mode(str, Enum):
     transformer = "transformer"
     vae = "vae"
     """A transformer whose every bar is steered by a latent, learned with an encoder (variational autoencoder)."""
+    vae_gan = "vae_gan"
+    """The same, with a discriminator that judges what the model writes by itself."""
 
 
 class Prior(str, Enum):
@@ -92,7 +94,7 @@ class ModelConfig:
     gradient_checkpointing: bool = False
     """Recompute each block in the backward pass: less memory, about a third more time."""
     latent_dim: int = 0
-    """Width Z of the latent of a bar, in mode vae; 0 without latents."""
+    """Width Z of the latent of a bar, in modes vae and vae_gan; 0 without latents."""
     piece_latent_dim: int = 32
     """Width of the latent of a piece, from which those of its bars follow."""
     encoder_layers: int = 2
@@ -107,6 +109,12 @@ class ModelConfig:
     """Gaussians of the mixture prior."""
     attributes: list[str] = field(default_factory=list)
     """What the first dimensions of a bar's latent stand for, in this order (see aurl.music.attributes)."""
+    critic_dim: int = 128
+    """Width C of the discriminator, in mode vae_gan."""
+    critic_layers: int = 2
+    """Layers of windows over tokens in the discriminator."""
+    spectral_norm: bool = True
+    """Divide every matrix of the discriminator by its largest singular value."""
 
     def __post_init__(self) -> None:
         for key, low in (("hidden_dim", 8), ("layers", 1), ("heads", 1), ("context", 16), ("window", 1)):
@@ -134,12 +142,16 @@ class ModelConfig:
                 raise ValueError(f"model.{key}={value} is out of range; allowed: 0 up to, not including, 1")
 
         self._check_latent()
+        for key, low in (("critic_dim", 1), ("critic_layers", 1)):
+            value = getattr(self, key)
+            if value < low:
+                raise ValueError(f"model.{key}={value} is too small; allowed: {low} or more")
 
     def _check_latent(self) -> None:
         if not self.has_latent:
             if self.latent_dim:
                 raise ValueError(
-                    f"model.latent_dim={self.latent_dim} needs model=vae, got model.mode={self.mode.value}"
+                    f"model.latent_dim={self.latent_dim} needs model=vae or vae_gan, got model.mode={self.mode.value}"
                 )
             return
         for key, low, high in (
@@ -173,6 +185,11 @@ class ModelConfig:
     def has_latent(self) -> bool:
         """Whether bars have latents, and so an encoder and a prior."""
         return self.mode is not Mode.transformer
+
+    @property
+    def has_discriminator(self) -> bool:
+        """Whether a discriminator judges what the model writes."""
+        return self.mode is Mode.vae_gan
 
     @property
     def head_dim(self) -> int:

@@ -128,6 +128,12 @@ class Decoder(nn.Module):
 
     def forward(self, ids: Tensor, time: MusicalTime, lengths: list[int], condition: Condition | None = None) -> Tensor:
         """Logits ``(N, V)`` of packed tokens ``(N,)``."""
+        return self.project(*self.states(ids, time, lengths, condition))
+
+    def states(
+        self, ids: Tensor, time: MusicalTime, lengths: list[int], condition: Condition | None = None
+    ) -> tuple[Tensor, Hearing | None]:
+        """Normalised hidden states ``(N, D)`` after the last block, and what is heard: all that logits follow from."""
         hearing = None if self.ear is None else listen(ids, time.beat, lengths, self.ear.meaning)
         x, rotation = self._embed(ids, time, self._hear(hearing))
         x = dropout(x, self.config.dropout, self.training)
@@ -138,7 +144,7 @@ class Decoder(nn.Module):
                 x = x + condition.of_layer(number)
             run: Callable[..., Tensor] = block
             x = checkpoint(run, x, rotation, layout, use_reentrant=False) if recompute else run(x, rotation, layout)
-        return self.project(self.norm(x), hearing)
+        return self.norm(x), hearing
 
     def _hear(self, hearing: Hearing | None) -> Tensor | None:
         return None if self.ear is None or hearing is None else self.ear.embedding(hearing)

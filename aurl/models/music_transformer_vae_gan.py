@@ -4,6 +4,7 @@ decoder, which every mode shares.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -14,9 +15,13 @@ from aurl.models.bars import bars_of
 from aurl.models.conditions import Conditions
 from aurl.models.config import ModelConfig
 from aurl.models.decoder import Condition, Decoder, initialise
+from aurl.models.discriminator import Discriminator
 from aurl.models.hearing import TokenMeaning
 from aurl.models.latent import Latents, LatentSpace
 from aurl.models.positions import MusicalTime
+
+CRITIC_PREFIX = "discriminator."
+"""Names of the discriminator's weights begin so."""
 
 
 class ModelOutput(NamedTuple):
@@ -34,10 +39,10 @@ class MusicTransformerVAEGAN(nn.Module):
     Args:
         config: size and shape.
         vocab_size: number of tokens V.
-        meaning: what each token id means; needed where ``config.hearing`` is on.
+        meaning: what each token id means; needed where ``config.hearing`` is on or there is a discriminator.
 
     Raises:
-        ValueError: ``config.hearing`` without ``meaning``.
+        ValueError: ``meaning`` is needed and missing.
 
     Example:
         >>> model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=64, layers=2), vocab_size=500)
@@ -56,6 +61,11 @@ class MusicTransformerVAEGAN(nn.Module):
             self.latent = LatentSpace(config, vocab_size)
             initialise(self.latent, config.layers)
             self.latent.begin()
+        self.discriminator: Discriminator | None = None
+        if config.has_discriminator:
+            if meaning is None:
+                raise ValueError("model=vae_gan needs the meaning of the tokens; give it or use model=vae")
+            self.discriminator = Discriminator(config, meaning)
 
     def forward(
         self,
@@ -112,7 +122,18 @@ class MusicTransformerVAEGAN(nn.Module):
         assert self.latent is not None
         cache.condition = self.latent.for_layers(bar_latents.to(self.latent.to_layers.weight.device))
 
+    def written_with(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of all that music is read and written with: everything but the discriminator."""
+        for name, parameter in self.named_parameters():
+            if not name.startswith(CRITIC_PREFIX):
+                yield name, parameter
+
+    def without_discriminator(self) -> MusicTransformerVAEGAN:
+        """This model, its discriminator taken away: for all uses but its training."""
+        self.discriminator = None
+        return self
+
     @property
     def parameter_count(self) -> int:
-        """Trainable numbers; tied weights count once."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        """Trainable numbers without the discriminator's; tied weights count once."""
+        return sum(parameter.numel() for _, parameter in self.written_with() if parameter.requires_grad)

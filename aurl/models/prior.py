@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from aurl.models.attention import LayerCache
+from aurl.models.attention import GrowingCache, LayerCache
 from aurl.models.bars import Bars
 from aurl.models.conditions import ConditionEmbedding, Conditions
 from aurl.models.config import Attention, ModelConfig, Positions, Prior
@@ -170,7 +170,7 @@ class AutoregressivePrior(nn.Module):
     def sample(
         self, piece: Tensor, noise: Tensor, given: Tensor | None = None, conditions: Conditions | None = None
     ) -> Tensor:
-        """Draw latents bar by bar.
+        """Draw latents bar by bar, with gradients where they are on.
 
         Args:
             piece: latents of the pieces ``(B, P)``.
@@ -186,8 +186,9 @@ class AutoregressivePrior(nn.Module):
             values = torch.cat((values, given), dim=1)
         capacity = values.shape[1] + noise.shape[1]
         config, bias = self.config, self.from_piece(piece)[:, None]
+        cache_type = GrowingCache if torch.is_grad_enabled() else LayerCache
         caches = [
-            LayerCache(len(piece), config.key_value_heads, capacity, config.head_dim, values) for _ in self.blocks
+            cache_type(len(piece), config.key_value_heads, capacity, config.head_dim, values) for _ in self.blocks
         ]
         done, drawn, new = 0, [], values
         for step in range(noise.shape[1]):

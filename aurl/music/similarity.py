@@ -78,6 +78,12 @@ class Run:
     """Quarters at which it begins in the query."""
     onset: float = 0.0
     """Quarters at which it begins in ``piece``."""
+    transposition: int = 0
+    """Semitones from the indexed run to the query."""
+    length: float = 0.0
+    """Quarters from its first onset to its last in the query."""
+    source_length: float = 0.0
+    """The same in ``piece``: other than ``length`` where one is notated faster."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,10 @@ class Passage:
     onset: float
     notes: int
     """Notes of the query from the first aligned one to the last."""
+    length: float = 0.0
+    """Quarters from the first onset of those to the last."""
+    source_length: float = 0.0
+    """The same in ``piece``."""
 
 
 def gap_units(onset: Floats) -> Ints:
@@ -202,7 +212,16 @@ class MelodyIndex:
             if found is not None and found[0] > best.rich:
                 rich, length, at, place = found
                 name = self.names[self.piece_of[place]]
-                best = Run(length + 1, rich, name, float(line.onset[at + 1]), float(self.onset[place]))
+                best = Run(
+                    notes=length + 1,
+                    rich=rich,
+                    piece=name,
+                    query_onset=float(line.onset[at + 1]),
+                    onset=float(self.onset[place]),
+                    transposition=int(line.pitch[at + 1] - self.pitch[place]),
+                    length=float(line.onset[at + 1 + length] - line.onset[at + 1]),
+                    source_length=float(self.onset[place + length] - self.onset[place]),
+                )
         return best
 
     def nearest(self, line: Line, top: int = 1, without: str | None = None, poorest: float = 0.0) -> list[Passage]:
@@ -305,6 +324,8 @@ class MelodyIndex:
                     query_onset=float(line.onset[begin + first]),
                     onset=float(self.onset[index[row, source]]),
                     notes=last - first + 1,
+                    length=float(line.onset[begin + last] - line.onset[begin + first]),
+                    source_length=float(self.onset[index[row, until]] - self.onset[index[row, source]]),
                 )
             )
             if len(passages) == MOST_PASSAGES:

@@ -43,10 +43,13 @@ class OptimConfig:
     """Decay of the exponential moving average of the weights that is validated and sampled; 0 switches it off."""
     label_smoothing: float = 0.0
     """Share of probability spread over all tokens in the training loss; figures reported are without it."""
+    critic_lr: float = 1e-3
+    """Peak learning rate of the discriminator; warm-up and cosine as above."""
 
     def __post_init__(self) -> None:
         for key, low, high in (
             ("lr", 0.0, 1.0),
+            ("critic_lr", 0.0, 1.0),
             ("min_lr_share", 0.0, 1.0),
             ("weight_decay", 0.0, 10.0),
             ("clip_norm", 0.0, 1e6),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from aurl.training.adversarial_config import AdversarialConfig
+
 
 class Annealing(str, Enum):
     """How the weight of the KL term goes over training."""
@@ -18,8 +20,8 @@ class Annealing(str, Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """Weights of the terms; all but the reconstruction belong to models with latents.
+class LossConfig(AdversarialConfig):
+    """Weights of the terms; those of latents belong to models that have them, and so on (adversarial_config.py).
 
     Raises:
         ValueError: a value out of range; the message names the key, the value and what is allowed.
@@ -39,15 +41,19 @@ class LossConfig:
     """Nats of each dimension of a piece's latent that cost nothing."""
     attribute_weight: float = 0.3
     """Weight of the order of named dimensions."""
+    attribute_exclusion: float = 0.1
+    """Weight of what unnamed dimensions tell of attributes."""
     attribute_slope: float = 3.0
     """How sharply their order is judged: latents a third apart count as ordered."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for key, high in (
             ("kl_weight", 100.0),
             ("free_bits", 10.0),
             ("piece_free_bits", 10.0),
             ("attribute_weight", 100.0),
+            ("attribute_exclusion", 100.0),
         ):
             value = getattr(self, key)
             if not 0.0 <= value <= high:

@@ -1,5 +1,5 @@
-"""The one LightningModule: what happens to a batch. Optimisation is manual, because later
-modes alternate two optimisers.
+"""The one LightningModule: what happens to a batch. Optimisation is manual, because with a discriminator two optimisers
+alternate: what belongs to the second is adversary.py.
 """
 
 from __future__ import annotations
@@ -18,20 +18,23 @@ from torch.optim.lr_scheduler import LambdaLR
 from aurl.data.batching import IGNORED, PackedBatch, TrainingBatches
 from aurl.data.codec import Codec
 from aurl.data.merging import MergedBatches
-from aurl.models.checkpoint import MODEL_PREFIX, describe
+from aurl.models.checkpoint import MODEL_PREFIX, describe, model_state
 from aurl.models.latent import Latents
-from aurl.models.music_transformer_vae_gan import ModelOutput, MusicTransformerVAEGAN
+from aurl.models.music_transformer_vae_gan import CRITIC_PREFIX, ModelOutput, MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
+from aurl.training.adversarial_config import Balance
+from aurl.training.adversary import Adversary
+from aurl.training.balancing import UncertaintyWeights
 from aurl.training.config import OptimConfig, Rule
+from aurl.training.constraints import MusicalConstraints
 from aurl.training.loss_config import Annealing, LossConfig
 from aurl.training.losses import (
     ATTRIBUTES_FEATURE,
     Losses,
-    attribute_loss,
+    attribute_losses,
     bound_of_tokens,
     conditions_of,
     divergence,
-    named_latents,
     prior_loss,
     reconstruction,
 )
@@ -58,7 +61,10 @@ class MusicModule(L.LightningModule):
         config: the resolved config of the run (JSON types), kept in every checkpoint.
         programs: programs that the training pieces use, most frequent first, kept in every checkpoint; None: not known.
         loss: weights and schedules of the terms of the loss.
+        token_weights: weight of each token in the reconstruction ``(V,)``; None for 1.
     """
+
+    token_weights: Tensor | None
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class MusicModule(L.LightningModule):
         config: dict[str, Any] | None = None,
         programs: list[int] | None = None,
         loss: LossConfig | None = None,
+        token_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -77,7 +84,14 @@ class MusicModule(L.LightningModule):
         self.validation, self.testing = Likelihood(), Likelihood()
         self.latent_use = LatentUse() if model.latent is not None else None
         # In a list, so that the average does not show up as parameters of this module.
-        self._averaged = [copy.deepcopy(model).eval().requires_grad_(False)] if optim.ema_decay else []
+        kept = [copy.deepcopy(model).without_discriminator().eval().requires_grad_(False)] if optim.ema_decay else []
+        self._averaged = kept
+        self.register_buffer("token_weights", token_weights, persistent=False)
+        self.constraints = MusicalConstraints(self.loss_config, codec)
+        self.balance = self._balance()
+        self.adversary = Adversary(self) if model.discriminator is not None else None
+        self.last_latents: Latents | None = None
+        """Of the last batch of a model that has them."""
         self.batches_seen = 0
         self.batches_restored = 0
         """Batches that an earlier run had seen when this one continued it."""
@@ -99,30 +113,47 @@ class MusicModule(L.LightningModule):
     def losses(self, batch: PackedBatch) -> Losses:
         """Terms of the loss of a training batch (losses.py)."""
         output = self._output(self.model, batch)
-        smoothing = self.optim_config.label_smoothing
-        total = reconstruction(output.logits, batch.targets, smoothing)
+        smoothing, weights = self.optim_config.label_smoothing, self.token_weights
+        bound = reconstruction(output.logits, batch.targets, smoothing, weights)
         with torch.no_grad():
-            recon = (reconstruction(output.logits, batch.targets) if smoothing else total).item()
-        if output.latents is None or self.model.latent is None:
-            return Losses(total, recon)
-        config, latents, scored = self.loss_config, output.latents, batch.targets != IGNORED
-        beta = self.kl_weight()
-        total = total + beta * divergence(latents, scored, config.free_bits, config.piece_free_bits)
-        if beta < 1:
-            total = total + (1 - beta) * prior_loss(self.model.latent, latents, scored)
-        kl = divergence(latents, scored, 0.0, 0.0).item()
-        names = self.model.config.attributes
-        if not names or not config.attribute_weight:
-            return Losses(total, recon, kl)
-        order = attribute_loss(*self._named(latents, batch, names), config.attribute_slope)
-        return Losses(total + config.attribute_weight * order, recon, kl, order.item())
+            plain = not smoothing and weights is None
+            recon = (bound if plain else reconstruction(output.logits, batch.targets)).item()
+        constraints = self.constraints(output.logits, batch)
+        terms = {"bound": bound, **self.constraints.weighted(constraints)}
+        found = Losses(bound, recon, constraints={name: value.item() for name, value in constraints.items()})
+        apart = bound.new_zeros(())
+        if output.latents is not None and self.model.latent is not None:
+            config, latents, scored = self.loss_config, output.latents, batch.targets != IGNORED
+            self.last_latents = latents
+            beta = self.kl_weight()
+            terms["bound"] = bound + beta * divergence(latents, scored, config.free_bits, config.piece_free_bits)
+            if beta < 1:
+                apart = (1 - beta) * prior_loss(self.model.latent, latents, scored)
+            found = found._replace(kl=divergence(latents, scored, 0.0, 0.0).item())
+            if self._has_names:
+                order, exclusion = self._attribute_losses(latents, batch, self.model.config.attributes)
+                terms["attributes"] = config.attribute_weight * order + config.attribute_exclusion * exclusion
+                found = found._replace(attributes=order.item(), exclusion=exclusion.item())
+        total = torch.stack(list(terms.values())).sum() if self.balance is None else self.balance(terms)
+        return found._replace(total=total + apart)
 
-    def _named(self, latents: Latents, batch: PackedBatch, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    @property
+    def _has_names(self) -> bool:
+        """Whether dimensions of latents are named and ordered."""
+        has_latent, names = self.model.latent is not None, self.model.config.attributes
+        return bool(has_latent and names and self.loss_config.attribute_weight)
+
+    def _balance(self) -> UncertaintyWeights | None:
+        if self.loss_config.balance is Balance.fixed:
+            return None
+        return UncertaintyWeights(["bound", *self.constraints.names, *(["attributes"] if self._has_names else [])])
+
+    def _attribute_losses(self, latents: Latents, batch: PackedBatch, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         if ATTRIBUTES_FEATURE not in batch.features:
             raise AurlError(
                 f"model.attributes needs the attributes of each bar; add {ATTRIBUTES_FEATURE} to data.features"
             )
-        return named_latents(latents, batch, names)
+        return attribute_losses(latents, batch, names, self.loss_config.attribute_slope)
 
     def kl_weight(self) -> float:
         """Weight of the KL term at this step."""
@@ -147,6 +178,12 @@ class MusicModule(L.LightningModule):
             self.log("train/lr", self._scheduler().get_last_lr()[0])
             if losses.kl is not None:
                 self.log("train/kl_weight", self.kl_weight())
+            if self.balance is not None:
+                self.log_dict({f"train/weight/{name}": value for name, value in self.balance.weights().items()})
+            if self.adversary is not None and self.last_latents is not None:
+                self.adversary.batch(batch, self.last_latents)
+                self.last_losses |= self.adversary.last
+            self.last_latents = None
         if self.batches_seen % self.optim_config.accumulate == 0:
             self._step()
 
@@ -164,10 +201,11 @@ class MusicModule(L.LightningModule):
         return False
 
     def _step(self) -> None:
-        optimizer = self.optimizers()
+        optimizers = self.optimizers()
+        optimizer = optimizers[0] if isinstance(optimizers, list) else optimizers
         assert isinstance(optimizer, L.pytorch.core.optimizer.LightningOptimizer)
         limit = self.optim_config.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        norm = torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self.model.written_with()], limit)
         self.log("train/gradient_norm", norm)
         if not torch.isfinite(norm):
             self.skipped_batches += 1
@@ -177,9 +215,12 @@ class MusicModule(L.LightningModule):
         optimizer.zero_grad()
         self._scheduler().step()
         self._average()
+        if self.adversary is not None:
+            self.adversary.step()
 
     def _scheduler(self) -> LambdaLR:
-        scheduler = self.lr_schedulers()
+        schedulers = self.lr_schedulers()
+        scheduler = schedulers[0] if isinstance(schedulers, list) else schedulers
         assert isinstance(scheduler, LambdaLR)
         return scheduler
 
@@ -191,14 +232,17 @@ class MusicModule(L.LightningModule):
         step = self.trainer.global_step
         decay = min(self.optim_config.ema_decay, (1 + step) / (EMA_WARMUP + step))
         averages: list[Tensor] = list(self._averaged[0].parameters())
-        torch._foreach_lerp_(averages, [parameter.detach() for parameter in self.model.parameters()], 1 - decay)
-        for kept, current in zip(self._averaged[0].buffers(), self.model.buffers(), strict=True):
-            kept.copy_(current)
+        torch._foreach_lerp_(averages, [parameter.detach() for _, parameter in self.model.written_with()], 1 - decay)
+        buffers = dict(self.model.named_buffers())
+        for name, kept in self._averaged[0].named_buffers():
+            kept.copy_(buffers[name])
 
     def configure_optimizers(self) -> Any:
-        """Matrices decay, norms do not; warm-up and cosine run over the whole training."""
+        """Matrices decay, norms do not; warm-up and cosine run over the whole training. A discriminator has its own."""
         config = self.optim_config
-        groups = parameter_groups(self.model, config.weight_decay)
+        groups = parameter_groups(self.model, config.weight_decay, without=CRITIC_PREFIX)
+        if self.balance is not None:
+            groups.append({"params": list(self.balance.parameters()), "weight_decay": 0.0, "muon": False})
         betas = (config.betas[0], config.betas[1])
         optimizer: AdamW
         if config.rule is Rule.muon:
@@ -210,7 +254,10 @@ class MusicModule(L.LightningModule):
         def share(step: int) -> float:
             return warmup_cosine(step, config.warmup_steps, total, config.min_lr_share)
 
-        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, share)}
+        own = {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, share)}
+        if self.adversary is None:
+            return own
+        return [own, self.adversary.configure(total)]
 
     def total_steps(self) -> int:
         """Optimiser steps of the whole run, from trainer.max_steps or trainer.max_epochs, whichever comes first."""
@@ -348,7 +395,4 @@ class MusicModule(L.LightningModule):
         self.files_processed, self.files_augmented = progress["files"], progress["augmented"]
         self._restored = checkpoint["rng"], checkpoint.get("cuda_rng"), checkpoint["position"]
         if self._averaged:
-            saved = checkpoint.get("averaged") or checkpoint["state_dict"]
-            self._averaged[0].load_state_dict(
-                {name.removeprefix(MODEL_PREFIX): tensor for name, tensor in saved.items()}
-            )
+            self._averaged[0].load_state_dict(model_state(checkpoint))

@@ -40,11 +40,15 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     return (x.mT if tall else x).to(matrix.dtype)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, weight_decay: float, without: str | None = None) -> list[dict[str, Any]]:
     """Three groups: matrices of blocks (``muon=True``), other matrices such as embeddings,
-    and vectors, which never decay.
+    and vectors, which never decay; parameters whose names begin with ``without`` are in none.
     """
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    named = [
+        (name, parameter)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and not (without and name.startswith(without))
+    ]
     matrices = [(name, parameter) for name, parameter in named if parameter.ndim == 2]
     return [
         {"params": [p for name, p in matrices if ".blocks." in name], "weight_decay": weight_decay, "muon": True},

@@ -1,8 +1,9 @@
-"""Learning-rate schedules as pure functions of the optimiser step."""
+"""Schedules as pure functions of the optimiser step: learning rate, weight of the KL term, adversarial training."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 
 def warmup_cosine(step: int, warmup_steps: int, total_steps: int, min_share: float) -> float:
@@ -45,3 +46,35 @@ def cyclic_rise(step: int, zero_steps: int, cycle_steps: int) -> float:
     if step < zero_steps:
         return 0.0
     return min(1.0, 2 * ((step - zero_steps) % cycle_steps) / cycle_steps)
+
+
+def rollout_length(step: int, first: int, last: int, grow_every: int) -> int:
+    """Tokens that are written to be judged: ``first``, doubled every ``grow_every`` steps up to ``last``.
+
+    Example:
+        >>> [rollout_length(step, 16, 128, 500) for step in (0, 499, 500, 1700)]
+        [16, 16, 32, 128]
+    """
+    doublings = min(step // grow_every, last.bit_length())  # more would only make a huge number
+    return min(last, first * 2**doublings)
+
+
+class Turn(NamedTuple):
+    """Who learns from judging at an optimiser step."""
+
+    critic: bool
+    generator: bool
+
+
+def adversarial_turn(step: int, start: int, every: int, warmup: int, ratio: int) -> Turn:
+    """The discriminator learns every ``every`` steps from ``start`` on; after ``warmup`` such steps the model does too,
+    at each ``ratio``-th of them.
+
+    Example:
+        >>> [adversarial_turn(step, start=10, every=5, warmup=1, ratio=1) for step in (9, 10, 15)]
+        [Turn(critic=False, generator=False), Turn(critic=True, generator=False), Turn(critic=True, generator=True)]
+    """
+    number, rest = divmod(step - start, every)
+    if number < 0 or rest:
+        return Turn(False, False)
+    return Turn(True, number >= warmup and (number - warmup) % ratio == ratio - 1)

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from aurl.evaluation.corruptions import CORRUPTIONS, fits_splice, splice
-from aurl.evaluation.metrics.progression import ChordModel
+from aurl.evaluation.metrics.reference import Reference
 from aurl.evaluation.metrics.registry import all_metrics, choose_metrics, score_metrics
 from aurl.evaluation.metrics.table import read_table
 from aurl.music.score import read_score
 
 CORPORA = ("pop909", "nottingham", "jsb-chorales")
 REFERENCE_PIECES = 200
-"""Training pieces that the chord model is fitted on."""
+"""Training pieces that the chord and seam models are fitted on."""
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)
 GOAL = 0.85
@@ -51,9 +51,9 @@ def spliced(scores: list[Any], rng: np.random.Generator) -> list[Any]:
     return result
 
 
-def measure(scores: list[Any], model: ChordModel) -> dict[str, np.ndarray]:
-    """All numbers of all pieces; NaN for a piece that is None."""
-    specs = choose_metrics(scalars_only=True)
+def measure(scores: list[Any], model: Reference, names: list[str] | None = None) -> dict[str, np.ndarray]:
+    """All numbers (or those named) of all pieces; NaN for a piece that is None."""
+    specs = choose_metrics(names, scalars_only=True)
     rows = np.full((len(scores), len(specs)), np.nan)
     for index, score in enumerate(scores):
         if score is not None:
@@ -62,17 +62,19 @@ def measure(scores: list[Any], model: ChordModel) -> dict[str, np.ndarray]:
     return {spec.name: rows[:, column] for column, spec in enumerate(specs)}
 
 
-def measure_corpus(data: Path, corpus: str, split: str, other: str, most: int | None) -> Values:
+def measure_corpus(
+    data: Path, corpus: str, split: str, other: str, most: int | None, names: list[str] | None = None
+) -> Values:
     """Real pieces, every corruption of them, copies of training pieces, and other real pieces (the null)."""
     rng = np.random.default_rng(sum(corpus.encode()) + len(split))
     training = load(data, corpus, "train", most or REFERENCE_PIECES)
-    model = ChordModel.fit(training)
+    model = Reference.fit(training)
     real = load(data, corpus, split, most)
     sets = {"real": real, NULL: load(data, corpus, other, most)}
     sets |= {name: [damage(score, rng) for score in real] for name, damage in CORRUPTIONS.items()}
     sets[SPLICE] = spliced(real, rng)
     sets[COPY] = [training[k] for k in rng.choice(len(training), min(len(real), len(training)), replace=False)]
-    return {name: measure(scores, model) for name, scores in sets.items()}
+    return {name: measure(scores, model, names) for name, scores in sets.items()}
 
 
 def auc(real: np.ndarray, damaged: np.ndarray, paired: bool, rng: np.random.Generator) -> dict[str, float]:
@@ -207,6 +209,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of unpacked corpora")
     parser.add_argument("--split", default="test", choices=("valid", "test"))
     parser.add_argument("--most", type=int, help="pieces of each corpus, for a quick look")
+    parser.add_argument("--metrics", nargs="+", help="measure only these and keep the other rows of the JSON file")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent)
     parser.add_argument("--from-json", type=Path, help="report an earlier run again instead of measuring")
     args = parser.parse_args()
@@ -214,9 +217,15 @@ def main() -> None:
         report(json.loads(args.from_json.read_text()))
         return
     other = "valid" if args.split == "test" else "train"
-    results = {corpus: table_of(measure_corpus(args.data, corpus, args.split, other, args.most)) for corpus in CORPORA}
-    report(results)
+    results = {
+        corpus: table_of(measure_corpus(args.data, corpus, args.split, other, args.most, args.metrics))
+        for corpus in CORPORA
+    }
     args.output.mkdir(parents=True, exist_ok=True)
+    if args.metrics:
+        earlier = json.loads((args.output / f"{args.split}.json").read_text())
+        results = {corpus: {**earlier[corpus], **table} for corpus, table in results.items()}
+    report(results)
     rounded = json.dumps(rounded_cells(results), separators=(",", ":"))
     (args.output / f"{args.split}.json").write_text(rounded + "\n")
     draw(results, args.output / f"matrix_{args.split}.png")

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from aurl.evaluation.metrics.seam import join_tables
 from aurl.evaluation.metrics.table import read_table, upper_line
-from aurl.evaluation.originality import COPIED, CopyChecker
+from aurl.evaluation.originality import COPIED, MELODY, ORIGINAL, TOO_SHORT, CopyChecker, CopyReport
 from aurl.music.alignment_local import align
 from aurl.music.score import read_score
 from aurl.music.similarity import UNITS_PER_QUARTER, WIDEST, Line, MelodyIndex, gap_units, gram_hashes
@@ -22,6 +23,8 @@ HELD_OUT = ("nottingham", "pop909", "openscore", "multitrack-free", "jsb-chorale
 EXCERPT = 24
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4)
 GRAM = 4
+COPIES = 50
+"""Training pieces, and planted passages of them, that are to be found."""
 
 
 def melody(path: Path) -> Line | None:
@@ -121,30 +124,56 @@ def tables(data: Path, corpus: str, split: str, most: int | None) -> dict[str, A
     return found
 
 
-def false_flags(data: Path, corpus: str, splits: list[str], most: int | None) -> dict[str, float]:
-    """What held-out real pieces, and copies of training pieces, are called."""
+def planted(training: dict[str, Any], held_out: dict[str, Any], count: int, seed: int) -> dict[str, Any]:
+    """Held-out pieces whose end, from the middle third on, is that of a training piece, moved into their key."""
+    rng = np.random.default_rng(seed)
+    sources = list(training.values())
+    found = {}
+    for name in rng.permutation(sorted(held_out))[:count].tolist():
+        table = held_out[name]
+        cut = max(round(table.bars / 3), 1)
+        source = sources[int(rng.integers(len(sources)))]
+        found[name] = join_tables(table, source, cut, int(rng.integers(-5, 7)))
+    return found
+
+
+def order(report: CopyReport) -> float:
+    """By verdict, then by the longest run: what copies are told from real pieces by."""
+    return 1000.0 * (TOO_SHORT, ORIGINAL, MELODY, COPIED).index(report.verdict) + min(report.longest_run, 999)
+
+
+def auc(high: list[CopyReport], low: list[CopyReport]) -> float:
+    """Probability that a report of the first list stands above one of the second."""
+    first, second = (np.array([order(one) for one in part]) for part in (high, low))
+    return float(((np.sign(first[:, None] - second) + 1) / 2).mean())
+
+
+def false_flags(data: Path, corpus: str, splits: list[str], most: int | None) -> dict[str, Any]:
+    """What held-out real pieces, copies of training pieces, and planted passages of them, are called."""
     training = tables(data, corpus, "train", None)
     checker = CopyChecker(training)
-    held_out = [
-        checker.report(name, table) for split in splits for name, table in tables(data, corpus, split, most).items()
-    ]
-    names = np.random.default_rng(0).choice(sorted(training), min(len(training), len(held_out)), replace=False).tolist()
-    copies = [checker.report(name, training[name]) for name in names[: most or 50]]
-    real_runs, copied_runs = (np.array([one.longest_run for one in part]) for part in (held_out, copies))
-    above = (np.sign(copied_runs[:, None] - real_runs) + 1) / 2
-    flagged = [one for one in held_out if one.verdict == COPIED]
-    for one in flagged:
-        print(f"  flagged: {one.path}: {'; '.join(one.reasons)}", flush=True)
+    pieces = {name: table for split in splits for name, table in tables(data, corpus, split, most).items()}
+    held_out = [checker.report(name, table) for name, table in pieces.items()]
+    names = np.random.default_rng(0).choice(sorted(training), min(len(training), most or COPIES), replace=False)
+    copies = [checker.report(name, training[name]) for name in names.tolist()]
+    passages = [checker.report(name, table) for name, table in planted(training, pieces, most or COPIES, 1).items()]
+    told = [one for verdict in (COPIED, MELODY) for one in held_out if one.verdict == verdict]
+    for one in told:
+        print(f"  {one.verdict}: {one.path}: {'; '.join(one.reasons[:2])}", flush=True)
     return {
         "held_out": len(held_out),
-        "flagged": len(flagged),
-        "by_run": sum(one.longest_run >= checker.copied_notes for one in held_out),
-        "run_median": float(np.median(real_runs)),
-        "run_99": float(np.percentile(real_runs, 99)),
+        "copied": sum(one.verdict == COPIED for one in told),
+        "shared_melody": sum(one.verdict == MELODY for one in told),
+        "run_median": float(np.median([one.longest_run for one in held_out])),
+        "run_99": float(np.percentile([one.longest_run for one in held_out], 99)),
         "similarity_99": float(np.percentile([one.similarity for one in held_out], 99)),
         "copies": len(copies),
-        "copies_flagged": sum(one.verdict == COPIED for one in copies),
-        "auc_of_copies": float(above.mean()),
+        "copies_found": sum(one.verdict == COPIED for one in copies),
+        "auc_of_copies": auc(copies, held_out),
+        "passages": len(passages),
+        "passages_found": sum(one.verdict == COPIED for one in passages),
+        "auc_of_passages": auc(passages, held_out),
+        "told": [[one.verdict, one.path, round(one.company, 3), list(one.reasons)] for one in told],
     }
 
 
@@ -156,11 +185,12 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", default=["test", "valid"])
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES))
     parser.add_argument("--most", type=int, help="held-out pieces of each list, for a quick look")
+    parser.add_argument("--melodies", nargs="*", default=list(MELODIES), help="corpora that excerpts are looked for in")
     parser.add_argument("--corpora", nargs="+", default=list(HELD_OUT))
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results.json")
     args = parser.parse_args()
     results: dict[str, Any] = {}
-    for corpus in MELODIES:
+    for corpus in args.melodies:
         names = [
             line
             for split in ("train", "valid", "test")
@@ -173,8 +203,9 @@ def main() -> None:
         )
         results[corpus] = retrieval(lines, args.queries, args.peer_queries, 0, args.rates)
     for corpus in args.corpora:
-        results[f"{corpus} held out"] = false_flags(args.data, corpus, args.splits, args.most)
-        print(corpus, results[f"{corpus} held out"], flush=True)
+        row = results[f"{corpus} held out"] = false_flags(args.data, corpus, args.splits, args.most)
+        print(corpus, {name: value for name, value in row.items() if name != "told"}, flush=True)
+        args.output.write_text(json.dumps(results, indent=1) + "\n")
     args.output.write_text(json.dumps(results, indent=1) + "\n")
 
 

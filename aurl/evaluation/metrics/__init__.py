@@ -4,6 +4,7 @@
 - pitch, melody, rhythm, dynamics: what notes alone say.
 - harmony, tension, progression: what sounds together, and what follows what.
 - structure, scape, order: bars against bars: repetition, form, and whether the order of bars matters.
+- seam: are these two pieces, joined? reference: what progression and seam learn from a corpus.
 - registry: name, unit, range, source and purpose of every metric; ``score_metrics`` measures a score.
 - torch_metrics: the same as ``torchmetrics.Metric`` classes.
 

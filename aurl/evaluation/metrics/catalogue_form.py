@@ -16,7 +16,7 @@ QUIET_CHORALE = frozenset({"soprano_alto_wide_percent", "alto_tenor_wide_percent
 
 
 def _from_reference(table: NoteTable) -> float:
-    raise NotImplementedError("chord_progression_nll is ChordModel.nats_per_quarter; see score_metrics")
+    raise NotImplementedError("this metric is measured by Reference.measure; see score_metrics")
 
 
 def _chorale(name: str) -> MetricSpec:
@@ -295,6 +295,16 @@ FORM_METRICS: tuple[MetricSpec, ...] = (
         low=0,
         high=1,
         aimed_at={"splice": HIGHER},
+    ),
+    MetricSpec(
+        name="seam_evidence",
+        group="structure",
+        unit="nats",
+        compute=_from_reference,
+        sees="two pieces joined at a bar line",
+        blind_to="joints inside bars; where the reference changes as much itself",
+        source="aurl, SeamModel",
+        needs_reference=True,
     ),
     MetricSpec(
         name="line_order",

@@ -15,7 +15,7 @@ from aurl.evaluation.metrics.table import Floats, Music, NoteTable, as_table
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
-    from aurl.evaluation.metrics.progression import ChordModel
+    from aurl.evaluation.metrics.reference import Reference
 
 GROUPS = ("pitch", "melody", "rhythm", "harmony", "structure", "dynamics", "chorale")
 
@@ -91,30 +91,32 @@ def choose_metrics(names: Sequence[str] | None = None, scalars_only: bool = Fals
     return list(chosen.values())
 
 
-def measurable(names: Sequence[str] | None, reference: ChordModel | None) -> list[MetricSpec]:
-    """The metrics of these names that can be measured: without a reference those that need one are left out.
+def measurable(names: Sequence[str] | None, reference: Reference | None) -> list[MetricSpec]:
+    """The metrics of these names that can be measured: those that need a reference which is missing are left out.
 
     Raises:
-        AurlError: an unknown name, or a metric asked for by its own name needs a reference that is missing.
+        AurlError: an unknown name, or a metric asked for by its own name needs a reference that is missing, or one that
+            is not fit for it.
     """
     chosen = []
     for spec in choose_metrics(names):
-        if not spec.needs_reference or reference is not None:
+        if not spec.needs_reference or (reference is not None and reference.has(spec.name)):
             chosen.append(spec)
         elif names is not None and spec.name in names:
-            raise AurlError(f"metrics={spec.name} is measured against a corpus: give reference=FOLDER")
+            reason = "" if reference is None else f" of other music ({reference.missing.get(spec.name, 'not fitted')})"
+            raise AurlError(f"metrics={spec.name} is measured against a corpus: give reference=FOLDER{reason}")
     return chosen
 
 
 def score_metrics(
-    music: Music, names: Sequence[str] | None = None, reference: ChordModel | None = None
+    music: Music, names: Sequence[str] | None = None, reference: Reference | None = None
 ) -> dict[str, float | Floats]:
     """Measure one score.
 
     Args:
         music: a tick score or its table.
         names: metrics or groups; all without it.
-        reference: chord transitions of a corpus, for the metrics that need one.
+        reference: what was learned from a corpus, for the metrics that need one.
 
     Returns:
         Name -> number (NaN where the piece cannot have it) or array. Metrics that need a reference are left out when
@@ -131,7 +133,7 @@ def score_metrics(
     values: dict[str, float | Floats] = {}
     for spec in measurable(names, reference):
         if spec.needs_reference and reference is not None:
-            values[spec.name] = reference.nats_per_quarter(table)
+            values[spec.name] = reference.measure(spec.name, table)
         else:
             values[spec.name] = spec.compute(table)
     return values

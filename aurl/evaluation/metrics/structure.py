@@ -156,17 +156,26 @@ def bridge_similarity(music: Music) -> float:
     the joint, wherever it is. Similarity is the mean of the Jaccard indices of notes and of rhythms with lengths, by
     track, so that a phrase with another harmony still counts. Through-composed music is low as well.
     """
-    matrix = (bar_similarity(as_table(music)) + as_table(music).once("length_similarity", _length_similarity)) / 2
+    matrix = joint_similarity(as_table(music))
     size = len(matrix)
     first = max(size // EDGE_PARTS, BRIDGE_BARS)
     if size - first < first:
         return math.nan
-    blocks = block_similarity(matrix, BRIDGE_BARS)
-    # reach[i, j]: highest similarity of a block that begins at bar i or before to one that begins at bar j or later
-    reach = np.maximum.accumulate(np.maximum.accumulate(blocks, axis=0)[:, ::-1], axis=1)[:, ::-1]
+    reach = block_reach(matrix, BRIDGE_BARS)
     lines = np.arange(first, size - first + 1)
-    lines = lines[lines < len(blocks)]
+    lines = lines[lines < len(reach)]
     return float(reach[lines - BRIDGE_BARS, lines].min()) if len(lines) else math.nan
+
+
+def block_reach(matrix: Floats, bars: int) -> Floats:
+    """(B - bars + 1, same) highest similarity of a block that begins at bar i or before to one at bar j or later."""
+    blocks = block_similarity(matrix, bars)
+    return np.maximum.accumulate(np.maximum.accumulate(blocks, axis=0)[:, ::-1], axis=1)[:, ::-1]
+
+
+def joint_similarity(table: NoteTable) -> Floats:
+    """(B, B) mean of the Jaccard indices of notes, and of rhythms with lengths by track."""
+    return (bar_similarity(table) + table.once("length_similarity", _length_similarity)) / 2
 
 
 def bar_similarity(table: NoteTable) -> Floats:
@@ -211,7 +220,7 @@ def _bars_and_steps(table: NoteTable) -> tuple[Ints, Ints]:
 
 def block_similarity(matrix: Floats, bars: int) -> Floats:
     """(B - bars + 1, same) mean similarity of the blocks of ``bars`` bars that begin at two bars, bar by bar."""
-    size = len(matrix) - bars + 1
+    size = max(len(matrix) - bars + 1, 0)
     total = np.zeros((size, size))
     for shift in range(bars):
         total += matrix[shift : shift + size, shift : shift + size]

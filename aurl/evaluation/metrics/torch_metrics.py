@@ -21,7 +21,7 @@ from aurl.evaluation.metrics.table import Music, as_table
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
-    from aurl.evaluation.metrics.progression import ChordModel
+    from aurl.evaluation.metrics.reference import Reference
 
 ROWS = "rows"
 TOTAL = "total_"
@@ -32,7 +32,7 @@ class MusicalMetrics(Metric):
 
     Args:
         names: metrics or groups of the registry; all without it.
-        reference: chord transitions of a corpus, for the metrics that need one.
+        reference: what was learned from a corpus, for the metrics that need one.
         kwargs: handed to torchmetrics.
 
     Raises:
@@ -51,7 +51,7 @@ class MusicalMetrics(Metric):
     higher_is_better = None
     is_differentiable = False
 
-    def __init__(self, names: Sequence[str] | None = None, reference: ChordModel | None = None, **kwargs: Any) -> None:
+    def __init__(self, names: Sequence[str] | None = None, reference: Reference | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         specs = measurable(names, reference)
         self.reference = reference
@@ -96,7 +96,7 @@ class ScoreMetric(MusicalMetrics):
 
     Args:
         name: its name.
-        reference: chord transitions of a corpus, if it needs one.
+        reference: what was learned from a corpus, if it needs one.
         kwargs: handed to torchmetrics.
 
     Example:
@@ -106,7 +106,7 @@ class ScoreMetric(MusicalMetrics):
         tensor(0.97)
     """
 
-    def __init__(self, name: str, reference: ChordModel | None = None, **kwargs: Any) -> None:
+    def __init__(self, name: str, reference: Reference | None = None, **kwargs: Any) -> None:
         super().__init__([name], reference, **kwargs)
         names = [*self.scalars, *self.distributions]
         if names != [name]:

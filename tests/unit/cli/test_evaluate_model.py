@@ -224,3 +224,23 @@ def test_mistakes_are_told_in_one_line(capsys, arguments: list[str], message: st
     assert run(*arguments) == app.FAILED
     error = capsys.readouterr().err
     assert message in error and error.count("error:") == 1 and "Traceback" not in error
+
+
+def test_the_loss_around_the_weights_is_drawn_by_the_command(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("AURL_CACHE", str(home / "cache"))
+    monkeypatch.setattr("sys.argv", ["aurl"])
+    small = ("ckpt=tiny.ckpt", "landscape_size=3", "landscape_pieces=1")
+    assert app.execute("evaluate", evaluate.evaluate, [*small, "landscape=around.png"]) == 0
+    written = capsys.readouterr().out
+    assert "around.png" in written and "around.npz" in written and "nats per note" not in written
+    assert (home / "around.png").stat().st_size > 1000
+    for wrong, message in (
+        ("landscape=around.jpg", "give it a name that ends in .png"),
+        ("landscape_size=4", "landscape_size=4 is even; allowed: odd numbers, 3 or more"),
+        ("landscape_span=0", "landscape_span=0.0 is out of range; allowed: above 0"),
+    ):
+        assert app.execute("evaluate", evaluate.evaluate, [*small, "landscape=around.png", wrong]) == app.FAILED
+        assert message in capsys.readouterr().err

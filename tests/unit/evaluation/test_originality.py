@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,14 +13,17 @@ from symusic import Note, Score, TimeSignature, Track
 from aurl.evaluation.metrics.table import NoteTable, read_table
 from aurl.evaluation.originality import (
     COPIED,
+    MELODY,
     ORIGINAL,
     TOO_SHORT,
     CopyChecker,
     check_copies,
+    company_match,
     copied_share,
     longer_runs,
     measure_diversity,
 )
+from aurl.music.similarity import Line
 
 LENGTHS = (240, 480, 720)
 
@@ -52,7 +56,8 @@ def test_a_transposed_copy_is_named_with_its_source(training: dict[str, NoteTabl
     assert report.verdict == COPIED
     assert report.run.piece == "song 7" and report.longest_run >= 95
     assert report.nearest is not None and report.nearest.piece == "song 7" and report.nearest.transposition == -5
-    assert report.reasons[0] == "99 equal notes with song 7" and "% of a passage of song 7" in report.reasons[1]
+    assert report.reasons[0] == "99 equal notes with song 7 (100 % of what sounds beside)"
+    assert "% of a passage of song 7" in report.reasons[1]
 
 
 def test_a_copied_passage_in_new_music_is_found(training: dict[str, NoteTable]) -> None:
@@ -72,6 +77,42 @@ def test_new_music_is_original_and_a_few_notes_are_too_short_to_say(training: di
     assert drums.verdict == TOO_SHORT and drums.similarity == 0
 
 
+def setting(melody: int, bass: int, shift: int = 0, half: bool = False) -> NoteTable:
+    """A melody over another voice, in another key or notated in halved values."""
+    score, below = tune(melody, shift=shift), tune(bass, shift=shift - 30)
+    score.tracks.append(below.tracks[0])
+    if half:
+        for track in score.tracks:
+            track.notes = [Note(n.time // 2, n.duration // 2, n.pitch, n.velocity) for n in track.notes]
+    return read_table(score)
+
+
+def test_one_tune_in_two_settings_is_a_shared_melody_and_with_its_voices_a_copy() -> None:
+    checker = CopyChecker({"old": setting(1, 2), **{f"song {seed}": table(seed) for seed in range(50, 55)}})
+    other = checker.report("x", setting(1, 3, shift=2))
+    assert other.verdict == MELODY and other.company < 0.3 and other.run.piece == "old"
+    assert all("% of what sounds beside" in reason for reason in other.reasons)
+    for again in (setting(1, 2, shift=-4), setting(1, 2, half=True)):
+        report = checker.report("x", again)
+        assert report.verdict == COPIED and report.company == 1
+    alone = checker.report("x", table(1))
+    assert alone.verdict == COPIED and alone.company == 1  # the melody is all there is of it
+    assert CopyChecker({"old": setting(1, 2)}, company_share=0.0).report("x", setting(1, 3)).verdict == COPIED
+
+
+def test_what_sounds_beside_is_compared_at_its_place() -> None:
+    table_, source = setting(1, 2), setting(1, 2)
+    checker = CopyChecker({"old": source})
+    voice = table_.lines[0]
+    run = checker.index.longest_run(Line("x", table_.pitch[voice], table_.onset[voice]))
+    assert company_match(table_, voice, source, run) == 1
+    assert company_match(table_, voice, source, replace(run, transposition=1)) < 0.2
+    late = replace(source, start=source.start + np.where(source.pitch < 50, 100, 0))
+    assert company_match(table_, voice, late, run) < 0.2
+    near = replace(source, start=source.start + np.where(source.pitch < 50, 50, 0))
+    assert company_match(table_, voice, near, run) == 1  # less than half a sixteenth: a performance of the same
+
+
 def test_limits_can_be_set(training: dict[str, NoteTable]) -> None:
     score = tune(99)
     score.tracks[0].notes = tune(3).tracks[0].notes[20:36]
@@ -88,6 +129,7 @@ def test_real_music_stands_beside_the_batch(training: dict[str, NoteTable]) -> N
     assert len(result.human) == 11 and result.human_is_held_out and result.p_value < 0.01
     values = json.loads(json.dumps(result.to_dict()))
     assert values["files"][0]["verdict"] == COPIED and values["human_longest_run"][2] < 20
+    assert values["shared_melodies"] == values["human_shared_melodies"] == 0
 
 
 def test_without_other_real_music_each_training_piece_is_compared_with_the_rest(training: dict[str, NoteTable]) -> None:

@@ -65,6 +65,8 @@ COMPARISON: dict[str, Any] = {
     "copies": {
         "copied": 0.5,
         "human_copied": 0.01,
+        "shared_melodies": 0.25,
+        "human_shared_melodies": None,
         "human_is_held_out": True,
         "files": [
             {
@@ -225,7 +227,8 @@ def test_judges_distances_and_copies_are_shown_with_what_real_music_gives(page: 
     assert [row[5] for row in cells["copies"][1:]] == [NASTY, "b.mid"]  # the copied one first
     assert cells["copies"][1][1:5] == ["40", "0.90", "song 7", "40 notes"]
     assert cells["diversity"][1] == ["different 4-grams", "80.0 %", "90.0 %"]
-    assert "50.0 % of the pieces are copied" in page and "of real music 1.0 %" in page
+    assert "with all voices: 50.0 % of the pieces, 1.0 % of real music. Only a melody shared with it: 25.0 % of" in page
+    assert "the pieces, – of real music." in page
 
 
 def test_parts_that_nobody_knows_are_shown_as_tables(page: str) -> None:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from symusic import Note, Score, Track
 
-from aurl.evaluation.metrics.progression import ChordModel
+from aurl.evaluation.metrics.reference import Reference
 from aurl.evaluation.metrics.registry import score_metrics
 from aurl.evaluation.metrics.torch_metrics import MusicalMetrics, ScoreMetric
 from aurl.utils.errors import AurlError
@@ -82,10 +82,10 @@ def test_one_metric_gives_its_tensor_and_groups_and_wrong_names_are_refused() ->
         ScoreMetric("pitch_rnge")
     with pytest.raises(AurlError, match="give reference=FOLDER"):
         ScoreMetric("chord_progression_nll")
-    reference = ChordModel.fit([piece(1)])
+    reference = Reference.fit([piece(1)])
     with_reference = ScoreMetric("chord_progression_nll", reference)
     with_reference.update([piece(0)])
-    assert with_reference.compute().item() == pytest.approx(reference.nats_per_quarter(piece(0)))
+    assert with_reference.compute().item() == pytest.approx(reference.chords.nats_per_quarter(piece(0)))
 
 
 def _rank(rank: int, store: str, output: str) -> None:

@@ -15,9 +15,10 @@ from aurl.models.positions import MusicalTime
 from aurl.training.loss_config import LossConfig
 from aurl.training.losses import (
     attribute_loss,
+    attribute_losses,
     bound_of_tokens,
     divergence,
-    named_latents,
+    exclusion_loss,
     prior_loss,
     reconstruction,
 )
@@ -77,15 +78,32 @@ def test_attribute_loss_is_low_in_order_and_high_in_reverse_and_leaves_out_what_
     assert float(alike) == 0.0, "equal attributes want equal latents"
 
 
-def test_named_latents_are_compared_with_their_own_attributes() -> None:
-    bar = torch.tensor([0, 0, 1, 1, 1])
-    latents = SimpleNamespace(bars=bars_of(bar, [5]), bar=torch.tensor([[1.0, 2.0, 9.0], [3.0, 4.0, 9.0]]))
-    rows = torch.arange(40.0).view(5, 8)
+def test_named_dimensions_are_compared_with_their_own_attributes_and_the_others_with_all() -> None:
+    bar = torch.arange(6)
+    named = torch.tensor([[0.0, 5.0], [1.0, 4.0], [2.0, 3.0], [3.0, 2.0], [4.0, 1.0], [5.0, 0.0]])
+    means = torch.cat([named, torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])[:, None]], 1)
+    posterior = SimpleNamespace(bar=SimpleNamespace(mean=means))
+    latents = SimpleNamespace(bars=bars_of(bar, [6]), bar=means, posterior=posterior)
+    rows = torch.zeros(6, 8)
+    rows[:, 2], rows[:, 0] = torch.arange(6), -torch.arange(6)
     batch = SimpleNamespace(features={"bar_attributes": rows})
-    found, wanted = named_latents(latents, batch, ["mean_pitch", "density"])
-    order = found[:, 0].argsort()
-    assert found[order].tolist() == [[1, 2], [3, 4]]
-    assert wanted[order].tolist() == [[2, 0], [18, 16]]
+    order, exclusion = attribute_losses(latents, batch, ["mean_pitch", "density"], 9.0)
+    assert order.item() < 1e-3
+    correlation = torch.corrcoef(torch.stack([means[:, 2], rows[:, 2]]))[0, 1]
+    assert exclusion.item() == pytest.approx(correlation.item() ** 2, rel=1e-4)
+    other, _ = attribute_losses(latents, batch, ["density", "mean_pitch"], 9.0)
+    assert other.item() > 1.5
+
+
+def test_unnamed_dimensions_that_are_attributes_are_charged_one_each() -> None:
+    torch.manual_seed(0)
+    attributes = torch.randn(400, 2)
+    free = torch.randn(400, 3)
+    assert exclusion_loss(torch.cat([free, attributes * 7], 1), attributes).item() == pytest.approx(1.0, abs=0.1)
+    assert exclusion_loss(free, attributes).item() < 0.05
+    attributes[::2, 1] = float("nan")
+    assert exclusion_loss(free, attributes).isfinite()
+    assert exclusion_loss(free, torch.ones(400, 2)).item() == 0.0, "what never varies cannot be told"
 
 
 def test_schedules_of_the_kl_weight() -> None:
@@ -100,6 +118,7 @@ def test_schedules_of_the_kl_weight() -> None:
         ("free_bits", 11.0, "0 to 10"),
         ("piece_free_bits", -1.0, "0 to 10"),
         ("attribute_weight", 101.0, "0 to 100"),
+        ("attribute_exclusion", -1.0, "0 to 100"),
         ("attribute_slope", 0.0, "above 0"),
         ("kl_zero_steps", -1, "0 or more"),
         ("kl_rise_steps", 0, "1 or more"),

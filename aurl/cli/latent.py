@@ -1,0 +1,310 @@
+"""``aurl-latent``: pieces into latents and back, between pieces, dimension by dimension, bar by bar; a verb each.
+
+``aurl-latent VERB FILE ... key=value`` is written for Hydra as ``task=VERB music=[FILE,...] key=value``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aurl.cli import app
+from aurl.cli.latent_command import LatentCommand
+from aurl.utils.errors import AurlError
+from aurl.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from aurl.generation.latent_export import Outcome
+    from aurl.generation.latent_piece import LatentPiece
+    from aurl.generation.latent_tools import LatentTools
+
+log = get_logger("cli.latent")
+
+LATENTS = ".npz"
+HELP = """
+aurl-latent: what the latents of a model=vae checkpoint know about music, and what they can do to it.
+
+Usage: aurl-latent VERB FILE ... [key=value ...]
+
+Verbs:
+  encode       latents of each bar and piece as .npz, with bar numbers and attributes
+  decode       music from such files
+  reconstruct  each piece beside what is written from its latents alone
+  interpolate  two pieces: those on the way from one to the other, bar by bar
+  slide        move dimensions: sliders=[density:+1.5,mean_pitch:-1]
+  replace      write bars=[5,6] anew and keep all other notes: latents from donor=FILE, from sliders, or from the prior
+  traverse     a grid: each of dimensions moved to each of values
+  map          all bars on a plane, coloured by what is heard in them
+
+Files are scores in any format that training takes, folders of them, or .npz files of encode.
+
+Examples:
+  aurl-latent reconstruct song.mid bars_read=16
+  aurl-latent interpolate a.mid b.mid steps=8
+  aurl-latent slide song.mid "sliders=[density:+1.5]" bars=5-8
+  aurl-latent replace song.mid bars=5,6 versions=4
+  aurl-latent replace song.mid bars=5,6 donor=other.mid donor_bars=1,2
+  aurl-latent traverse song.mid dimensions=[density,syncopation] values=[-2,0,2] bars_read=8
+  aurl-latent map ~/songs formats=png
+
+Main keys (default):
+  ckpt (last)            last, best, a run's folder or name, or a file
+  bars_read (none)       read only so many bars of each piece
+  bars (none)            bars that slide, replace and traverse change, from 1: 5,6 or 5-8; without it all
+  sliders (none)         dimension:amount, in standard deviations of the training data
+  steps (8)              pieces that interpolate writes, both ends included
+  donor, donor_bars      replace: whose latents; without donor_bars the same bars
+  versions (1)           replace: how many from the prior
+  latent_temperature (1) replace: how boldly the prior draws; 0 takes what it expects
+  dimensions (none)      traverse: names of attributes, or z9 ...; without it all named ones
+  values ([-2.0,-1.0,0.0,1.0,2.0])   traverse: by how much
+  temperature (0)        0 takes the most likely token; above it notes are drawn, with top_p, top_k ...
+  seed (0)               of what is drawn
+  formats (midi,wav,png,html)   kinds of files
+  output (none)          folder; otherwise generated/<run>_<verb>_<number>
+  overwrite (false), device (auto), batch_size (64)
+"""
+
+
+def main() -> None:
+    """Entry point of ``aurl-latent``."""
+    sys.argv[1:] = with_task(sys.argv[1:])
+    app.main("latent", latent, HELP)
+
+
+def with_task(arguments: Sequence[str]) -> list[str]:
+    """``VERB FILE ...`` at the beginning as ``task=VERB music=[FILE,...]``; the rest stays."""
+    from aurl.cli.quoting import quote
+
+    words = []
+    for argument in arguments:
+        if argument.startswith("-") or "=" in argument:
+            break
+        words.append(argument)
+    rest = list(arguments[len(words) :])
+    if not words:
+        return rest
+    files = [quote(os.path.abspath(Path(word).expanduser())) for word in words[1:]]
+    return [f"task={words[0]}", *([f"music=[{','.join(files)}]"] if files else []), *rest]
+
+
+def latent(cfg: DictConfig) -> None:
+    """Do as configured and print what was written."""
+    from aurl.cli.checkpoints import resolve
+    from aurl.cli.conf import to_config
+    from aurl.utils.logging import setup_logging
+
+    setup_logging(None)
+    print(summary(latent_files(to_config(cfg), resolve(cfg.ckpt, Path(cfg.paths.runs)))))
+
+
+def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
+    """Do the work and write its files.
+
+    Args:
+        config: what is asked for.
+        checkpoint: file of the model.
+
+    Returns:
+        The files written.
+
+    Raises:
+        AurlError: the checkpoint, a file or a value cannot be used.
+    """
+    from dataclasses import fields
+
+    from aurl.cli.checkpoints import numbered_folder, run_label
+    from aurl.cli.generate import OUTPUT_FOLDER, check_output, pick_device
+    from aurl.generation.config import SamplerConfig
+    from aurl.generation.export import PAGE_NAME, check_formats, refuse_existing
+    from aurl.generation.generator import Generator
+    from aurl.generation.latent_export import write_outcome
+    from aurl.generation.latent_tools import LatentTools
+
+    check_formats(config.formats)
+    label = f"{run_label(checkpoint)}_{config.task}"
+    folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
+    check_output(folder)
+    if not config.overwrite:  # what else is written is known when the work is done
+        refuse_existing([folder / PAGE_NAME])
+    files = music_files(config)
+    sampler = SamplerConfig(**{item.name: getattr(config, item.name) for item in fields(SamplerConfig)})
+    generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
+    tools = LatentTools(generator, sampler, config.batch_size, config.seed)
+    outcome = outcome_of(tools, read_pieces(tools, files, config.bars_read), config)
+    return write_outcome(outcome, folder, config.formats, config.overwrite)
+
+
+def music_files(config: LatentCommand) -> list[Path]:
+    """The files that are named, folders replaced by what is in them.
+
+    Raises:
+        AurlError: none, one that is missing, or not as many as the verb takes.
+    """
+    from aurl.cli.errors import exists_hint
+    from aurl.cli.score_files import listed
+
+    found: list[Path] = []
+    for name in config.music or ():
+        path = Path(name).expanduser()
+        if not path.exists():
+            raise AurlError(f"{path} does not exist{exists_hint(path)}; give a score, a folder, or a file of latents")
+        found += [Path(file) for file, _ in listed(str(path))] if path.is_dir() else [path]
+    if not found:
+        raise AurlError(f"{config.task} needs music: aurl-latent {config.task} FILE ...")
+    check_count(config.task, len(found))
+    return found
+
+
+def check_count(task: str, count: int) -> None:
+    """Refuse another number of pieces than the verb takes.
+
+    Raises:
+        AurlError: with both numbers.
+    """
+    wanted = {"interpolate": 2, "replace": 1, "traverse": 1}.get(task)
+    if wanted is not None and count != wanted:
+        pieces = f"{wanted} piece{'s' if wanted > 1 else ''}"
+        raise AurlError(f"{task} takes {pieces}, got {count}; name {pieces}")
+
+
+def read_pieces(tools: LatentTools, files: Sequence[Path], bars: int | None) -> list[LatentPiece]:
+    """The pieces of the files; of several, one that cannot be read is left out with a warning.
+
+    Raises:
+        AurlError: none can be read.
+    """
+    if len(files) == 1:
+        return [read_piece(tools, files[0], bars)]
+    pieces = []
+    for file in files:
+        try:
+            pieces.append(read_piece(tools, file, bars))
+        except AurlError as error:
+            log.warning("%s is left out: %s", file.name, error)
+    if not pieces:
+        raise AurlError(f"none of {len(files)} files can be read; the warnings say why")
+    if len(pieces) < len(files):
+        log.warning("%d of %d files left out", len(files) - len(pieces), len(files))
+    return pieces
+
+
+def read_piece(tools: LatentTools, file: Path, bars: int | None) -> LatentPiece:
+    """A piece of a score or of a file of latents; what had to change is said in one line.
+
+    Raises:
+        AurlError: the file cannot be read, leaves no note, or is of another checkpoint.
+    """
+    from aurl.generation.latent_piece import load_latents
+    from aurl.music.score import read_score
+
+    if file.suffix == LATENTS:
+        return tools.check(load_latents(file))
+    piece, remark = tools.encode(read_score(file), file.stem, bars)
+    if remark:
+        log.warning("%s: %s", file.name, remark)
+    log.info("%s: %d bars", file.name, piece.bars)
+    return piece
+
+
+def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: LatentCommand) -> Outcome:
+    """What the verb does to the pieces."""
+    from aurl.generation import latent_outcomes as outcomes
+
+    bars = None if config.bars is None else read_bars("bars", config.bars)
+    check_count(config.task, len(pieces))
+    if config.task in ("encode", "decode", "reconstruct", "map"):
+        simple = {
+            "encode": outcomes.encoded,
+            "decode": outcomes.decoded,
+            "reconstruct": outcomes.reconstructed,
+            "map": outcomes.mapped,
+        }
+        return simple[config.task](tools, pieces)
+    if config.task == "interpolate":
+        return outcomes.interpolated(tools, pieces[0], pieces[1], config.steps)
+    if config.task == "slide":
+        return outcomes.slid(tools, pieces, read_sliders(config.sliders), bars)
+    if config.task == "traverse":
+        names = config.dimensions or list(tools.model.config.attributes)
+        if not names:
+            raise AurlError("this checkpoint has no named dimensions; say which, for instance dimensions=[z1,z2]")
+        return outcomes.traversed(tools, pieces[0], names, config.values, bars)
+    if not bars:
+        raise AurlError("replace needs bars, for instance bars=5,6")
+    latents, source = replacing_latents(tools, pieces[0], bars, config)
+    return outcomes.replaced(tools, pieces[0], bars, latents, source)
+
+
+def replacing_latents(
+    tools: LatentTools, piece: LatentPiece, bars: Sequence[int], config: LatentCommand
+) -> tuple[list, str]:
+    """Latents for the bars that are replaced, and where they come from."""
+    from aurl.generation.latent_tools import check_bars
+
+    check_bars(bars, piece)
+    rows = [bar - 1 for bar in bars]
+    if config.donor:
+        donor = read_piece(tools, Path(config.donor), None)
+        chosen = list(bars) if config.donor_bars is None else read_bars("donor_bars", config.donor_bars)
+        check_bars(chosen, donor)
+        if len(chosen) != len(bars):
+            raise AurlError(f"donor_bars names {len(chosen)} bars for {len(bars)} of bars; name as many")
+        latents = donor.bar_latents[[bar - 1 for bar in chosen]]
+        source = f"of bars {', '.join(map(str, chosen))} of {donor.name}"
+        if config.sliders:
+            latents, source = tools.slid(latents, read_sliders(config.sliders)), f"{source}, moved"
+        return [latents], source
+    if config.sliders:
+        return [tools.slid(piece.bar_latents[rows], read_sliders(config.sliders))], "moved by sliders"
+    first, last = bars[0], bars[-1]
+    drawn = [tools.prior_latents(piece, first, last - first + 1, config.seed + n) for n in range(config.versions)]
+    return [each[[bar - first for bar in bars]] for each in drawn], "drawn from the prior"
+
+
+def read_bars(key: str, given: Sequence[str]) -> list[int]:
+    """Numbers and ranges such as 5-8 as numbers, rising.
+
+    Raises:
+        AurlError: something else.
+    """
+    numbers: set[int] = set()
+    for part in map(str, given):
+        match = re.fullmatch(r"([1-9]\d*)(?:-([1-9]\d*))?", part)
+        stretch = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not stretch:
+            raise AurlError(f"{key}={part} is no bar; allowed: numbers from 1 such as 5,6 and ranges such as 5-8")
+        numbers.update(stretch)
+    return sorted(numbers)
+
+
+def read_sliders(given: Sequence[str] | None) -> Mapping[str, float]:
+    """``dimension:amount`` as amounts by dimension.
+
+    Raises:
+        AurlError: none, or something else.
+    """
+    if not given:
+        raise AurlError("slide needs sliders, for instance sliders=[density:+1.5]")
+    sliders: dict[str, float] = {}
+    for part in given:
+        name, _, amount = part.partition(":")
+        try:
+            sliders[name.strip()] = float(amount)
+        except ValueError:
+            raise AurlError(f"sliders={part} is not dimension:amount, for instance density:+1.5") from None
+    return sliders
+
+
+def summary(files: Sequence[Path]) -> str:
+    """What was written."""
+    kinds = sorted({file.suffix.lstrip(".") for file in files})
+    lines = [f"\nWritten: {len(files)} files ({', '.join(kinds)}) in {app.shown(files[0].parent)}"]
+    lines += [f"Look and listen: {app.shown(page)}" for page in files if page.suffix == ".html"]
+    return "\n".join(lines)

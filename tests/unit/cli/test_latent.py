@@ -1,0 +1,209 @@
+"""``aurl-latent`` with a tiny untrained checkpoint: every verb writes its files; wrong command lines get one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from symusic import Note, Score, Track
+
+from aurl.cli import app, latent
+from aurl.cli.latent_command import LATENT_TASKS
+from aurl.data.codec import Codec
+from aurl.data.config import TokenizerConfig
+from aurl.models.checkpoint import save_bundle
+from aurl.models.config import Mode, ModelConfig
+from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+from aurl.utils.errors import AurlError
+
+MIDI = "formats=midi"
+
+
+def write_song(path: Path, bars: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    score = Score(480)
+    track = Track(program=0)
+    for beat in range(4 * bars):
+        track.notes.append(Note(480 * beat, 480, int(generator.integers(48, 84)), 80))
+    score.tracks.append(track)
+    score.dump_midi(path)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an untrained checkpoint and two songs."""
+    folder = tmp_path_factory.mktemp("latent")
+    codec = Codec.from_config(TokenizerConfig(positions_per_beat=4, velocities=2, tempos=4))
+    torch.manual_seed(0)
+    size = {"hidden_dim": 16, "heads": 2, "layers": 1, "context": 256, "hearing": False}
+    for name, more in (("vae", {"mode": Mode.vae, "latent_dim": 4, "attributes": ["density"]}), ("plain", {})):
+        model = MusicTransformerVAEGAN(ModelConfig(**size, **more), codec.size)  # type: ignore[arg-type]
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.data.mul_(8.0)
+        save_bundle(folder / f"{name}.ckpt", model, codec.to_dict(), {}, {"programs": [0]})
+    (folder / "songs").mkdir()
+    write_song(folder / "songs" / "a song (1).mid", 4, 0)
+    write_song(folder / "songs" / "b.mid", 3, 1)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+
+
+def run(*arguments: str) -> int:
+    words = latent.with_task(arguments)
+    return app.execute("latent", latent.latent, [*words, "ckpt=vae.ckpt", "device=cpu"])
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+FIRST, SECOND = "songs/a song (1).mid", "songs/b.mid"
+
+
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        (
+            ["reconstruct", FIRST, SECOND],
+            {"a_song_1_original.mid", "a_song_1_again.mid", "b_original.mid", "b_again.mid"},
+        ),
+        (["encode", "songs"], {"a_song_1.mid", "a_song_1.npz", "b.mid", "b.npz"}),
+        (["interpolate", FIRST, SECOND, "steps=3"], {f"step_0{n}.mid" for n in (1, 2, 3)}),
+        (["slide", SECOND, "sliders=[density:+1.5,z2:-1]", "bars=2-3"], {"b_again.mid", "b_moved.mid"}),
+        (["traverse", SECOND, "dimensions=density", "values=[-1,1]"], {"density_01.mid", "density_02.mid"}),
+        (
+            ["replace", FIRST, "bars=1,3", "versions=2"],
+            {"original.mid", *(f"version_0{n}.{end}" for n in (1, 2) for end in ("mid", "npz"))},
+        ),
+        (
+            ["replace", FIRST, "bars=2", f"donor={SECOND}", "donor_bars=3"],
+            {"original.mid", "version_01.mid", "version_01.npz"},
+        ),
+        (["replace", FIRST, "bars=2", "sliders=z3:2"], {"original.mid", "version_01.mid", "version_01.npz"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_every_verb_writes_its_music(words: list[str], files: set[str], tmp_path: Path, capsys):
+    assert run(*words, MIDI, f"output={tmp_path}") == 0
+    assert names(tmp_path) == files
+    for file in tmp_path.glob("*.mid"):
+        assert Score(file).note_num() > 0
+    assert f"Written: {len(files)} files" in capsys.readouterr().out
+
+
+def test_all_formats_make_sound_pictures_and_one_page_that_needs_nothing(tmp_path: Path, capsys):
+    assert run("reconstruct", SECOND, "bars_read=2", f"output={tmp_path}") == 0
+    suffixes = {"mid", "wav", "png"}
+    expected = {f"b_{which}.{suffix}" for which in ("original", "again") for suffix in suffixes}
+    assert names(tmp_path) == {*expected, "attributes.png", "index.html"}
+    assert (tmp_path / "attributes.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == 2 and "data:image/png;base64," in page and "tokens at their place" in page
+    assert 'src="http' not in page and "b, from its latents" in page
+    assert "Look and listen:" in capsys.readouterr().out
+
+
+def test_a_map_is_a_picture_of_all_bars(tmp_path: Path):
+    assert run("map", "songs", "formats=png,html", f"output={tmp_path}") == 0
+    assert names(tmp_path) == {"map.png", "index.html"}
+
+
+def test_latents_of_a_file_are_decoded_as_they_were_encoded(tmp_path: Path):
+    assert run("encode", FIRST, MIDI, f"output={tmp_path / 'latents'}") == 0
+    assert run("decode", str(tmp_path / "latents" / "a_song_1.npz"), MIDI, f"output={tmp_path / 'music'}") == 0
+    assert run("reconstruct", FIRST, MIDI, f"output={tmp_path / 'again'}") == 0
+    one, other = tmp_path / "music" / "a_song_1.mid", tmp_path / "again" / "a_song_1_again.mid"
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_nothing_is_written_over_unless_it_is_allowed(tmp_path: Path, capsys):
+    words = ["reconstruct", SECOND, "bars_read=1", MIDI, f"output={tmp_path}"]
+    assert run(*words) == 0
+    assert run(*words) == 1
+    assert "already there; choose another folder or allow it with overwrite=true" in capsys.readouterr().err
+    assert run(*words, "overwrite=true") == 0
+
+
+def test_a_file_that_cannot_be_read_is_left_out_of_several_and_refused_alone(tmp_path: Path, capsys):
+    (tmp_path / "music").mkdir()
+    write_song(tmp_path / "music" / "good.mid", 3, 2)
+    (tmp_path / "music" / "bad.mid").write_bytes(b"MThd")
+    assert run("map", str(tmp_path / "music"), "formats=png", f"output={tmp_path / 'new'}") == 0
+    assert "1 of 2 files left out" in capsys.readouterr().err
+    assert run("interpolate", str(tmp_path / "music"), MIDI, f"output={tmp_path / 'other'}") == 1
+    assert "interpolate takes 2 pieces, got 1" in capsys.readouterr().err
+    assert run("map", str(tmp_path / "music" / "bad.mid"), f"output={tmp_path / 'third'}") == 1
+    (tmp_path / "music" / "good.mid").write_bytes(b"MThd")
+    assert run("map", str(tmp_path / "music"), f"output={tmp_path / 'fourth'}") == 1
+    assert "none of 2 files can be read" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert run("map", FIRST, f"output={tmp_path / 'file'}") == 1
+    assert "is a file; give a folder" in capsys.readouterr().err
+
+
+def test_without_a_folder_results_get_numbered_ones(home: Path):
+    for _ in range(2):
+        assert run("reconstruct", SECOND, "bars_read=1", MIDI) == 0
+    assert {"vae_reconstruct_1", "vae_reconstruct_2"} <= names(home / "generated")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["reconstrukt", SECOND], "there is no verb 'reconstrukt'; allowed: encode, decode"),
+        (["reconstruct"], "reconstruct needs music: aurl-latent reconstruct FILE ..."),
+        (["reconstruct", "songs/c.mid"], "songs/c.mid does not exist; did you mean b.mid?; give a score"),
+        (["interpolate", FIRST], "interpolate takes 2 pieces, got 1; name 2 pieces"),
+        (["replace", FIRST], "replace needs bars, for instance bars=5,6"),
+        (["replace", FIRST, "bars=9"], "bars=9: a song (1) has bars 1 to 4"),
+        (["replace", FIRST, "bars=1,2", f"donor={SECOND}", "donor_bars=1"], "donor_bars names 1 bars for 2 of bars"),
+        (["slide", FIRST], "slide needs sliders, for instance sliders=[density:+1.5]"),
+        (["slide", FIRST, "sliders=density"], "sliders=density is not dimension:amount"),
+        (["slide", FIRST, "sliders=loudness:1"], "no dimension 'loudness'; allowed: density, z2 to z4"),
+        (["slide", FIRST, "sliders=density:1", "bars=0"], "bars=0 is no bar; allowed: numbers from 1"),
+        (["slide", FIRST, "sliders=density:1", "bars=4-2"], "bars=4-2 is no bar"),
+        (["interpolate", FIRST, SECOND, "steps=1"], "steps=1 is out of range"),
+        (["traverse", FIRST, "values=[]"], "values=[] names none"),
+        (["map", FIRST, "bars_read=2"], "a map needs 3 bars or more, these pieces have 2"),
+        (["encode", FIRST, "formats=mp4"], "formats=mp4: allowed are one or more of midi, wav, png, html"),
+    ],
+)
+def test_a_wrong_command_line_gets_one_line(words: list[str], line: str, capsys, tmp_path: Path):
+    assert run(*words, f"output={tmp_path / 'new'}") == 1
+    error = capsys.readouterr().err.strip().split("\n")[-1]
+    assert error.startswith("error: ") and line in error
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_checkpoint_without_latents_is_refused(capsys):
+    words = latent.with_task(["reconstruct", SECOND])
+    assert app.execute("latent", latent.latent, [*words, "ckpt=plain.ckpt", "device=cpu"]) == 1
+    assert "has no latents" in capsys.readouterr().err
+
+
+def test_the_command_line_is_read_as_verb_and_files(home: Path):
+    assert latent.with_task(["map", "~/it's [1].mid", "steps=3"]) == [
+        "task=map",
+        f"music=['{Path.home()}/it\\'s [1].mid']",
+        "steps=3",
+    ]
+    assert latent.with_task(["task=map", "music=x.mid"]) == ["task=map", "music=x.mid"]
+    assert latent.read_bars("bars", ["5-7", "2", "6"]) == [2, 5, 6, 7]
+    with pytest.raises(AurlError, match="bars=5-x is no bar"):
+        latent.read_bars("bars", ["5-x"])
+
+
+def test_help_names_every_verb(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("sys.argv", ["aurl-latent", "--help"])
+    with pytest.raises(SystemExit) as leaving:
+        latent.main()
+    assert leaving.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {verb} " in shown for verb in LATENT_TASKS)

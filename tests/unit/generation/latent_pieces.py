@@ -1,0 +1,50 @@
+"""A tiny untrained model with latents and pieces for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from symusic import Note, Score, TimeSignature, Track
+
+from aurl.data.codec import Codec
+from aurl.generation.config import SamplerConfig
+from aurl.generation.generator import Generator
+from aurl.generation.latent_tools import LatentTools
+from aurl.models.config import Mode
+from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+
+ATTRIBUTE_DIMENSIONS = ["density", "mean_pitch"]
+MakeModel = Callable[..., MusicTransformerVAEGAN]
+
+
+def song(bars: int = 4, seed: int = 0) -> Any:
+    """Bars of 2/4 with random notes on quarters and eighths; in every bar at least one."""
+    generator = np.random.default_rng(seed)
+    score = Score(480)
+    score.time_signatures.append(TimeSignature(0, 2, 4))
+    track = Track(program=0)
+    for bar in range(bars):
+        for eighth in range(4):
+            if eighth == 0 or generator.random() < 0.6:
+                track.notes.append(Note(960 * bar + 240 * eighth, 240, int(generator.integers(48, 84)), 80))
+    score.tracks.append(track)
+    return score
+
+
+def make_tools(codec: Codec, make_model: MakeModel, context: int = 512, **settings: Any) -> LatentTools:
+    """Tools of a model that is sure of what it writes: greedy choices are far apart."""
+    model = make_model(
+        mode=Mode.vae,
+        latent_dim=6,
+        piece_latent_dim=3,
+        encoder_layers=1,
+        attributes=ATTRIBUTE_DIMENSIONS,
+        context=context,
+        layers=2,
+    )
+    assert model.latent is not None
+    model.latent.spread_std.fill_(2.0)
+    generator = Generator(model, codec, programs_met=[0])
+    return LatentTools(generator, settings.pop("sampler", SamplerConfig(greedy=True)), **settings)

@@ -1,0 +1,149 @@
+"""Decoding with latents says what the model says without a cache, and what is kept from before changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from latent_pieces import MakeModel, make_tools, song
+
+from aurl.data.codec import Codec
+from aurl.data.config import TokenizerConfig
+from aurl.generation.config import SamplerConfig
+from aurl.generation.latent_tools import LatentTools
+from aurl.generation.loop import Decoding
+from aurl.generation.prompt import to_next_bar
+from aurl.generation.steered import Reading, SteeredDecoding, condition_of
+from aurl.models.positions import MusicalTime
+
+
+@pytest.fixture(scope="module")
+def tools(codec: Codec, make_model: MakeModel) -> LatentTools:
+    return make_tools(codec, make_model)
+
+
+def full_logits(tools: LatentTools, ids: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
+    """Logits after ids (BOS included) without any cache."""
+    bar, beat = tools.codec.vocabulary.musical_time(ids)
+    time = MusicalTime(torch.arange(len(ids)), torch.from_numpy(beat), torch.from_numpy(bar).long())
+    rows = latents[np.minimum(np.unique(bar), len(latents) - 1)]  # later bars follow the last latent
+    return tools.model(torch.from_numpy(ids), time, [len(ids)], bar_latents=rows).logits[-1]
+
+
+def begun(tools: LatentTools, bars: int) -> tuple[np.ndarray, torch.Tensor]:
+    """A prompt that ends with the Bar token of the bar to write, and latents of all bars."""
+    piece, _ = tools.encode(song(bars))
+    prompt = np.append(piece.tokens, to_next_bar(piece.tokens, tools.codec.vocabulary))
+    latents = np.concatenate([piece.bar_latents, np.full((2, 6), 0.5, np.float32)])
+    return prompt, torch.from_numpy(latents)
+
+
+def test_every_row_follows_its_own_latents_as_the_model_would_without_a_cache(tools: LatentTools):
+    prompt, latents = begun(tools, 3)
+    rows = torch.stack([latents, latents, latents])
+    rows[1, 3:] += 2.0  # differs in what is written
+    rows[2, 1:] -= 1.0  # differs in the prompt already
+    decoding = SteeredDecoding(tools.model, tools.grammar(9), SamplerConfig(greedy=True), prompt, [0, 1, 2], rows)
+    for _ in range(12):
+        for row in range(3):
+            ids = decoding._record[: decoding._length, row].numpy()
+            torch.testing.assert_close(decoding._logits[row], full_logits(tools, ids, rows[row]), rtol=1e-3, atol=1e-3)
+        decoding.run(1)
+        assert decoding.active == 3
+
+
+def test_rows_that_share_a_prompt_write_what_the_plain_loop_writes(tools: LatentTools):
+    prompt, latents = begun(tools, 3)
+    rows = torch.stack([latents, latents])
+    rows[1, 4:] += 1.0
+    sampler = SamplerConfig(temperature=1.0, repetition_penalty=1.5)
+    parts = (tools.model, tools.grammar(2), sampler, prompt, [5, 6], rows)
+    one, other = SteeredDecoding(*parts), Decoding(*parts)
+    for _ in range(4):
+        written = [{each.number: each.ids.tolist() for each in decoding.run(10_000)} for decoding in (one, other)]
+        assert written[0] == written[1]
+    assert not one.active and not other.active
+
+
+def test_a_reading_serves_many_edits_and_stays_as_it_was(tools: LatentTools):
+    piece, _ = tools.encode(song(5))
+    latents = torch.from_numpy(piece.bar_latents)
+    reading = Reading(tools.model, tools.grammar(1), tools.codec.merge(piece.tokens), latents)
+
+    def written(bar: int, with_reading: bool) -> list[int]:
+        beginning = tools.beginning(piece, bar)
+        return tools.write_bars(beginning, piece.bar_latents[None, :bar], reading if with_reading else None)[
+            0
+        ].ids.tolist()
+
+    alone = {bar: written(bar, False) for bar in (2, 3, 5)}
+    for bar in (5, 2, 3, 5, 3):
+        assert written(bar, True) == alone[bar]
+
+
+def test_a_piece_longer_than_the_context_is_read_from_a_later_bar_line(codec: Codec, make_model: MakeModel):
+    tools = make_tools(codec, make_model, context=128)
+    piece, _ = tools.encode(song(16))
+    reading = Reading(
+        tools.model, tools.grammar(1), tools.codec.merge(piece.tokens), torch.from_numpy(piece.bar_latents)
+    )
+    assert len(piece.tokens) > 200
+    firsts = []
+    for bar in (2, 12, 15, 3):
+        known = reading.before(bar)
+        firsts.append(known.first)
+        assert known.first + known.cache.length == known.tokens == reading.line(bar)
+        assert known.cache.length <= 128 - 128 // 4
+        assert known.first == 0 or reading.bar[known.first] != reading.bar[known.first - 1]
+        fresh = Reading(tools.model, tools.grammar(1), piece.tokens[: reading.line(bar)], reading.latents)
+        fresh_cache = fresh.before(bar).cache
+        if known.first == 0:
+            torch.testing.assert_close(
+                known.cache.layers[1].values[:, :, : known.cache.length],
+                fresh_cache.layers[1].values[:, :, : known.cache.length],
+            )
+    assert firsts[0] == firsts[3] == 0 and firsts[1] > 0
+
+
+def test_a_bar_longer_than_half_the_context_is_cut(codec: Codec, make_model: MakeModel):
+    tools = make_tools(codec, make_model, context=32)
+    piece, _ = tools.encode(song(4))
+    tokens = tools.codec.merge(piece.tokens)
+    reading = Reading(tools.model, tools.grammar(1), tokens, torch.from_numpy(piece.bar_latents), capacity=12)
+    known = reading.before(3)
+    assert 0 < known.cache.length <= 9
+
+
+def test_learned_tokens_are_steered_too(make_model: MakeModel):
+    from aurl.data.merges import Merges
+    from aurl.generation.generator import Generator
+    from aurl.models.config import Mode, ModelConfig
+    from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
+
+    plain = Codec.from_config(TokenizerConfig(positions_per_beat=4, velocities=4, tempos=8))
+    pieces = [plain.encode(plain.prepare_score(song(8, seed))[0]) for seed in range(6)]
+    codec = plain.with_merges(Merges.learn(pieces, plain.vocabulary, plain.vocabulary.size + 20))
+    torch.manual_seed(0)
+    config = ModelConfig(mode=Mode.vae, latent_dim=4, hidden_dim=16, heads=2, layers=1, context=256, hearing=False)
+    tools = LatentTools(Generator(MusicTransformerVAEGAN(config, codec.size).eval(), codec), SamplerConfig(greedy=True))
+    piece, _ = tools.encode(song(4))
+    assert len(tools.codec.merge(piece.tokens)) < len(piece.tokens)
+    known = Reading(tools.model, tools.grammar(1), tools.codec.merge(piece.tokens), torch.from_numpy(piece.bar_latents))
+    beginning = tools.beginning(piece, 3)
+    with_reading, without = (
+        tools.write_bars(beginning, piece.bar_latents[None, :3], reading)[0].ids.tolist() for reading in (known, None)
+    )
+    assert with_reading == without
+    assert tools.bars_of(np.array(without)) == 3
+
+
+def test_wrong_use_is_refused(tools: LatentTools, make_model: MakeModel):
+    prompt, latents = begun(tools, 2)
+    with pytest.raises(ValueError, match="latents of 1 samples for 2 seeds"):
+        SteeredDecoding(tools.model, tools.grammar(1), SamplerConfig(), prompt, [0, 1], latents[None])
+    piece, _ = tools.encode(song(4, seed=8))
+    other = Reading(tools.model, tools.grammar(1), piece.tokens, latents)
+    with pytest.raises(ValueError, match="the prompt does not begin as the piece of the reading does"):
+        SteeredDecoding(tools.model, tools.grammar(1), SamplerConfig(), prompt, [0], latents[None], other)
+    with pytest.raises(ValueError, match="cannot be steered by them; train one with model=vae"):
+        condition_of(make_model(), latents[None])
