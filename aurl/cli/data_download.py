@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -42,6 +44,7 @@ def add_verb(verbs: Any) -> None:
     )
     parser.add_argument("--accept-licence", action="store_true", help="accept the licence without being asked")
     parser.add_argument("--token", metavar="TEXT", help=f"for corpora that ask for one; or in ${TOKEN_VARIABLE}")
+    parser.add_argument("--commit", metavar="SHA", help="of a git repository this commit instead of the newest")
     parser.add_argument("--overwrite", action="store_true", help="replace a corpus that is there already")
     parser.add_argument("--keep-archives", action="store_true", help="keep what was loaded after unpacking it")
     parser.add_argument(
@@ -67,10 +70,16 @@ def download_corpora(options: argparse.Namespace) -> int:
     for name in options.names:
         if name not in corpora:
             raise AurlError(f"{name} is no known corpus; allowed: {', '.join(corpora)}")
+    if options.commit is not None:
+        if len(options.names) > 1:
+            raise AurlError(f"--commit is for one corpus, not for {len(options.names)}")
+        (name,) = options.names
+        corpora[name] = dataclasses.replace(corpora[name], commit=options.commit)
     root = options.output.expanduser() if options.output is not None else data_folder()
     for name in options.names:
         folder = _download(corpora[name], root.absolute(), options)
         print(f"{name}: {folder}")
+        _say_commit(corpora[name], folder)
         print(f"Next:\n  aurl-train data=folder data.path={_quoted(folder)}")
     return 0
 
@@ -110,6 +119,18 @@ def _download(corpus: Corpus, root: Path, options: argparse.Namespace) -> Path:
             policy=policy,
             watch=Watch(bytes=bar.bytes, files=bar.files, stage=bar.stage),
         )
+
+
+def _say_commit(corpus: Corpus, folder: Path) -> None:
+    """Which commit of a repository lies there, and how to get the same files again."""
+    from aurl.data.download import RECORD
+
+    commit = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("commit", "")
+    if corpus.commit and commit != corpus.commit:
+        raise AurlError(f"{folder} holds commit {commit}, not {corpus.commit}; add --overwrite to replace it")
+    if commit:
+        again = "" if corpus.commit else f" (not pinned; the same files again: --commit {commit})"
+        print(f"Commit {commit}{again}")
 
 
 def _accepted(corpus: Corpus, by_option: bool) -> str:

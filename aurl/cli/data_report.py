@@ -16,22 +16,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aurl.cli.corpus_settings import CorpusSettings, composed
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
-    from aurl.data.config import DataConfig, TokenizerConfig
+    from aurl.data.config import DataConfig
 
 HELP = "write what is in a corpus, what is odd in it and what was left out, as an HTML page and JSON"
 EPILOG = """examples:
   aurl-data report ~/midi                                         a folder of music
   aurl-data report data=pop909 data.path=~/pop909 --output pop    a corpus with its splits
+  aurl-data report ~/midi preprocess.quantise=mixed               how far quantisation moves the notes
 
-settings are those of aurl-train: data=..., data.KEY=..., tokenizer.KEY=..., paths.cache=...
+settings are those of aurl-train: data=..., data.KEY=..., tokenizer.KEY=..., preprocess=..., paths.cache=...
 """
 FOLDER = "folder"
 """Name of a corpus that was given no other."""
 PAGE, FIGURES = "report.html", "report.json"
-SETTING = re.compile(r"(data|tokenizer|paths)(\.\w+)?=", re.ASCII)
+SETTING = re.compile(r"(data|tokenizer|preprocess|paths)(\.\w+)?=", re.ASCII)
 
 
 def add_verb(verbs: Any) -> None:
@@ -56,7 +58,7 @@ def write_report(options: argparse.Namespace) -> int:
     """
     if options.workers < 0:
         raise AurlError(f"--workers {options.workers} is too small; allowed: 0 (one a core) or more")
-    data, tokenizer, cache = corpus_of(options.corpus, options.workers)
+    data, tokenizer, cache, preprocess = corpus_of(options.corpus, options.workers)
     from aurl.data.prepare import prepare
     from aurl.data.report import make_report
     from aurl.data.report_page import report_page
@@ -65,10 +67,11 @@ def write_report(options: argparse.Namespace) -> int:
     from aurl.utils.logging import setup_logging
 
     setup_logging(None)
-    store = prepare(data, tokenizer, cache)
+    store = prepare(data, tokenizer, cache, preprocess=preprocess)
     with _progress() as on_progress:
         pieces = list_pieces(data)
-        report = make_report(store, pieces, title_of(data), options.workers or None, on_progress, data.limits)
+        workers = options.workers or None
+        report = make_report(store, pieces, title_of(data), workers, on_progress, data.limits, preprocess)
     atomic_write_text(options.output / FIGURES, json.dumps(report, separators=(",", ":"), allow_nan=False) + "\n")
     atomic_write_text(options.output / PAGE, report_page(report))
     for finding in report["findings"]:
@@ -83,15 +86,12 @@ def title_of(data: DataConfig) -> str:
     return Path(data.path).name if data.path and data.name == FOLDER else data.name
 
 
-def corpus_of(arguments: Sequence[str], workers: int = 0) -> tuple[DataConfig, TokenizerConfig, Path]:
+def corpus_of(arguments: Sequence[str], workers: int = 0) -> CorpusSettings:
     """The settings of the corpus: of a folder, or as typed for training.
 
     Args:
         arguments: one path, or ``key=value`` settings.
         workers: processes that prepare it; 0 leaves the setting.
-
-    Returns:
-        Corpus, tokenizer, and the folder of prepared corpora.
 
     Raises:
         AurlError: no such path, more than one, or a setting that cannot be read.
@@ -107,25 +107,7 @@ def corpus_of(arguments: Sequence[str], workers: int = 0) -> tuple[DataConfig, T
         settings = [f"data={FOLDER}", *settings, f"data.path={root}"]
     if workers:
         settings.append(f"data.workers={workers}")
-    return _composed(settings)
-
-
-def _composed(settings: Sequence[str]) -> tuple[DataConfig, TokenizerConfig, Path]:
-    """What ``aurl-train`` would make of these settings."""
-    from omegaconf import OmegaConf
-
-    from aurl.cli.app import prepare_arguments
-    from aurl.cli.conf import compose, to_config
-    from aurl.cli.errors import explain
-
-    try:
-        cfg = compose("train", prepare_arguments("train", settings))
-        if cfg.data.path:  # as aurl-train has it, so that one prepared corpus serves both
-            OmegaConf.update(cfg, "data.path", os.path.abspath(Path(cfg.data.path).expanduser()))
-        data, tokenizer, cache = to_config(cfg.data), to_config(cfg.tokenizer), Path(cfg.paths.cache).expanduser()
-    except Exception as error:  # Hydra's errors have no common class; each becomes one line
-        raise AurlError(explain(error, "train")) from error
-    return data, tokenizer, cache.absolute()
+    return composed(settings)
 
 
 @contextmanager

@@ -7,21 +7,19 @@ Training learns them by itself with ``tokenizer.bpe=2000``; a file lets several 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aurl.cli.corpus_settings import composed
 from aurl.utils.errors import AurlError
-
-if TYPE_CHECKING:
-    from aurl.data.config import DataConfig, TokenizerConfig
 
 HELP = "learn tokens for frequent groups of tokens (byte pair encoding) from the training pieces of a corpus"
 EPILOG = """example:
   aurl-data tokenizer data=nottingham data.path=FOLDER tokenizer=remi --vocab-size 2000 --output tokens.json
   aurl-train data=nottingham data.path=FOLDER tokenizer=remi tokenizer.bpe=tokens.json
 
-settings are those of aurl-train: data=..., data.KEY=..., tokenizer=..., tokenizer.KEY=..., paths.cache=...
+settings are those of aurl-train: data=..., data.KEY=..., tokenizer=..., tokenizer.KEY=..., preprocess=...,
+paths.cache=...
 """
 DEFAULT_SIZE = 2000
 
@@ -48,7 +46,7 @@ def learn_tokens(options: argparse.Namespace) -> int:
     Raises:
         AurlError: a setting cannot be read, there is no music, or the size leaves nothing to learn.
     """
-    data, tokenizer, cache = _composed(options.settings)
+    data, tokenizer, cache, preprocess = composed(options.settings)
     if tokenizer.bpe is not None:
         raise AurlError(
             f"tokenizer.bpe={tokenizer.bpe} has no meaning here; --vocab-size says how many tokens to learn"
@@ -64,7 +62,7 @@ def learn_tokens(options: argparse.Namespace) -> int:
 
     check_size(options.vocab_size, Codec.from_config(tokenizer).vocabulary, "--vocab-size ")
     setup_logging(None)
-    store = prepare(data, tokenizer, cache)
+    store = prepare(data, tokenizer, cache, preprocess=preprocess)
     codec = learned(store, Codec.from_dict(store.tokenizer), str(options.vocab_size), cache)
     atomic_write_json(options.output, codec.to_dict())
     held_out = store.split("valid") or store.split("train")
@@ -77,17 +75,3 @@ def learn_tokens(options: argparse.Namespace) -> int:
     print(f"Written: {options.output}")
     print(f"Next:    aurl-train {' '.join(options.settings)} tokenizer.bpe={options.output}")
     return 0
-
-
-def _composed(settings: Sequence[str]) -> tuple[DataConfig, TokenizerConfig, Path]:
-    """What ``aurl-train`` would make of these settings."""
-    from aurl.cli.app import prepare_arguments
-    from aurl.cli.conf import compose, to_config
-    from aurl.cli.errors import explain
-
-    try:
-        cfg = compose("train", prepare_arguments("train", settings))
-        data, tokenizer, cache = to_config(cfg.data), to_config(cfg.tokenizer), Path(cfg.paths.cache).expanduser()
-    except Exception as error:  # Hydra's errors have no common class; each becomes one line
-        raise AurlError(explain(error, "train")) from error
-    return data, tokenizer, cache.absolute()

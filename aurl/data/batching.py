@@ -2,7 +2,8 @@
 
 One idea: an epoch is planned before it starts. The plan is an array of :class:`Window` (piece, token range), dealt to
 batches; drawing a batch is then a memory-mapped read and what augmentation makes of it. Because the plan depends on
-nothing but the seed and the epoch, "position in the data" is one number, the batches consumed, and resuming is exact.
+nothing but the seed and the epoch, "position in the data" is one number, the batches drawn by all processes together,
+and resuming is exact, with as many processes as before or another number.
 windows.py cuts pieces into windows.
 """
 
@@ -292,7 +293,8 @@ class TrainingBatches:
     def __init__(self, plan: TrainingPlan, rank: int = 0, world: int = 1) -> None:
         self.plan, self.rank, self.world = plan, rank, world
         self.epoch = 0
-        self.consumed = 0
+        self.drawn = 0
+        """Batches of the epoch's plan that all processes together have drawn."""
         self._resumes = False
         self._epochs: float | None = None
         self._part_of_epoch = 1.0
@@ -324,25 +326,35 @@ class TrainingBatches:
         return min((epoch + part) / self._epochs, 1.0)
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        if self.consumed and not self._resumes:  # the last epoch was left early, as trainer.limit_train_batches does
-            self.epoch, self.consumed = self.epoch + 1, 0
+        if self.drawn and not self._resumes:  # the last epoch was left early, as trainer.limit_train_batches does
+            self.epoch, self.drawn = self.epoch + 1, 0
         self._resumes = False
-        epoch, first, count = self.epoch, self.consumed, len(self)
+        epoch, end = self.epoch, self._drawable
         batches = self.plan.epoch(epoch)
-        for number in range(first, count):
+        for start in range(self.drawn, end - self.world + 1, self.world):
             # Before the last batch is handed out, too: whoever counts batches never asks for the one after it.
-            is_last = number + 1 == count
-            self.epoch, self.consumed = (epoch + 1, 0) if is_last else (epoch, number + 1)
-            batch = (number * self.world + self.rank) % len(batches)
+            after = start + self.world
+            self.epoch, self.drawn = (epoch, after) if after + self.world <= end else (epoch + 1, 0)
+            batch = (start + self.rank) % len(batches)
             yield self.plan.collate(batches[batch], epoch, self.share_done(epoch, batch))
 
+    @property
+    def _drawable(self) -> int:
+        """Batches of an epoch's plan that all processes together draw."""
+        return len(self) * self.world
+
     def state_dict(self) -> dict[str, Any]:
-        """Epoch and batches consumed in it."""
-        return {"epoch": self.epoch, "consumed": self.consumed}
+        """Epoch, and the batches of its plan that all processes together have drawn: the same in each of them."""
+        return {"epoch": self.epoch, "drawn": self.drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`."""
-        self.epoch, self.consumed = state["epoch"], state["consumed"]
+        """Continue from :meth:`state_dict` of any number of processes; older checkpoints count this process's batches.
+
+        Where fewer batches than processes are left in the epoch, the next one begins.
+        """
+        self.epoch, self.drawn = state["epoch"], state.get("drawn", state.get("consumed", 0) * self.world)
+        if self.drawn + self.world > self._drawable:
+            self.epoch, self.drawn = self.epoch + 1, 0
         self._resumes = True
 
 

@@ -18,6 +18,8 @@ from aurl.utils.errors import AurlError
 
 CATALOGUE = "corpora.json"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+"""SHA-1, or SHA-256 in newer repositories."""
 LISTS, NUMBERS = ("urls", "keep"), ("bytes", "download_bytes", "files")
 """Keys of a catalogue whose values are no text."""
 KILO = 1000
@@ -36,7 +38,7 @@ class Corpus:
     git: str = ""
     """A repository instead of files."""
     commit: str = ""
-    """The commit of it; empty is the newest."""
+    """The commit of it, all 40 letters; empty is the newest."""
     page: str = ""
     """Where people read about it, and get what cannot be downloaded by a program."""
     bytes: int | None = None
@@ -62,8 +64,12 @@ class Corpus:
         for url in self.urls:
             if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
                 raise AurlError(f"corpus {self.name}: {url} is not an http or https address")
-        if self.git.startswith("-") or self.commit.startswith("-"):
-            raise AurlError(f"corpus {self.name}: {self.git} {self.commit} is not a repository and a commit")
+        if self.git.startswith("-"):
+            raise AurlError(f"corpus {self.name}: {self.git} is not a repository")
+        if self.commit and not COMMIT.fullmatch(self.commit):
+            raise AurlError(f"corpus {self.name}: commit {self.commit!r} must be a whole one, 40 digits and a to f")
+        if self.commit and not self.git:
+            raise AurlError(f"corpus {self.name} comes from no git repository, so that it has no commit {self.commit}")
         if len(self.urls) > 1 and (self.bytes or self.md5 or self.sha256):
             raise AurlError(f"corpus {self.name}: bytes and checksums are for one file, not for {len(self.urls)}")
 

@@ -17,6 +17,7 @@ from miditok.constants import MIDI_INSTRUMENTS
 from symusic import Note
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
+from aurl.data import timeline
 from aurl.data.kinds import Form, Kind
 from aurl.data.vocabulary import DRUM_PROGRAM, QUARTERS_PER_WHOLE, Vocabulary
 from aurl.music.chord_sources import add_symbols
@@ -32,6 +33,22 @@ TRACKS_LIMIT = 128
 MOST_SMALL_TRACKS = 2**16 // TRACKS_LIMIT
 
 IntArray = npt.NDArray[np.int64]
+
+
+class _Tokens(NamedTuple):
+    """The tokens of a piece without special ones, and what is true at each, (N,)."""
+
+    ids: IntArray
+    kind: npt.NDArray[np.uint8]
+    ticks: IntArray
+    track: IntArray
+    """Code of the track that the last Program token names, piano without one; see ``_Notes.track``."""
+    metre: IntArray
+    """Id of the TimeSig token in force, PAD before the first."""
+
+    def at(self, kind: Kind) -> IntArray:
+        """Where tokens of one kind stand."""
+        return np.flatnonzero(self.kind == kind)
 
 
 class _Notes(NamedTuple):
@@ -58,11 +75,14 @@ class Decoder:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        finest = int(vocabulary.denominator.max())
-        ticks = max(vocabulary.positions_per_beat * finest // QUARTERS_PER_WHOLE, 1)
+        ticks = int(vocabulary.ticks_per_quarter)
         while ticks < MIN_TICKS_PER_QUARTER:
             ticks *= 2
         self.ticks_per_quarter = ticks
+        self._scale = ticks // int(vocabulary.ticks_per_quarter)
+        self._position_ticks = vocabulary.position_ticks * self._scale
+        self._track_code = (vocabulary.value.astype(np.int64) + 1) * TRACKS_LIMIT + vocabulary.track
+        """Of each Program token; see ``_Notes.track``."""
 
     def decode(self, ids: npt.ArrayLike, cut_overlaps: bool = True) -> ScoreTick:
         """A score in ticks from ids.
@@ -81,69 +101,67 @@ class Decoder:
         Returns:
             The score; its tracks stand in the order in which the encoder met them.
         """
-        every: IntArray = np.asarray(ids, np.int64)
-        tokens = every[self._vocabulary.kind[every] > Kind.EOS]
-        _, beat, metre = self._vocabulary.timeline(tokens)
-        ticks = np.rint(beat * self.ticks_per_quarter).astype(np.int64)
+        tokens = self._read(np.asarray(ids, np.int64))
         score = ScoreTick(self.ticks_per_quarter)
-        spans = self._vocabulary.note_spans(tokens) if self._vocabulary.form is Form.note_ends else None
-        notes = self._notes(tokens, ticks, metre, spans)
-        order = track_order(*self._meetings(tokens, ticks, notes, spans))
+        spans = self._vocabulary.note_spans(tokens.ids) if self._vocabulary.form is Form.note_ends else None
+        notes = self._notes(tokens, spans)
+        if spans is None:
+            order = track_order(notes.onset, notes.track)
+        else:  # where a note ends its track is named again
+            written = np.zeros(len(tokens.ids), np.bool_)
+            written[spans[0]] = written[spans[1]] = True
+            order = track_order(tokens.ticks[written], tokens.track[written])
         if cut_overlaps:
             notes = _cut_overlaps(notes, order)
         self._add_tracks(score, notes, order)
-        self._add_tempos(score, tokens, ticks)
-        self._add_metres(score, tokens, ticks, metre)
-        self._add_chords(score, tokens, ticks)
+        self._add_tempos(score, tokens)
+        self._add_metres(score, tokens)
+        self._add_chords(score, tokens)
         return score
 
-    def _notes(
-        self, ids: IntArray, ticks: IntArray, metre: IntArray, spans: tuple[IntArray, IntArray] | None
-    ) -> _Notes:
-        """Complete notes, by time; ``spans`` says where they begin and end, None that they have durations."""
+    def _read(self, ids: IntArray) -> _Tokens:
+        """The tokens with their times and tracks."""
         vocabulary = self._vocabulary
+        kind = vocabulary.kind[ids]
+        plain = kind > Kind.EOS
+        if not plain.all():
+            ids, kind = ids[plain], kind[plain]
+        if vocabulary.form in (Form.shifts, Form.note_ends):
+            ticks, metre = timeline.shifted_ticks(vocabulary, ids)
+            ticks *= self._scale
+        else:
+            _, beat, metre = vocabulary.timeline(ids)
+            ticks = np.rint(beat * self.ticks_per_quarter).astype(np.int64)
+        names = np.flatnonzero(kind == Kind.PROGRAM)
+        codes = self._track_code[np.append(vocabulary.program_id(0) or 0, ids[names])]
+        return _Tokens(ids, kind, ticks, np.repeat(codes, np.diff(names, prepend=0, append=len(ids))), metre)
+
+    def _notes(self, tokens: _Tokens, spans: tuple[IntArray, IntArray] | None) -> _Notes:
+        """Complete notes, by time; ``spans`` says where they begin and end, None that they have durations."""
+        vocabulary, ids = self._vocabulary, tokens.ids
         if spans is not None:
             starts, ends = spans
-            lasts = ticks[ends] > ticks[starts]  # what ends where it begins is no note
-            starts, ends = starts[lasts], ends[lasts]
-            duration = ticks[ends] - ticks[starts]
+            onset, duration = tokens.ticks[starts], tokens.ticks[ends] - tokens.ticks[starts]
+            if not duration.all():  # what ends where it begins is no note
+                starts, onset, duration = starts[duration > 0], onset[duration > 0], duration[duration > 0]
         else:
             starts = vocabulary.note_starts(ids)
-            denominator = np.maximum(vocabulary.denominator[metre[starts]], 1)
-            beat_ticks = QUARTERS_PER_WHOLE * self.ticks_per_quarter // denominator
-            beat_ticks[metre[starts] == vocabulary.pad] = self.ticks_per_quarter
-            duration = vocabulary.value[ids[starts + 2]] * beat_ticks // vocabulary.positions_per_beat
+            onset = tokens.ticks[starts]
+            duration = vocabulary.value[ids[starts + 2]] * self._position_ticks[tokens.metre[starts]]
         notes = _Notes(
-            onset=ticks[starts],
+            onset=onset,
             duration=duration,
             pitch=vocabulary.value[ids[starts]].astype(np.int64),
             velocity=vocabulary.value[ids[starts + 1]].astype(np.int64),
-            track=self._tracks_of(ids, starts),
+            track=tokens.track[starts],
         )
-        return notes.take(notes.onset.argsort(kind="stable"))
-
-    def _meetings(
-        self, ids: IntArray, ticks: IntArray, notes: _Notes, spans: tuple[IntArray, IntArray] | None
-    ) -> tuple[IntArray, IntArray]:
-        """Times and tracks of what the encoder wrote in track order: notes, or where they begin and end."""
-        if spans is None:
-            return notes.onset, notes.track
-        at = np.sort(np.concatenate(spans))
-        return ticks[at], self._tracks_of(ids, at)
-
-    def _tracks_of(self, ids: IntArray, at: IntArray) -> IntArray:
-        """Code of the track of the tokens at some places: that of the last Program token, piano without one."""
-        vocabulary = self._vocabulary
-        is_program = vocabulary.kind[ids] == Kind.PROGRAM
-        programs = np.concatenate([[vocabulary.program_id(0) or 0], ids[is_program]])
-        program = programs[np.cumsum(is_program)[at]]
-        return (vocabulary.value[program].astype(np.int64) + 1) * TRACKS_LIMIT + vocabulary.track[program]
+        return notes if (onset[1:] >= onset[:-1]).all() else notes.take(onset.argsort(kind="stable"))
 
     def _add_tracks(self, score: ScoreTick, notes: _Notes, order: list[int]) -> None:
         programs = [code // TRACKS_LIMIT - 1 for code in order]
         numbers = dict.fromkeys(programs, 0)
         for code, program in zip(order, programs, strict=True):
-            own = notes.take(notes.track == code)
+            own = notes if len(order) == 1 else notes.take(np.flatnonzero(notes.track == code))
             name = DRUM_CHANNEL_NAME if program == DRUM_PROGRAM else MIDI_INSTRUMENTS[program]["name"]
             numbers[program] += 1
             if programs.count(program) > 1:
@@ -152,63 +170,71 @@ class Decoder:
             track.notes = note_list(own.onset, own.duration, own.pitch, own.velocity)
             score.tracks.append(track)
 
-    def _add_tempos(self, score: ScoreTick, ids: IntArray, ticks: IntArray) -> None:
+    def _add_tempos(self, score: ScoreTick, tokens: _Tokens) -> None:
         """Tempo changes; of several at one tick the last holds. Where every position or note says its tempo, only what
         differs from the one before is a change, and the first holds from the start.
         """
-        at = np.flatnonzero(self._vocabulary.kind[ids] == Kind.TEMPO)
-        if self._vocabulary.form in (Form.words, Form.numbered) and len(at):
-            at = at[np.append(True, np.diff(ids[at]) != 0)]
-            ticks = ticks.copy()
-            ticks[at[0]] = 0
-        tempos = dict(zip(ticks[at].tolist(), self._vocabulary.tempo[ids[at]].tolist(), strict=True))
+        at = tokens.at(Kind.TEMPO)
+        first = 0
+        if self._vocabulary.form in (Form.words, Form.numbered):
+            at = _changes(at, tokens.ids)
+            first = len(at[:1])
+        ticks = [0] * first + tokens.ticks[at[first:]].tolist()
+        tempos = dict(zip(ticks, self._vocabulary.tempo[tokens.ids[at]].tolist(), strict=True))
         for tick, tempo in sorted(tempos.items()) or [(0, DEFAULT_TEMPO)]:
             score.tempos.append(TempoTick(tick, tempo))
 
-    def _add_chords(self, score: ScoreTick, ids: IntArray, ticks: IntArray) -> None:
+    def _add_chords(self, score: ScoreTick, tokens: _Tokens) -> None:
         """Chord symbols as markers, where the chord changes; of several at one tick the last holds."""
-        vocabulary = self._vocabulary
-        at = np.flatnonzero(vocabulary.kind[ids] == Kind.CHORD)
-        at = at[np.append(ticks[at[1:]] != ticks[at[:-1]], True)[: len(at)]]
-        at = at[np.append(True, ids[at[1:]] != ids[at[:-1]])[: len(at)]]
+        vocabulary, ids, ticks = self._vocabulary, tokens.ids, tokens.ticks
+        at = tokens.at(Kind.CHORD)
+        if not len(at):
+            return
+        at = _changes(at[np.append(ticks[at[1:]] != ticks[at[:-1]], True)], ids)
         names = [quality.name for quality in QUALITIES]
         chords = [Chord(int(vocabulary.root[id_]), names[vocabulary.value[id_]]) for id_ in ids[at].tolist()]
         add_symbols(score, zip(ticks[at].tolist(), chords, strict=True))
 
-    def _add_metres(self, score: ScoreTick, ids: IntArray, ticks: IntArray, metre: IntArray) -> None:
+    def _add_metres(self, score: ScoreTick, tokens: _Tokens) -> None:
         """Time signatures, at the bar lines where they change."""
         vocabulary = self._vocabulary
         if vocabulary.form not in (Form.bars, Form.words):
-            self._add_written_metres(score, ids, ticks)
+            self._add_written_metres(score, tokens)
             return
-        opens = np.flatnonzero(vocabulary.kind[ids] == Kind.BAR)
-        closes = np.append(opens[1:], len(ids))[: len(opens)]
-        metre_of_bar = metre[closes - 1]  # the last one of a bar counts
-        changes = np.append(True, metre_of_bar[1:] != metre_of_bar[:-1])[: len(opens)]
-        for index in np.flatnonzero(changes).tolist():
+        opens = tokens.at(Kind.BAR)
+        closes = np.append(opens[1:], len(tokens.ids))[: len(opens)]
+        metre_of_bar = tokens.metre[closes - 1]  # the last one of a bar counts
+        for index in _changes(np.arange(len(opens)), metre_of_bar).tolist():
             id_ = int(metre_of_bar[index])
             if id_ != vocabulary.pad:
                 numerator, denominator = int(vocabulary.numerator[id_]), int(vocabulary.denominator[id_])
-                score.time_signatures.append(TimeSignatureTick(int(ticks[opens[index]]), numerator, denominator))
+                score.time_signatures.append(TimeSignatureTick(int(tokens.ticks[opens[index]]), numerator, denominator))
         if not len(score.time_signatures) or score.time_signatures[0].time != 0:
             score.time_signatures.insert(0, TimeSignatureTick(0, QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE))
 
-    def _add_written_metres(self, score: ScoreTick, ids: IntArray, ticks: IntArray) -> None:
+    def _add_written_metres(self, score: ScoreTick, tokens: _Tokens) -> None:
         """Time signatures where bars have no tokens of their own: where they are written, or, where every note says its
         metre, at the bar line of the first note that says another.
         """
         vocabulary = self._vocabulary
-        at = np.flatnonzero(vocabulary.kind[ids] == Kind.TIMESIG)
+        at = tokens.at(Kind.TIMESIG)
         if vocabulary.form is Form.numbered:
-            at = at[np.append(True, ids[at[1:]] != ids[at[:-1]])[: len(at)]]
-        times = ticks[at].copy()
+            at = _changes(at, tokens.ids)
+        times = tokens.ticks[at]
         if vocabulary.form is Form.numbered:
             times[:1] = 0  # bars before the first note have its metre
         metres = {0: (QUARTERS_PER_WHOLE, QUARTERS_PER_WHOLE)}
-        for tick, id_ in zip(times.tolist(), ids[at].tolist(), strict=True):
+        for tick, id_ in zip(times.tolist(), tokens.ids[at].tolist(), strict=True):
             metres[tick] = (int(vocabulary.numerator[id_]), int(vocabulary.denominator[id_]))
         for tick, (numerator, denominator) in sorted(metres.items()):
             score.time_signatures.append(TimeSignatureTick(tick, numerator, denominator))
+
+
+def _changes(at: IntArray, values: IntArray) -> IntArray:
+    """Of the places ``at`` those whose value is not that of the one before."""
+    keep = np.ones(len(at), np.bool_)
+    keep[1:] = values[at[1:]] != values[at[:-1]]
+    return at[keep]
 
 
 def note_list(
@@ -233,10 +259,17 @@ def track_order(onset: IntArray, track: IntArray) -> list[int]:
         onset: onset of each note, not falling (K,).
         track: code of each note's track (K,).
     """
-    codes, first, index = np.unique(track, return_index=True, return_inverse=True)
+    codes = np.flatnonzero(np.bincount(track))
     count = len(codes)
-    meets = (onset[1:] == onset[:-1]) & (index[1:] != index[:-1])
-    pairs = np.unique(index[:-1][meets] * count + index[1:][meets])
+    if count < 2:
+        return [int(code) for code in codes]
+    rank = np.zeros(int(codes[-1]) + 1, np.int64)
+    rank[codes] = np.arange(count)
+    index = rank[track]
+    first = np.empty(count, np.int64)
+    first[index[::-1]] = np.arange(len(index))[::-1]  # of several values for one place the last stays
+    meets = np.flatnonzero((onset[1:] == onset[:-1]) & (track[1:] != track[:-1]))
+    pairs = np.flatnonzero(np.bincount(index[meets] * count + index[meets + 1]))
     before: list[set[int]] = [set() for _ in range(count)]
     for pair in pairs.tolist():
         before[pair % count].add(pair // count)

@@ -247,7 +247,7 @@ class Manifest:
     def fields(self) -> dict[str, Field]:
         """What can be filtered by; columns are qualified because ``json_each`` has a key, a path and an id too."""
         found = {
-            name: Field(f"json_extract(pieces.{place}, {_sql_text(f'$.{_json_name(name)}')})", kind)
+            name: Field(_json_value(place, name), kind)
             for name, place, kind in self.query("SELECT name, place, kind FROM fields")
         }
         for name, kind in COLUMNS.items():
@@ -266,8 +266,15 @@ class Manifest:
         return np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
 
 
-def _json_name(name: str) -> str:
-    return '"' + name.replace('"', "") + '"'
+def _json_value(place: str, name: str) -> str:
+    """SQL for what a JSON column of a piece says under a name.
+
+    A JSON path cannot hold every name in every version of SQLite: those with a quote or a backslash are looked for.
+    """
+    if '"' in name or "\\" in name:
+        return f"(SELECT one.value FROM json_each(pieces.{place}) AS one WHERE one.key = {_sql_text(name)})"
+    path = f'$."{name}"'
+    return f"json_extract(pieces.{place}, {_sql_text(path)})"
 
 
 def _sql_text(text: str) -> str:

@@ -32,13 +32,15 @@ from aurl.data.where import check_where
 from aurl.data.workers import Job, Made, Recipe, make_pieces
 from aurl.utils.errors import AurlError
 from aurl.utils.files import sync_folder
-from aurl.utils.locks import try_lock, wait_lock
+from aurl.utils.locks import has_locks, is_held, try_lock, wait_lock
 from aurl.utils.logging import get_logger
 
 log = get_logger("data.prepare")
 
+BUILDING = ".building."
+"""Part of the name of an unfinished folder, between the corpus's name and letters at random."""
 STALE_SECONDS = 24 * 3600
-"""Unfinished folders older than this were left by a killed process and are removed."""
+"""On file systems without locks an unfinished folder older than this counts as left by a killed process."""
 LOCKS_FOLDER = "locks"
 ATTEMPTS = 3
 """Times that entries are made again when they turn out to be damaged or removed."""
@@ -177,12 +179,17 @@ def _open_complete(folder: Path) -> TokenStore | None:
         return None
 
 
+def _lock_path(cache: Path, name: str) -> Path:
+    """The file that is locked while a corpus is built."""
+    return cache / LOCKS_FOLDER / f"{name}.lock"
+
+
 @contextmanager
 def _alone(cache: Path, name: str) -> Iterator[None]:
     """One process at a time builds a corpus; the others wait."""
-    folder = cache / LOCKS_FOLDER
-    folder.mkdir(exist_ok=True)
-    with (folder / f"{name}.lock").open("ab") as file:
+    path = _lock_path(cache, name)
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab") as file:
         if not try_lock(file, exclusive=True):
             log.info(f"{name} is being prepared by another process; waiting for it")
             wait_lock(file, exclusive=True)
@@ -201,16 +208,34 @@ def _shards_kept(cache: Path) -> Iterator[None]:
 
 @contextmanager
 def _building_folder(cache: Path, folder: Path) -> Iterator[Path]:
-    """A hidden folder to build in, gone afterwards whatever happens."""
-    for old in cache.glob(".*.building.*"):
+    """A hidden folder to build in, gone afterwards whatever happens; the caller holds the lock of :func:`_alone`."""
+    for old in cache.glob(f".*{BUILDING}*"):
         with suppress(FileNotFoundError):  # the process that builds in it may be done this moment
-            if time.time() - old.stat().st_mtime > STALE_SECONDS:
+            if _is_left_behind(old, folder):
                 shutil.rmtree(old, ignore_errors=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.building.", dir=cache))
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}{BUILDING}", dir=cache))
     try:
         yield building
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _is_left_behind(old: Path, own: Path) -> bool:
+    """Whether the process that built in a hidden folder is gone: then nobody holds the lock of that corpus.
+
+    However long a build takes, its folder stays; on file systems without locks only age can tell.
+
+    Args:
+        old: the hidden folder.
+        own: the corpus whose lock this process holds.
+    """
+    name = old.name.removeprefix(".").partition(BUILDING)[0]
+    with _lock_path(old.parent, name).open("ab+") as file:
+        if is_held(file):
+            return name == own.name  # held by this process, so whoever held it before is gone
+        if has_locks() and try_lock(file, exclusive=True):
+            return True
+        return time.time() - old.stat().st_mtime > STALE_SECONDS
 
 
 def _publish(building: Path, folder: Path) -> TokenStore:

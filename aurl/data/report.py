@@ -11,7 +11,8 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -21,10 +22,12 @@ from numpy.typing import NDArray
 from aurl.data.codec import Codec
 from aurl.data.crew import JOB_SECONDS, Failure, available_cores, in_order, work_through
 from aurl.data.manifest import StoredPiece
+from aurl.data.preprocessing import PreprocessConfig, beats_beside, preprocess_score
+from aurl.data.reading import companion_of
 from aurl.data.report_charts import charts
 from aurl.data.report_duplicates import near_duplicates
 from aurl.data.report_findings import findings
-from aurl.data.report_measures import MEASURES, SPLITS, outliers
+from aurl.data.report_measures import SPLITS, measures_of, outliers
 from aurl.data.sources import Piece, load_reading, unique_id
 from aurl.data.splits import top_line_ngrams
 from aurl.data.store import REPAIRED, TokenStore
@@ -35,6 +38,13 @@ from aurl.utils.errors import AurlError
 REPORT_VERSION = 1
 """Layout of the JSON object."""
 SECONDS_PER_HOUR = 3600.0
+MEASURED = {
+    "off_grid_before": "off_grid_share",
+    "onset_error_mean": "onset_error_mean_ms",
+    "onset_error_p95": "onset_error_p95_ms",
+    "duration_error_mean": "duration_error_mean_ms",
+}
+"""Measures of the report, and what preprocessing calls them."""
 NUMBER = re.compile(r"\d[\d,.]*(?<=\d)")
 OnProgress = Callable[[int, int], None]
 
@@ -48,6 +58,8 @@ class Counted:
     """Sorted hashes that near-duplicates are found by."""
     changes: dict[str, int] = field(default_factory=dict)
     """What had to change to fit the vocabulary, counted."""
+    preprocessed: dict[str, int] = field(default_factory=dict)
+    """What preprocessing did, counted."""
 
 
 def make_report(
@@ -57,6 +69,7 @@ def make_report(
     workers: int | None = None,
     on_progress: OnProgress | None = None,
     limits: ReadLimits = DEFAULT_LIMITS,
+    preprocess: PreprocessConfig | None = None,
 ) -> dict[str, Any]:
     """Count everything in a prepared corpus.
 
@@ -67,10 +80,12 @@ def make_report(
         workers: processes; None is one a core.
         on_progress: told (pieces done, all pieces).
         limits: what was refused for its size when the corpus was prepared.
+        preprocess: what was done to its scores; they are counted as they are after that.
 
     Returns:
         JSON types: ``name``, ``pieces`` (id, split, path; named by number everywhere else), ``counts``,
-        ``quarantine``, ``repairs``, ``changes``, ``duplicates``, ``charts``, ``outliers``, ``findings``.
+        ``quarantine``, ``repairs``, ``changes``, ``preprocess`` (its settings, where they change anything),
+        ``preprocessed``, ``duplicates``, ``charts``, ``outliers``, ``findings``.
 
     Raises:
         AurlError: the pieces are not those of the store, or worker processes cannot start.
@@ -82,16 +97,18 @@ def make_report(
         raise AurlError(f"{missing[0]} is in the prepared corpus {store.folder} but not in the list of pieces")
     jobs = [by_id[record.id] for record in records]
     with_changes = any(store.meta.get("changes", {}).values())
-    start = partial(_start_counting, store.tokenizer if with_changes else None, limits)
+    start = partial(_start_counting, store.tokenizer if with_changes else None, limits, preprocess)
     results: list[Counted | Failure] = []
     for result in in_order(work_through(jobs, start, workers or available_cores(), JOB_SECONDS, preload=[__name__])):
         results.append(result)
         if on_progress is not None:
             on_progress(len(results), len(jobs))
-    return assemble(store, results, name)
+    return assemble(store, results, name, preprocess)
 
 
-def assemble(store: TokenStore, results: Sequence[Counted | Failure], name: str) -> dict[str, Any]:
+def assemble(
+    store: TokenStore, results: Sequence[Counted | Failure], name: str, preprocess: PreprocessConfig | None = None
+) -> dict[str, Any]:
     """The report of a store from what was counted in each of its pieces; see :func:`make_report`."""
     failed = [
         {"id": record.id, "path": record.path, "reason": result.reason}
@@ -110,9 +127,11 @@ def assemble(store: TokenStore, results: Sequence[Counted | Failure], name: str)
         "quarantine": _by_reason([*store.skipped, *failed]),
         "repairs": _by_kind(repairs, numbers),
         "changes": _by_kind([(record.id, counted.changes) for record, counted in kept], numbers),
+        "preprocess": _settings(preprocess),
+        "preprocessed": _by_kind([(record.id, counted.preprocessed) for record, counted in kept], numbers),
         "duplicates": near_duplicates([counted.signature for _, counted in kept], [row["split"] for row in rows]),
         "charts": charts(rows),
-        "outliers": [outliers(measure, rows) for measure in MEASURES],
+        "outliers": [outliers(measure, rows) for measure in measures_of(rows)],
     }
     report["findings"] = findings(report, rows)
     return report
@@ -131,22 +150,52 @@ def _by_unique_id(pieces: Sequence[Piece]) -> dict[str, Piece]:
     return found
 
 
-def _start_counting(tokenizer: dict[str, Any] | None, limits: ReadLimits) -> Callable[[Piece], Counted]:
+def _start_counting(
+    tokenizer: dict[str, Any] | None, limits: ReadLimits, preprocess: PreprocessConfig | None
+) -> Callable[[Piece], Counted]:
     """What a worker does with each piece."""
     codec = Codec.from_dict(tokenizer) if tokenizer is not None else None
-    return lambda piece: count_piece(piece, codec, limits)
+    return lambda piece: count_piece(piece, codec, limits, preprocess)
 
 
-def count_piece(piece: Piece, codec: Codec | None = None, limits: ReadLimits = DEFAULT_LIMITS) -> Counted:
+def count_piece(
+    piece: Piece,
+    codec: Codec | None = None,
+    limits: ReadLimits = DEFAULT_LIMITS,
+    preprocess: PreprocessConfig | None = None,
+) -> Counted:
     """Read a piece and count what is in it; with a codec, also what has to change for its vocabulary.
+
+    With settings of preprocessing that change anything, the piece is counted as it is after that, with how far its
+    notes moved and how it lay on its beats before.
 
     Raises:
         UnreadableFile: with the path and the reason.
     """
     score = load_reading(piece, limits).score
     signature = np.sort(np.fromiter(top_line_ngrams(score), dtype=np.uint64))
+    done: dict[str, int] = {}
+    measured: dict[str, float] = {}
+    if preprocess is not None and _settings(preprocess):
+        beats = beats_beside(piece.path) if companion_of(piece.path, preprocess) else None
+        score, done, measures = preprocess_score(score, preprocess, beats)
+        measured = {name: measures[key] for name, key in MEASURED.items() if key in measures}
     changes = codec.prepare_score(score)[1] if codec is not None else {}
-    return Counted(piece_statistics(score), signature, {kind: count for kind, count in changes.items() if count})
+    found = {kind: count for kind, count in changes.items() if count}
+    return Counted(piece_statistics(score) | measured, signature, found, done)
+
+
+def _settings(preprocess: PreprocessConfig | None) -> dict[str, Any]:
+    """The settings of preprocessing that are not the default ones, in JSON types."""
+    if preprocess is None:
+        return {}
+    default = PreprocessConfig()
+    values = {f.name: getattr(preprocess, f.name) for f in fields(preprocess)}
+    return {
+        name: value.value if isinstance(value, Enum) else value
+        for name, value in values.items()
+        if value != getattr(default, name)
+    }
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from aurl.data.report_measures import MEASURES, Chart, Row, chart, histogram
+from aurl.data.report_measures import Chart, Row, chart, histogram, measures_of
 from aurl.music.instruments import PITCH_CLASSES, PROGRAMS, pitch_name
 from aurl.music.keys import KEY_NAMES
 from aurl.music.statistics import DRUM_PROGRAM
@@ -26,6 +26,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Time": ("metres", "tempo", "off_grid", "silence"),
     "Texture": ("density", "notes_per_second", "polyphony", "doubled"),
     "Pitch": ("pitch_classes", "keys", "declared_keys", "key_correlation", "pitches", "pitch_low", "pitch_high"),
+    "Preprocessing": ("off_grid_before", "onset_error_mean", "onset_error_p95", "duration_error_mean"),
     "Sound": ("programs", "tracks", "velocity", "velocity_spread"),
 }
 """Heading -> the charts below it."""
@@ -41,10 +42,10 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
         "pitches": _pitches,
         "pitch_classes": _pitch_classes,
     }
-    by_name = {measure.name: measure for measure in MEASURES}
+    by_name = {measure.name: measure for measure in measures_of(rows)}
     made = []
     for section, names in SECTIONS.items():
-        for name in names:
+        for name in (name for name in names if name in makers or name in by_name):
             one = makers[name](rows) if name in makers else histogram(by_name[name], rows)
             made.append({**one, "section": section})
     return made

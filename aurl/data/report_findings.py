@@ -6,6 +6,7 @@ Every rule is a function of the finished report and its rows that returns senten
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from aurl.data.report_measures import SPLITS, Row
@@ -22,6 +23,8 @@ KEY_AGREEMENT = 0.5
 DOUBLED_SHARE = 0.2
 """A piece with more doubled notes than this has most likely a track twice."""
 SHORT_BEATS = 8.0
+AUDIBLE_MILLISECONDS = 30.0
+"""Notes that move farther than this are heard to have moved (just noticeable for a single onset among regular ones)."""
 
 Report = Mapping[str, Any]
 Finding = dict[str, str]
@@ -113,6 +116,20 @@ def _timing(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
         yield _note(f"{_pieces(short)} {_is(short)} shorter than {SHORT_BEATS:.0f} beats.", "beats")
 
 
+def _quantised(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
+    errors = [row["onset_error_mean"] for row in rows if row.get("onset_error_mean") is not None]
+    if not errors:
+        return
+    middle, far = median(errors), sum(error > AUDIBLE_MILLISECONDS for error in errors)
+    yield _note(f"Quantisation moved onsets by {middle:.1f} ms (median of the pieces' means).", "onset_error_mean")
+    if far:
+        yield _worry(
+            f"Quantisation moved {_pieces(far)} by more than {AUDIBLE_MILLISECONDS:.0f} ms on average: their rhythm is "
+            "on another grid, or their beats are not those of the music.",
+            "onset_error_mean",
+        )
+
+
 def _sound(report: Report, rows: Sequence[Row]) -> Iterator[Finding]:
     flat = sum(row["velocity_values"] == 1 and row["notes"] > 1 for row in rows)
     if rows and flat / len(rows) > COMMON_SHARE:
@@ -145,6 +162,7 @@ RULES: tuple[Callable[[Report, Sequence[Row]], Iterator[Finding]], ...] = (
     _copies,
     _left_out,
     _timing,
+    _quantised,
     _sound,
     _keys,
     _odd,

@@ -66,6 +66,8 @@ class Measure:
     """A robust standard deviation counts as at least this (in logarithms with ``log``): what no one would notice is not
     unusual, however alike the pieces are.
     """
+    optional: bool = False
+    """Only shown where a piece has it: what preprocessing measured."""
 
 
 MEASURES: tuple[Measure, ...] = (
@@ -144,7 +146,37 @@ MEASURES: tuple[Measure, ...] = (
         "doubled", "Doubled notes", "share of notes", "The share of notes that another track plays at the same time.",
         "A high share is often the same track twice; the model then learns to write everything twice.", least=0.05,
     ),
+    Measure(
+        "off_grid_before", "Off the grid before", "share of onsets, relative to chance",
+        "The share of onsets on no sixteenth or triplet as the files have them, before preprocessing.",
+        "Near 1 the beats are not those of the music, and a grid on them has no meaning: align them first "
+        "(preprocess.align_beats).",
+        least=0.1, optional=True,
+    ),
+    Measure(
+        "onset_error_mean", "Quantisation error, onsets", "milliseconds",
+        "How far quantisation moved the notes of each piece on average.",
+        "Beyond about 30 ms it is heard; then the rhythm is on another grid, or the beats are not those of the music.",
+        least=5.0, optional=True,
+    ),
+    Measure(
+        "onset_error_p95", "Quantisation error, 95 of 100 onsets", "milliseconds",
+        "How far quantisation moved notes of each piece; 95 of 100 moved less.",
+        "High beside a low mean: ornaments and rolled chords, which a grid makes simultaneous.",
+        least=5.0, optional=True,
+    ),
+    Measure(
+        "duration_error_mean", "Quantisation error, lengths", "milliseconds",
+        "By how much quantisation changed the lengths of notes on average.",
+        "High values are usual where notes are played short; their rhythm is in the onsets.",
+        least=10.0, optional=True,
+    ),
 )  # fmt: skip
+
+
+def measures_of(rows: Sequence[Row]) -> list[Measure]:
+    """The measures to show: optional ones only where a piece has them."""
+    return [one for one in MEASURES if not one.optional or any(row.get(one.name) is not None for row in rows)]
 
 
 def measured(rows: Sequence[Row], name: str) -> tuple[NDArray[np.float64], list[int]]:

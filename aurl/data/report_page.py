@@ -43,8 +43,13 @@ def report_page(report: Report) -> str:
         ("Left out", "quarantine", _quarantine(report)),
         ("Repaired", "repairs", _repairs(report)),
         ("Fitted to the vocabulary", "changes", _changes(report)),
+        *([("What preprocessing did", "preprocessed", _preprocessed(report))] if report["preprocess"] else []),
         ("Near-duplicates", "duplicates", _duplicates(report)),
-        *((name, f"section-{name.lower()}", _charts(report, name)) for name in SECTIONS),
+        *(
+            (name, f"section-{name.lower()}", _charts(report, name))
+            for name in SECTIONS
+            if any(chart["section"] == name for chart in report["charts"])
+        ),
         ("Unusual pieces", "outliers", _outliers(report)),
     ]
     total = report["counts"]["all"]
@@ -115,6 +120,15 @@ def _changes(report: Report) -> str:
         "replaced metres have other bars.</p>"
     )
     return _kinds(report, "changes", lead, "Everything has a token: nothing was changed.")
+
+
+def _preprocessed(report: Report) -> str:
+    settings = ", ".join(f"preprocess.{name}={value}" for name, value in report["preprocess"].items())
+    lead = (
+        f"<p>Everything but near-duplicates is counted after preprocessing ({text(settings)}); docs/data_format.md "
+        "explains each kind.</p>"
+    )
+    return _kinds(report, "preprocessed", lead, f"Nothing had to be changed ({text(settings)}).")
 
 
 def _kinds(report: Report, key: str, lead: str, nothing: str) -> str:

@@ -56,15 +56,25 @@ def of_bars(vocabulary: Vocabulary, ids: IntArray) -> Timeline:
 
 def of_shifts(vocabulary: Vocabulary, ids: IntArray) -> Timeline:
     """Time of tokens with TimeShift tokens; ids of a whole piece (N,)."""
-    kind = vocabulary.kind[ids]
     metres, metre = _metres(vocabulary, ids)
-    position, bar_ticks = vocabulary.position_ticks[metres], vocabulary.bar_ticks[metres]  # (S,)
-    tick = np.cumsum(np.where(kind == Kind.TIME_SHIFT, vocabulary.value[ids], 0) * position[metre])  # (N,)
-    starts = np.append(0, tick[kind == Kind.TIMESIG])  # (S,)
+    bar_ticks = vocabulary.bar_ticks[metres]  # (S,)
+    tick, metre_id = shifted_ticks(vocabulary, ids)
+    starts = np.append(0, tick[vocabulary.kind[ids] == Kind.TIMESIG])  # (S,)
     bars = -(-np.diff(starts) // bar_ticks[:-1])
     first = np.append(0, np.cumsum(bars))  # (S,) number of each section's first bar
     bar = first[metre] + (tick - starts[metre]) // bar_ticks[metre]
-    return bar.astype(np.int32), tick / vocabulary.ticks_per_quarter, metres[metre]
+    return bar.astype(np.int32), tick / vocabulary.ticks_per_quarter, metre_id
+
+
+def shifted_ticks(vocabulary: Vocabulary, ids: IntArray) -> tuple[IntArray, IntArray]:
+    """Time of tokens with TimeShift tokens, without bars: ticks of ``vocabulary.ticks_per_quarter`` (N,), and the id of
+    the TimeSig token in force or PAD (N,); ids of a whole piece (N,).
+    """
+    signs = np.flatnonzero(vocabulary.kind[ids] == Kind.TIMESIG)
+    metres = np.append(vocabulary.pad, ids[signs])  # (S,)
+    lengths = np.diff(signs, prepend=0, append=len(ids))
+    steps = vocabulary.shift_positions[ids] * np.repeat(vocabulary.position_ticks[metres], lengths)
+    return np.cumsum(steps), np.repeat(metres, lengths)
 
 
 def of_numbered_bars(vocabulary: Vocabulary, ids: IntArray) -> Timeline:
@@ -123,8 +133,25 @@ def first_in_first_out(voice: IntArray, at: IntArray, begins: npt.NDArray[np.boo
     """
     order = voice.argsort(kind="stable")
     voices, opening = voice[order], begins[order]
-    if not len(order):
-        return at[:0], at[:0]
+    if not _all_paired(voices, opening):
+        order, opening = _without_lonely(order, voices, opening)
+    end_of = np.full(len(at), -1)  # of each beginning
+    end_of[order[opening]] = order[~opening]
+    first = np.flatnonzero(end_of >= 0)
+    return at[first], at[end_of[first]]
+
+
+def _all_paired(voices: IntArray, opening: npt.NDArray[np.bool_]) -> bool:
+    """Whether, in events sorted by voice, all notes end and nothing ends that does not sound: most pieces."""
+    sounding = np.cumsum(np.where(opening, 1, -1))
+    lasts = np.append(voices[1:] != voices[:-1], True)[: len(voices)]
+    return not sounding[lasts].any() and bool((sounding >= 0).all())
+
+
+def _without_lonely(
+    order: IntArray, voices: IntArray, opening: npt.NDArray[np.bool_]
+) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """The events, sorted by voice, that have partners: in each voice as many beginnings as ends."""
     new = np.append(True, voices[1:] != voices[:-1])
     step = np.where(opening, 1, -1)
     level = np.cumsum(step)
@@ -135,14 +162,11 @@ def first_in_first_out(voice: IntArray, at: IntArray, begins: npt.NDArray[np.boo
     span = 2 * len(order) + 2
     lowest = np.minimum.accumulate(level - group * span) + group * span
     lowest_before = np.where(new, 0, np.minimum(np.append(0, lowest[:-1]), 0))
-    idle = ~opening & (level < lowest_before)
-    keep = ~idle
+    keep = opening | (level >= lowest_before)
     order, opening, group = order[keep], opening[keep], group[keep]
-    first, last = order[opening], order[~opening]
     count = len(start)
     opened, closed = np.bincount(group[opening], minlength=count), np.bincount(group[~opening], minlength=count)
-    rank = np.arange(len(first)) - np.repeat(np.cumsum(opened) - opened, opened)
-    paired = rank < np.repeat(closed, opened)
-    starts, ends = at[first[paired]], at[last]
-    by_start = starts.argsort(kind="stable")
-    return starts[by_start], ends[by_start]
+    rank = np.arange(opened.sum()) - np.repeat(np.cumsum(opened) - opened, opened)
+    keep = np.ones(len(order), np.bool_)
+    keep[opening] = rank < np.repeat(closed, opened)
+    return order[keep], opening[keep]

@@ -29,6 +29,9 @@ DRUM_PROGRAM = -1
 """Program number that stands for drums, as in miditok."""
 OCTAVE = 12
 MIDI_PITCHES = 128
+NOTE_KINDS = 2 * MIDI_PITCHES
+"""Kinds of notes of a track: pitches, and pitches of drums."""
+SMALL_PROGRAMS = 2**16 // NOTE_KINDS
 NUMERATOR_SHIFT = 8
 """Value of a TIMESIG token: numerator * 2**8 + denominator."""
 
@@ -78,6 +81,7 @@ class Vocabulary:
         bar_positions: TIMESIG: positions in a bar; int32 (V,).
         position_quarters: TIMESIG: quarters a position lasts; float32 (V,).
         bar_quarters: TIMESIG: quarters a bar lasts; float32 (V,).
+        shift_positions: TIME_SHIFT: length in positions; 0 for all others; int64 (V,).
         ticks_per_quarter: of the grid on which every position of every metre is a whole number of ticks; float.
         position_ticks, bar_ticks: TIMESIG: ticks of a position and of a bar; int64 (V,). PAD, which stands for "no time
             signature yet": those of 4/4.
@@ -120,6 +124,9 @@ class Vocabulary:
         self.bar_ticks = self.position_ticks * self.bar_positions
         self.position_ticks[self.pad] = finest // QUARTERS_PER_WHOLE
         self.bar_ticks[self.pad] = finest * positions_per_beat
+        self.shift_positions = np.where(self.kind == Kind.TIME_SHIFT, self.value, 0).astype(np.int64)
+        drum = (self.kind == Kind.PITCH_DRUM) | (self.kind == Kind.NOTE_OFF_DRUM)
+        self._note_kind = np.where(np.isin(self.kind, _PITCHED), self.value + drum * MIDI_PITCHES, 0).astype(np.uint16)
         self.form = form or self._form()
 
     def _form(self) -> Form:
@@ -277,16 +284,18 @@ class Vocabulary:
         it. An end of what does not sound means nothing.
         """
         kind = self.kind[ids]
-        follows = np.append(kind[1:], Kind.PAD)[: len(ids)]
-        drum = (kind == Kind.PITCH_DRUM) | (kind == Kind.NOTE_OFF_DRUM)
-        begins = ((kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)) & (follows == Kind.VELOCITY)
-        ends = (kind == Kind.NOTE_OFF) | (kind == Kind.NOTE_OFF_DRUM)
-        at = np.flatnonzero(begins | ends)
-        programs = np.concatenate([[self.program_id(0) or 0], ids[kind == Kind.PROGRAM]])
-        program = programs[np.cumsum(kind == Kind.PROGRAM)[at]]
-        return timeline.first_in_first_out(
-            program * MIDI_PITCHES * 2 + drum[at] * MIDI_PITCHES + self.value[ids[at]], at, begins[at]
-        )
+        begins = (kind == Kind.PITCH) | (kind == Kind.PITCH_DRUM)
+        begins[:-1] &= kind[1:] == Kind.VELOCITY
+        begins[-1:] = False
+        at = np.flatnonzero(begins | (kind == Kind.NOTE_OFF) | (kind == Kind.NOTE_OFF_DRUM))
+        says = np.flatnonzero(kind == Kind.PROGRAM)
+        programs = np.append(self.program_id(0) or 0, ids[says])
+        number = np.cumsum(np.bincount(programs) > 0) - 1  # of each program that occurs: 0, 1, 2 ...
+        small = number[-1] < SMALL_PROGRAMS
+        voice: npt.NDArray[Any] = number.astype(np.uint16 if small else np.int64)  # sixteen bits sort faster
+        voice = np.repeat(voice[programs] * NOTE_KINDS, np.diff(says, prepend=0, append=len(ids)))[at]
+        voice += self._note_kind[ids[at]]
+        return timeline.first_in_first_out(voice, at, begins[at])
 
     def count_notes(self, ids: npt.ArrayLike) -> int:
         """Number of complete notes in ``ids`` (N,): a pitch with its velocity and its duration or its end."""

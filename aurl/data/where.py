@@ -161,10 +161,14 @@ class _Compiler:
         if isinstance(right, ast.List | ast.Tuple | ast.Set):
             options = [self.term(option) for option in right.elts]
             for option in options:
-                self.check_kinds(node, term, option)
-            listed = ", ".join(option.sql for option in options)
+                if not option.is_null:
+                    self.check_kinds(node, term, option)
+            listed = ", ".join(option.sql for option in options if not option.is_null)
             values = [*term.parameters, *(value for option in options for value in option.parameters)]
-            return f"COALESCE({term.sql} IN ({listed}), 0)", values
+            known = f"COALESCE({term.sql} IN ({listed}), 0)"
+            if not any(option.is_null for option in options):
+                return known, values
+            return f"({known} OR {term.sql} IS NULL)", [*values, *term.parameters]
         whole = self.term(right)
         if whole.kind == LIST or (whole.kind, term.kind) == (MIXED, NUMBER):
             listed = (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,9 @@ from aurl.music.midi_events import (
     SYSEX_ESCAPE,
     TEMPO,
     DamagedMidi,
+    TrackEvents,
     vlq_lengths,
-    walk_events,
+    walk_tracks,
 )
 
 HEADER_BYTES = 6
@@ -40,6 +41,9 @@ SMPTE_OFFSET_BELOW = (24, 60, 60, 30, 100)
 """Hours, minutes, seconds, frames and hundredths of an SMPTE offset are below these."""
 END_EVENT = b"\x00\xff\x2f\x00"
 RIFF_DATA_START = 20
+
+Edit = tuple[int, int, bytes]
+"""Byte, bytes left out, bytes put in."""
 
 
 class LimitReached(DamagedMidi):
@@ -57,6 +61,8 @@ class ExactMidi:
     """Note-on events: a parser that finds fewer notes has dropped some."""
     controls: int
     """Controller and pitch bend events; see midi_controls.py."""
+    walked: list[TrackEvents]
+    """The events of its tracks."""
     changes: dict[str, int]
     """What was left out or added, counted by kind; empty for a file that is as the standard wants it."""
 
@@ -67,25 +73,6 @@ class _Header:
     tracks: int
     division: int
     end: int
-
-
-@dataclass(frozen=True)
-class _Walk:
-    """One track's events: how many, the bytes they use, whether an end event came, and what to write differently.
-
-    ``missing`` holds (byte, status) of events that rely on running status across a system event, which ends it;
-    ``edits`` (byte, bytes left out, bytes put in), in any order.
-    """
-
-    events: int
-    used: int
-    has_end: bool
-    missing: list[tuple[int, int]]
-    edits: list[tuple[int, int, bytes]]
-    offsets: int
-    onsets: int
-    controls: int
-    tempi: int
 
 
 def walk_midi(data: bytes, limits: ReadLimits) -> ExactMidi:
@@ -103,32 +90,31 @@ def walk_midi(data: bytes, limits: ReadLimits) -> ExactMidi:
     if data[:4] == b"RIFF" and data[8:12] == b"RMID":
         start = data.find(b"MThd", RIFF_DATA_START - CHUNK_HEAD_BYTES)
     header = _read_header(data, max(start, 0))
-    changes: Counter[str] = Counter()
-    tracks: list[bytes] = []
-    events = onsets = controls = tempi = end = 0
     spans = _track_spans(data, header)
     if len(spans) > limits.tracks:
         raise LimitReached(limits.message("tracks", len(spans)))
-    for begin, end in spans:
-        track = data[begin:end]
-        walk = _walk_track(track, begin, limits)
-        events, onsets, tempi = events + walk.events, onsets + walk.onsets, tempi + walk.tempi
-        controls += walk.controls
-        for name, found in (("events", events), ("tempi", tempi)):
-            if found > getattr(limits, name):
-                raise LimitReached(limits.message(name, f"more than {getattr(limits, name)}"))
-        changes["missing_end_of_track"] += not walk.has_end
-        changes["bytes_after_end_of_track"] += walk.used < len(track)
-        changes["status_after_system_event"] += len(walk.missing)
-        changes["impossible_smpte_offsets"] += walk.offsets
-        tracks.append(_exact_track(track, walk))
-    if data.startswith(b"MThd", end or header.end) and header.tracks:
+    walked = walk_tracks(data, spans)
+    counts = _Counts(walked, limits)
+    end = spans[-1][1] if spans else header.end
+    if data.startswith(b"MThd", end) and header.tracks:
         raise DamagedMidi(f"another file begins at byte {end}")
-    changes["bytes_after_last_track"] += start <= 0 and _is_stray(data, end or header.end)
+    changes = Counter(
+        missing_end_of_track=sum(not track.has_end for track in walked),
+        bytes_after_end_of_track=sum(track.end < end for track, (_, end) in zip(walked, spans, strict=True)),
+        status_after_system_event=sum(len(track.missing) for track in walked),
+        impossible_smpte_offsets=len(counts.offsets),
+        bytes_after_last_track=int(start <= 0 and _is_stray(data, end)),
+    )
+    edits = [*counts.escapes, *counts.offsets]
+    tracks = [_exact_track(data, begin, track, edits) for (begin, _), track in zip(spans, walked, strict=True)]
     kind = header.format if header.format < 2 else 0
     exact = write_midi(kind, header.division, tracks)
-    counted = {name: count for name, count in changes.items() if count}
-    return ExactMidi(data if exact == data else exact, len(tracks), onsets, controls, counted)
+    if exact == data:
+        exact = data
+    else:
+        walked = walk_tracks(exact, _track_spans(exact, _read_header(exact, 0)))
+    found = {name: count for name, count in changes.items() if count}
+    return ExactMidi(exact, len(tracks), counts.onsets, counts.controls, walked, found)
 
 
 def write_midi(kind: int, division: int, tracks: list[bytes]) -> bytes:
@@ -192,56 +178,61 @@ def _track_spans(data: bytes, header: _Header) -> list[tuple[int, int]]:
     return spans
 
 
-def _exact_track(track: bytes, walk: _Walk) -> bytes:
-    """The bytes of a track with an end event, nothing after it, and all edits made."""
+def _exact_track(data: bytes, begin: int, track: TrackEvents, edits: list[Edit]) -> bytes:
+    """The bytes of a track with an end event, nothing after it, and those of all edits made that lie in it."""
     pieces = []
-    begin = 0
-    statuses = [(at, 0, bytes([status])) for at, status in walk.missing]
-    for at, left_out, put_in in sorted(statuses + walk.edits):
-        pieces += [track[begin:at], put_in]
+    statuses = [(at, 0, bytes([status])) for at, status in track.missing]
+    for at, left_out, put_in in sorted(statuses + [edit for edit in edits if begin <= edit[0] < track.end]):
+        pieces += [data[begin:at], put_in]
         begin = at + left_out
-    pieces.append(track[begin : walk.used])
-    return b"".join(pieces) + (b"" if walk.has_end else END_EVENT)
+    pieces.append(data[begin : track.end])
+    return b"".join(pieces) + (b"" if track.has_end else END_EVENT)
 
 
-def _walk_track(track: bytes, offset: int, limits: ReadLimits) -> _Walk:
-    """Walk one track's events.
+class _Counts:
+    """What is counted in all tracks together, and what has to be written differently.
 
     Args:
-        track: the bytes of the chunk.
-        offset: where it begins in the file, for messages.
-        limits: every event must come before its ``ticks``.
+        walked: the events of the tracks.
+        limits: every event must come before its ``ticks``; no more events and tempi than it allows.
+
+    Attributes:
+        onsets, controls: note-ons; controllers and bends.
+        escapes, offsets: edits.
+
+    Raises:
+        LimitReached: too many events or tempi.
+        DamagedMidi: a time that is too late.
     """
-    events = walk_events(track, offset)
-    buffer, at = events.buffer, events.at
-    ticks = int(events.deltas().sum())
-    if ticks >= limits.ticks:
-        raise DamagedMidi(f"its time reaches {ticks} ticks; allowed: below {limits.ticks}")
-    status = events.statuses()
-    velocity = buffer[at + 2 - (buffer[at] < DATA_LIMIT)]
-    onsets = ((status & 0xF0 == NOTE_ON) & (velocity > 0)).sum()
-    controls = (status & 0xF0 == CONTROL) | (status & 0xF0 == PITCH_BEND)
-    tempi = (buffer[at] == META) & (buffer[at + 1] == TEMPO)
-    escapes, offsets = _escape_edits(buffer, at), _offset_edits(buffer, at)
-    return _Walk(
-        events=len(at),
-        used=events.used,
-        has_end=events.has_end,
-        missing=events.missing,
-        edits=escapes + offsets,
-        offsets=len(offsets),
-        onsets=int(onsets),
-        controls=int(controls.sum()),
-        tempi=int(tempi.sum()),
-    )
 
-
-def _escape_edits(buffer: NDArray[np.uint8], at: NDArray[np.int64]) -> list[tuple[int, int, bytes]]:
-    """Escape events as sequencer-specific meta events, which everyone skips.
-
-    The parser reads the bytes of an escape event as events of their own.
-    """
-    return [(place, 1, ESCAPE_AS_META) for place in at[buffer[at] == SYSEX_ESCAPE].tolist()]
+    def __init__(self, walked: list[TrackEvents], limits: ReadLimits) -> None:
+        self.onsets = self.controls = 0
+        self.escapes: list[Edit] = []
+        self.offsets: list[Edit] = []
+        bounds = np.cumsum([0, *(len(track.at) for track in walked)])
+        if bounds[-1] > limits.events:
+            raise LimitReached(limits.message("events", f"more than {limits.events}"))
+        if bounds[-1] == 0:
+            return
+        at, delta_bytes = (
+            np.concatenate([getattr(track, field) for track in walked]) for field in ("at", "delta_bytes")
+        )
+        events = replace(walked[0], at=at, delta_bytes=delta_bytes)
+        sums = np.append(0, np.cumsum(events.deltas()))[bounds]
+        if (ticks := int(np.diff(sums).max())) >= limits.ticks:
+            raise DamagedMidi(f"its time reaches {ticks} ticks; allowed: below {limits.ticks}")
+        buffer, first, status = events.buffer, events.buffer[at], events.statuses()
+        kind = status & 0xF0
+        notes = at[kind == NOTE_ON]
+        self.onsets = int(np.count_nonzero(buffer[notes + 2 - (buffer[notes] < DATA_LIMIT)]))
+        self.controls = int(np.count_nonzero(kind == CONTROL) + np.count_nonzero(kind == PITCH_BEND))
+        metas = at[first == META]
+        types = buffer[metas + 1]
+        if np.count_nonzero(types == TEMPO) > limits.tempi:
+            raise LimitReached(limits.message("tempi", f"more than {limits.tempi}"))
+        # The parser reads the bytes of an escape event as events of their own; everyone skips sequencer-specific ones.
+        self.escapes = [(place, 1, ESCAPE_AS_META) for place in at[first == SYSEX_ESCAPE].tolist()]
+        self.offsets = _offset_edits(buffer, metas[types == SMPTE_OFFSET])
 
 
 def is_possible_offset(payload: bytes) -> bool:
@@ -250,12 +241,8 @@ def is_possible_offset(payload: bytes) -> bool:
     return all(value < most for value, most in zip(values, SMPTE_OFFSET_BELOW, strict=True))
 
 
-def _offset_edits(buffer: NDArray[np.uint8], at: NDArray[np.int64]) -> list[tuple[int, int, bytes]]:
+def _offset_edits(buffer: NDArray[np.uint8], places: NDArray[np.int64]) -> list[Edit]:
     """SMPTE offsets of times that no clock shows, set to zero."""
     size = META_SIZES[SMPTE_OFFSET]
-    edits = []
-    for place in at[(buffer[at] == META) & (buffer[at + 1] == SMPTE_OFFSET)].tolist():
-        body = place + 2 + int(vlq_lengths(buffer >= DATA_LIMIT, np.array([place + 2]))[0])
-        if not is_possible_offset(buffer[body : body + size].tobytes()):
-            edits.append((body, size, bytes(size)))
-    return edits
+    bodies = (places + 2 + vlq_lengths(buffer, places + 2)).tolist()
+    return [(at, size, bytes(size)) for at in bodies if not is_possible_offset(buffer[at : at + size].tobytes())]

@@ -12,8 +12,7 @@ else to a track without notes.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import defaultdict
 from itertools import groupby
 
 import numpy as np
@@ -26,11 +25,10 @@ from symusic.core import (
     TrackTick,
 )
 
-from aurl.music.midi_check import CHUNK_HEAD_BYTES, CONTROL, HEADER_BYTES, NOTE_ON, PITCH_BEND
-from aurl.music.midi_events import META, SYSEX, TrackEvents, vlq_lengths, vlq_values, walk_events
+from aurl.music.midi_check import CONTROL, NOTE_ON, PITCH_BEND
+from aurl.music.midi_events import SYSEX, TrackEvents
 
 NOTE_OFF, PROGRAM = 0x80, 0xC0
-TRACK_NAME = 0x03
 DRUM_CHANNEL = 9
 MELODIC_CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 MOST_STRETCHES = 4
@@ -39,8 +37,14 @@ SUSTAIN, PEDAL_DOWN = 64, 64
 """Number of the sustain pedal's controller, and the least value at which the pedal is down."""
 BEND_CENTRE = 1 << 13
 
-Event = tuple[int, int, int, int]
-"""Tick, kind (CONTROL or PITCH_BEND), and the data: number and value, or 0 and the bend."""
+VALUE_BITS, NUMBER_BITS = 14, 7
+IS_BEND = 1 << (VALUE_BITS + NUMBER_BITS)
+TICK_AT = VALUE_BITS + NUMBER_BITS + 1
+"""A controller or bend in one number: its tick, whether it is a bend, the controller's number, and the value."""
+DATA_BITS = 7
+Codes = NDArray[np.int64]
+Onset = tuple[int, int, int, int]
+"""Tick, channel, pitch and velocity."""
 Place = tuple[int, int]
 """MIDI track and channel, counted from 0."""
 
@@ -50,36 +54,34 @@ def count_controls(score: ScoreTick) -> int:
     return sum(len(track.controls) + len(track.pitch_bends) for track in score.tracks)
 
 
-def restore_controls(score: ScoreTick, data: bytes) -> None:
+def restore_controls(score: ScoreTick, walked: list[TrackEvents]) -> None:
     """Put the controllers and bends of a file that its parsed score lacks into the score.
 
     Args:
         score: as the parser gave it.
-        data: the exact file that it was parsed from.
+        walked: the tracks of the exact file that it was parsed from.
     """
-    channels = [_Channels(track) for track in _tracks(data)]
+    firsts = _first_notes(score)
+    channels = [_Channels(track, firsts) for track in walked]
     own: dict[Place, list[int]] = defaultdict(list)
     first: dict[int, int] = {}
     for index, place in enumerate(_owners(score, channels)):
         if place is not None:
             own[place].append(index)
             first.setdefault(place[1], index)
-    lost: dict[int, list[Event]] = defaultdict(list)
+    lost: dict[int, list[Codes]] = defaultdict(list)
     for number, track in enumerate(channels):
         for channel, events in track.events.items():
             indices = own.get((number, channel), [])
-            missing = Counter(events)
-            for index in indices:
-                missing.subtract(_events_of(score.tracks[index]))
-            rest = [event for event, count in missing.items() for _ in range(count)]
-            if not rest:
+            rest = _without(events, [_codes_of(score.tracks[index]) for index in indices])
+            if not len(rest):
                 continue
             if not indices and channel not in first:
                 first[channel] = len(score.tracks)
-                score.tracks.append(TrackTick(track.name, track.program(channel), channel == DRUM_CHANNEL))
-            lost[indices[-1] if indices else first[channel]] += rest
-    for index, events in lost.items():
-        _add(score.tracks[index], events)
+                score.tracks.append(TrackTick(track.name(), track.program(channel), channel == DRUM_CHANNEL))
+            lost[indices[-1] if indices else first[channel]].append(rest)
+    for index, codes in lost.items():
+        _add(score.tracks[index], codes)
 
 
 def set_pedals(score: ScoreTick) -> None:
@@ -133,62 +135,70 @@ def _last_tick(track: TrackTick) -> int:
 
 
 class _Channels:
-    """What one MIDI track holds, by channel."""
+    """What one MIDI track holds, by channel.
 
-    def __init__(self, track: bytes) -> None:
-        found = walk_events(track)
-        status = found.statuses()
-        is_channel = (status >= NOTE_OFF) & (status < SYSEX)
-        data_at = found.at + (found.buffer[found.at] >= NOTE_OFF)
-        first = found.buffer[data_at].astype(np.int64)
-        second = found.buffer[data_at + 1].astype(np.int64)
-        ticks = np.cumsum(found.deltas())
-        kind, channel = status & 0xF0, status & 0x0F
-        self.events: dict[int, list[Event]] = {}
-        self.onsets: set[Event] = set()
-        """(tick, channel, pitch, velocity)."""
+    Args:
+        track: its events.
+        firsts: the first notes of the score's tracks, see :func:`_first_notes`.
+
+    Attributes:
+        events: controllers and bends of each channel, in the order of the file.
+        onsets: the notes that may be first ones of the score's tracks.
+        keys: (channel, program) of the notes' ends, by which the parser makes its tracks.
+    """
+
+    def __init__(self, track: TrackEvents, firsts: Codes) -> None:
+        self._track = track
+        status = track.statuses()
+        rows = np.flatnonzero((status >= NOTE_OFF) & (status < SYSEX))
+        at = track.at[rows]
+        at = at + (track.buffer[at] >= NOTE_OFF)
+        ticks, first = track.ticks()[rows], track.buffer[at].astype(np.int64)
+        second = track.buffer[at + 1].astype(np.int64)
+        kind, channel = status[rows] & 0xF0, status[rows] & 0x0F
+        is_change = kind == PROGRAM
+        begins = (kind == NOTE_ON) & (second > 0)
+        ends = (kind <= NOTE_ON) & ~begins
+        bend = (second << DATA_BITS) | first
+        codes = (ticks << TICK_AT) + np.where(kind == CONTROL, (first << VALUE_BITS) + second, IS_BEND + bend)
+        is_event = (kind == CONTROL) | (kind == PITCH_BEND)
+        self.events: dict[int, Codes] = {}
         self.keys: set[tuple[int, int]] = set()
-        """(channel, program) of the notes' ends, by which the parser makes its tracks."""
-        self.programs: dict[int, int] = {}
-        self.name = _name(found)
-        wanted = is_channel & ((kind <= NOTE_ON) | (kind == CONTROL) | (kind == PROGRAM) | (kind == PITCH_BEND))
-        rows = zip(*(a[wanted].tolist() for a in (ticks, kind, channel, first, second)), strict=True)
-        for tick, event, place, one, two in rows:
-            if event == PROGRAM:
-                self.programs[place] = one
-            elif event == NOTE_ON and two > 0:
-                self.onsets.add((tick, place, one, two))
-            elif event <= NOTE_ON:
-                self.keys.add((place, self.programs.get(place, 0)))
-            else:
-                value = (tick, CONTROL, one, two) if event == CONTROL else (
-                    tick, PITCH_BEND, 0, (two << 7 | one) - BEND_CENTRE
-                )  # fmt: skip
-                self.events.setdefault(place, []).append(value)
+        self._programs: dict[int, int] = {}
+        for number in np.flatnonzero(np.bincount(channel)).tolist():
+            here = channel == number
+            if (found := codes[here & is_event]).size:
+                self.events[number] = found
+            changes = np.flatnonzero(here & is_change)
+            programs = np.append(0, first[changes])
+            self._programs[number] = int(programs[-1])
+            in_force = programs[changes.searchsorted(np.flatnonzero(here & ends))]
+            self.keys |= {(number, program) for program in np.unique(in_force).tolist()}
+        notes = np.flatnonzero(begins)
+        notes = notes[np.isin(_note_codes(ticks[notes], first[notes], second[notes]), firsts)]
+        self.onsets: set[Onset] = set(
+            zip(*(column[notes].tolist() for column in (ticks, channel, first, second)), strict=True)
+        )
 
     def program(self, channel: int) -> int:
         """The last program of a channel."""
-        return self.programs.get(channel, 0)
+        return self._programs.get(channel, 0)
+
+    def name(self) -> str:
+        """The name of the track."""
+        return self._track.name()
 
 
-def _name(found: TrackEvents) -> str:
-    """The name of a MIDI track, as far as it is text; empty without one."""
-    buffer = found.buffer
-    places = found.at[(buffer[found.at] == META) & (buffer[found.at + 1] == TRACK_NAME)][-1:] + 2
-    lengths = vlq_lengths(buffer >= NOTE_OFF, places)
-    for place, bytes_of_length, length in zip(places, lengths, vlq_values(buffer, places, lengths), strict=True):
-        begin = place + bytes_of_length
-        return buffer[begin : begin + length].tobytes().decode("utf-8", errors="ignore")
-    return ""
+def _note_codes(ticks: NDArray[np.int64], pitch: NDArray[np.int64], velocity: NDArray[np.int64]) -> Codes:
+    """The beginnings of notes as numbers."""
+    return (((ticks << DATA_BITS) + pitch) << DATA_BITS) + velocity
 
 
-def _tracks(data: bytes) -> Iterable[bytes]:
-    """The bodies of the tracks of an exact file."""
-    position = CHUNK_HEAD_BYTES + HEADER_BYTES
-    while position + CHUNK_HEAD_BYTES <= len(data):
-        begin = position + CHUNK_HEAD_BYTES
-        position = begin + int.from_bytes(data[position + 4 : begin], "big")
-        yield data[begin:position] if data.startswith(b"MTrk", begin - CHUNK_HEAD_BYTES) else b""
+def _first_notes(score: ScoreTick) -> Codes:
+    """The first note of each track that has notes, as a number."""
+    notes = [track.notes.numpy() for track in score.tracks if len(track.notes)]
+    columns = ([int(own[column][0]) for own in notes] for column in ("time", "pitch", "velocity"))
+    return _note_codes(*(np.array(column, np.int64) for column in columns))
 
 
 def _owners(score: ScoreTick, channels: list[_Channels]) -> list[Place | None]:
@@ -197,7 +207,7 @@ def _owners(score: ScoreTick, channels: list[_Channels]) -> list[Place | None]:
     The parser gives tracks in the order of MIDI track, channel and program; some of them may be missing.
     """
     places: list[tuple[int, int, int]] = []
-    by_onset: dict[Event, list[range]] = defaultdict(list)
+    by_onset: dict[Onset, list[range]] = defaultdict(list)
     """For each onset the stretches of places with notes of its MIDI track and channel."""
     for number, found in enumerate(channels):
         keys = sorted(found.keys)
@@ -229,20 +239,34 @@ def _owners(score: ScoreTick, channels: list[_Channels]) -> list[Place | None]:
     return owners
 
 
-def _events_of(track: TrackTick) -> Iterable[Event]:
+def _codes_of(track: TrackTick) -> Codes:
     """Controllers and bends of a track of the score."""
-    for control in track.controls:
-        yield control.time, CONTROL, control.number, control.value
-    for bend in track.pitch_bends:
-        yield bend.time, PITCH_BEND, 0, bend.value
+    controls, bends = track.controls.numpy(), track.pitch_bends.numpy()
+    of_controls = (controls["time"].astype(np.int64) << TICK_AT) + (controls["number"].astype(np.int64) << VALUE_BITS)
+    of_bends = (bends["time"].astype(np.int64) << TICK_AT) + IS_BEND + BEND_CENTRE
+    return np.concatenate([of_controls + controls["value"], of_bends + bends["value"]])
 
 
-def _add(track: TrackTick, events: list[Event]) -> None:
+def _without(codes: Codes, taken: list[Codes]) -> Codes:
+    """The events that are left when those of some tracks are taken away, each as often as it is there; order kept."""
+    values, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *taken]), return_counts=True)
+    order = codes.argsort(kind="stable")
+    ranked = codes[order]
+    starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))
+    which = np.arange(len(ranked)) - np.repeat(starts, np.diff(np.append(starts, len(ranked))))
+    place = values.searchsorted(ranked)
+    there = np.append(counts, 0)[place] * (np.append(values, -1)[place] == ranked)
+    return codes[np.sort(order[which >= there])]
+
+
+def _add(track: TrackTick, codes: list[Codes]) -> None:
     """Add controllers and bends to a track, times rising."""
-    both = sorted([*_events_of(track), *events], key=lambda event: event[0])
-    controls = np.array([event for event in both if event[1] == CONTROL], dtype=np.int32).reshape(-1, 4)
-    bends = np.array([event for event in both if event[1] == PITCH_BEND], dtype=np.int32).reshape(-1, 4)
+    every = np.concatenate([_codes_of(track), *codes])
+    every = every[(every >> TICK_AT).argsort(kind="stable")]
+    is_bend = (every & IS_BEND) > 0
+    times, values = (every >> TICK_AT).astype(np.int32), every & ((1 << VALUE_BITS) - 1)
+    numbers = (every >> VALUE_BITS) & ((1 << NUMBER_BITS) - 1)
     track.controls = ControlChangeTickList.from_numpy(
-        *(np.ascontiguousarray(controls[:, column], dtype=dtype) for column, dtype in ((0, "i4"), (2, "u1"), (3, "u1")))
+        times[~is_bend], numbers[~is_bend].astype(np.uint8), values[~is_bend].astype(np.uint8)
     )
-    track.pitch_bends = PitchBendTickList.from_numpy(*(np.ascontiguousarray(bends[:, column]) for column in (0, 3)))
+    track.pitch_bends = PitchBendTickList.from_numpy(times[is_bend], (values[is_bend] - BEND_CENTRE).astype(np.int32))

@@ -31,6 +31,7 @@ from aurl.music.midi_check import ExactMidi, LimitReached, walk_midi
 from aurl.music.midi_controls import count_controls, restore_controls, set_pedals
 from aurl.music.midi_events import DamagedMidi
 from aurl.music.midi_repair import HEADER_NAME, SEPARATE_SONGS, RepairedMidi, repair_midi
+from aurl.music.midi_texts import add_texts
 from aurl.music.tempo_map import tempo_map
 from aurl.utils.errors import UnreadableFile
 
@@ -141,7 +142,7 @@ def read_midi(data: bytes, name: str, limits: ReadLimits = DEFAULT_LIMITS) -> li
     """
     exact, repaired, damage = examine_midi(data, name, limits)
     if exact is not None:
-        score = _parsed(exact.data, name, exact.controls)
+        score = _parsed(exact, name)
         lost = exact.onsets - score.note_num()  # the parser leaves out notes without an end
         if lost <= exact.onsets * LEFT_OUT_SHARE:
             return [_checked(score, name, limits, exact.changes | {"left_out_hanging_notes": lost}, damage)]
@@ -151,8 +152,8 @@ def read_midi(data: bytes, name: str, limits: ReadLimits = DEFAULT_LIMITS) -> li
     assert repaired is not None
     repairs = [repaired.repairs] + [{}] * (len(repaired.songs) - 1)
     readings = [
-        _checked(_parsed(song, name, controls), name, limits, counts, damage)
-        for song, controls, counts in zip(repaired.songs, repaired.controls, repairs, strict=True)
+        _checked(_parsed(walk_midi(song, limits), name), name, limits, counts, damage)
+        for song, counts in zip(repaired.songs, repairs, strict=True)
     ]
     kept, found = sum(reading.score.note_num() for reading in readings), sum(repaired.onsets)
     if 2 * kept < found:
@@ -212,15 +213,16 @@ def _repaired(data: bytes, name: str, limits: ReadLimits, exact: bool) -> Repair
     return repaired
 
 
-def _parsed(data: bytes, name: str, controls: int) -> ScoreTick:
-    """Bytes that passed the walk, parsed, with all of their controllers and bends."""
+def _parsed(exact: ExactMidi, name: str) -> ScoreTick:
+    """What passed the walk, parsed, with all of its controllers, bends and texts."""
     try:
-        score = ScoreTick.from_midi(data)
+        score = ScoreTick.from_midi(exact.data)
     except (RuntimeError, ValueError, UnicodeDecodeError) as error:
         raise UnreadableFile(name, f"not a MIDI file that can be parsed ({error})") from error
-    if count_controls(score) < controls:
-        restore_controls(score, data)
+    if count_controls(score) < exact.controls:
+        restore_controls(score, exact.walked)
     set_pedals(score)
+    add_texts(score, exact)
     return score
 
 

@@ -43,6 +43,11 @@ def wait_lock(file: IO[bytes], exclusive: bool) -> None:
         log.warning(f"{file.name} cannot be locked ({error.strerror}); let one process at a time work in its folder")
 
 
+def has_locks() -> bool:
+    """Whether this system has such locks at all; a file system may still lack them."""
+    return fcntl is not None
+
+
 def is_held(file: IO[bytes]) -> bool:
     """Whether another process holds a lock that forbids sharing this file; False on file systems without locks."""
     if fcntl is None:

@@ -117,7 +117,7 @@ def test_merged_batches_hold_the_same_music(kind: str, cache: Path) -> None:
             assert result.index[own].tolist() == list(range(length))
             start, base_start = start + length, base_start + base_length
         assert set(result.beat.tolist()) <= set(batch.beat.tolist())
-    assert merged.train_dataloader().state_dict() == {"epoch": 0, "consumed": 0}
+    assert merged.train_dataloader().state_dict() == {"epoch": 0, "drawn": 0}
 
 
 def test_windows_begin_at_bar_lines_where_bars_have_no_tokens(cache: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_folder_of_any_name_becomes_a_page_and_figures(
 
 def test_settings_are_those_of_training(music: Path, cache: Path):
     typed = ["data=folder", f"data.path={music}", "tokenizer.velocities=8", "data.valid_share=0.25"]
-    corpus, tokenizer, prepared = data_report.corpus_of(typed, workers=3)
+    corpus, tokenizer, prepared, _ = data_report.corpus_of(typed, workers=3)
     assert (corpus.source.value, corpus.path, corpus.valid_share, corpus.workers) == ("folder", str(music), 0.25, 3)
     assert (tokenizer.velocities, prepared) == (8, cache)
 
@@ -62,14 +62,14 @@ def test_settings_are_those_of_training(music: Path, cache: Path):
 def test_a_folder_can_be_combined_with_settings_and_one_named_like_a_setting_is_a_folder(
     music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    corpus, tokenizer, prepared = data_report.corpus_of(
+    corpus, tokenizer, prepared, _ = data_report.corpus_of(
         [str(music), "tokenizer.velocities=4", f"paths.cache={tmp_path / 'other'}"]
     )
     assert (corpus.path, data_report.title_of(corpus), tokenizer.velocities) == (str(music), music.name, 4)
     assert prepared == tmp_path / "other"
     music.rename(tmp_path / "data=pop")
     monkeypatch.chdir(tmp_path)
-    corpus, _, _ = data_report.corpus_of(["data=pop"])
+    corpus, *_ = data_report.corpus_of(["data=pop"])
     assert corpus.path == str(tmp_path / "data=pop")
 
 
@@ -79,7 +79,7 @@ def test_the_corpus_is_prepared_once_for_the_report_and_for_training(music: Path
     for typed in ([str(music)], ["data=folder", f"data.path={music.name}"], ["data=folder", f"data.path={music}"]):
         assert data_report.corpus_of(typed) == told
     assert told[0].name == "folder"  # as aurl-train data=folder has it
-    named, _, _ = data_report.corpus_of([str(music), "data.name=mine"])
+    named, *_ = data_report.corpus_of([str(music), "data.name=mine"])
     assert data_report.title_of(named) == "mine"
 
 

@@ -232,6 +232,36 @@ def test_one_process_and_four_see_the_same_batches_and_the_same_schedule(store: 
         assert together == alone[epoch * count : epoch * count + len(together)]
 
 
+def test_training_goes_on_at_the_same_place_with_another_number_of_processes(store: MemoryStore) -> None:
+    def draw(world: int, steps: int, state: dict[str, int] | None) -> tuple[list[list[int]], dict[str, int]]:
+        loaders = [TrainingBatches(plan(store, batch_tokens=30), rank, world) for rank in range(world)]
+        for loader in loaders:
+            if state is not None:
+                loader.load_state_dict(state)
+        streams = [iter(loader) for loader in loaders]
+        drawn = [next(stream).ids.tolist() for _ in range(steps) for stream in streams]
+        assert all(loader.state_dict() == loaders[0].state_dict() for loader in loaders)
+        return drawn, loaders[0].state_dict()
+
+    whole = [batch.ids.tolist() for batch in TrainingBatches(plan(store, batch_tokens=30))]
+    assert len(whole) > 16
+    seen, state = draw(2, 3, None)
+    for world, steps in ((1, 2), (3, 1), (2, 1)):
+        more, state = draw(world, steps, state)
+        seen += more
+    assert seen == whole[:13]
+    assert state == {"epoch": 0, "drawn": 13}
+
+
+def test_an_epoch_with_fewer_batches_left_than_processes_is_over(store: MemoryStore) -> None:
+    drawn = plan(store, batch_tokens=60)
+    loader = TrainingBatches(drawn, 0, 4)
+    loader.load_state_dict({"epoch": 2, "drawn": drawn.batches - 1})
+    assert loader.state_dict() == {"epoch": 3, "drawn": 0}
+    loader.load_state_dict({"epoch": 2, "consumed": 1})  # as older checkpoints count, this process's batches
+    assert loader.state_dict() == {"epoch": 2, "drawn": 4}
+
+
 def test_a_schedule_raises_augmentation_over_training(store: MemoryStore) -> None:
     batches = TrainingBatches(plan(store, schedule=ScheduleConfig(shape=Ramp.linear, begin=0.2, until=0.9)))
     batches.set_length(20 * len(batches), len(batches))

@@ -44,7 +44,7 @@ def zipped(*entries: tuple[str, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as packed:
         for name, data in entries or [("set/a.mid", SONG)]:
-            packed.writestr(name, data)
+            packed.writestr(zipfile.ZipInfo(name), data)  # at a fixed time, so that two of them have one checksum
     return file.getvalue()
 
 
@@ -347,7 +347,10 @@ def test_the_catalogue_that_ships_is_complete_and_points_to_public_places_only()
         ({"name": "a", "licence": "x", "link": "y"}, "corpus a: unknown key link; allowed: about, bytes"),
         ({"name": "a", "licence": "x", "urls": ["file:///etc"]}, "not an http or https address"),
         ({"name": "a", "licence": "x", "urls": ["http://b/1", "http://b/2"], "md5": "0"}, "for one file, not for 2"),
-        ({"name": "a", "licence": "x", "git": "--upload-pack=x"}, "is not a repository and a commit"),
+        ({"name": "a", "licence": "x", "git": "--upload-pack=x"}, "--upload-pack=x is not a repository"),
+        ({"name": "a", "licence": "x", "git": "https://a.org/b", "commit": "-x"}, "'-x' must be a whole one"),
+        ({"name": "a", "licence": "x", "git": "https://a.org/b", "commit": "abc123"}, "must be a whole one"),
+        ({"name": "a", "licence": "x", "commit": "a" * 40}, "comes from no git repository"),
         ({"name": "a", "licence": "x", "urls": "https://b/1"}, 'urls="https://b/1" must be a list of texts'),
         ({"name": "a", "licence": "x", "urls": [3]}, "corpus a: urls=[3] must be a list of texts"),
         ({"name": "a", "licence": "x", "keep": None}, "corpus a: keep=null must be a list of texts"),
@@ -423,6 +426,34 @@ def test_the_list_shows_name_size_licence_and_gate(catalogue: Path, capsys: pyte
     assert cells[0] == ["name", "size", "files", "licence", "gate"]
     assert cells[2] == ["far", "?", "1,000", "MIT", "by hand"] and cells[1][3:] == ["CC0-1.0", "-"]
     assert command("--list") == 0 and "maestro-v3" in capsys.readouterr().out
+
+
+def test_the_commit_of_a_repository_is_told_and_brings_the_same_files_again(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    rows = [
+        {"name": "toy", "licence": "MIT", "git": f"file://{repository}"},
+        {"name": "web", "licence": "MIT", "urls": ["https://example.org/a.zip"]},
+    ]
+    (tmp_path / "c.json").write_text(json.dumps(rows))
+    settings = ("--catalogue", str(tmp_path / "c.json"), "--accept-licence", "--output")
+    assert command("toy", *settings, str(tmp_path / "one")) == 0
+    said = f"Commit {first} (not pinned; the same files again: --commit {first})"
+    assert said in capsys.readouterr().out
+    (repository / "b.mid").write_bytes(SONG)
+    git(repository, "add", "-A")
+    git(repository, "commit", "--quiet", "-m", "second")
+    assert command("toy", "--commit", first, *settings, str(tmp_path / "two")) == 0
+    assert f"Commit {first}\n" in capsys.readouterr().out
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
+    second = git(repository, "rev-parse", "HEAD")
+    with pytest.raises(AurlError, match=rf"holds commit {first}, not {second}; add --overwrite"):
+        command("toy", "--commit", second, *settings, str(tmp_path / "two"))
+    with pytest.raises(AurlError, match="comes from no git repository"):
+        command("web", "--commit", first, *settings, str(tmp_path / "two"))
+    with pytest.raises(AurlError, match="--commit is for one corpus, not for 2"):
+        command("toy", "web", "--commit", first, *settings, str(tmp_path / "two"))
 
 
 def test_a_download_shows_the_licence_and_tells_the_next_command(

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -31,6 +32,7 @@ from aurl.music.dynamics import Velocity
 from aurl.music.limits import ReadLimits
 from aurl.music.score import Reading
 from aurl.utils.errors import AurlError
+from aurl.utils.locks import try_lock
 
 TOKENIZER = TokenizerConfig()
 HUNG_SECONDS = 1.0
@@ -158,6 +160,44 @@ def test_a_piece_that_was_lost_by_the_machine_gets_a_second_try(
     store = prepare(make_music(tmp_path / "music", 4), TOKENIZER, tmp_path / "cache", progress=False)
     assert rounds == [4, 1] and len(store) == (3 if always else 4)
     assert [row["reason"] for row in store.skipped] == ["killed"] * always
+
+
+def test_a_folder_in_which_somebody_builds_stays_however_old_it_is_and_one_left_behind_goes_at_once(tmp_path: Path):
+    data, cache = make_music(tmp_path / "music", 2), tmp_path / "cache"
+    locks = cache / preparing.LOCKS_FOLDER
+    locks.mkdir(parents=True)
+    long_ago = time.time() - 10 * preparing.STALE_SECONDS
+    running, left = (cache / f".{name}{preparing.BUILDING}abc" for name in ("running-01", "left-02"))
+    running.mkdir()
+    left.mkdir()
+    os.utime(running, (long_ago, long_ago))
+    with (locks / "running-01.lock").open("ab") as file:
+        assert try_lock(file, exclusive=True)
+        prepare(data, TOKENIZER, cache, progress=False)
+        assert running.is_dir() and not left.exists()
+    prepare(data, TokenizerConfig(velocities=4), cache, progress=False)
+    assert not running.exists(), "its process is gone"
+
+
+def test_without_locks_only_an_old_folder_counts_as_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / preparing.LOCKS_FOLDER).mkdir()
+    folder = tmp_path / f".some-01{preparing.BUILDING}abc"
+    folder.mkdir()
+    monkeypatch.setattr(preparing, "try_lock", lambda *_, **__: False)
+    monkeypatch.setattr(preparing, "is_held", lambda _: False)
+    for own in ("own-02", "some-01"):
+        assert not preparing._is_left_behind(folder, tmp_path / own), "another process may build in it"
+    long_ago = time.time() - 2 * preparing.STALE_SECONDS
+    os.utime(folder, (long_ago, long_ago))
+    assert preparing._is_left_behind(folder, tmp_path / "own-02")
+    monkeypatch.setattr(preparing, "is_held", lambda _: True)
+    assert not preparing._is_left_behind(folder, tmp_path / "own-02")
+    assert preparing._is_left_behind(folder, tmp_path / "some-01"), "this process holds the lock"
+    monkeypatch.setattr(preparing, "is_held", lambda _: False)
+    monkeypatch.setattr(preparing, "try_lock", lambda *_, **__: True)
+    monkeypatch.setattr(preparing, "has_locks", lambda: False)
+    os.utime(folder)
+    assert not preparing._is_left_behind(folder, tmp_path / "own-02"), "a lock that was not taken tells nothing"
 
 
 def test_a_corpus_may_be_prepared_twice_at_once(tmp_path: Path):

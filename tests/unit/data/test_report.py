@@ -20,6 +20,7 @@ from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.crew import Failure
 from aurl.data.prepare import prepare
+from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.report import assemble, count_piece, make_report
 from aurl.data.report_charts import SECTIONS
 from aurl.data.report_duplicates import MOST_COMPARED, near_duplicates
@@ -29,6 +30,7 @@ from aurl.data.report_page import FILES_SHOWN, report_page
 from aurl.data.sources import list_pieces
 from aurl.data.store import TokenStore
 from aurl.music.limits import ReadLimits
+from aurl.music.quantise import Quantise
 from aurl.utils.charts import chart_svg, short
 from aurl.utils.errors import AurlError
 from aurl.utils.pages import name_text, text
@@ -170,7 +172,9 @@ def test_every_piece_stands_behind_exactly_one_bar_of_a_histogram_or_has_no_valu
             assert len(behind) == len(set(behind)) == 16 - chart["missing"], chart["name"]
             assert all(bin_["value"] == len(bin_["pieces"]) for bin_ in chart["bins"])
     assert mixed.chart("polyphony")["missing"] == 1  # the drums
-    assert [chart["name"] for chart in mixed.report["charts"]] == [n for names in SECTIONS.values() for n in names]
+    assert [chart["name"] for chart in mixed.report["charts"]] == [
+        name for section, names in SECTIONS.items() if section != "Preprocessing" for name in names
+    ]
 
 
 def test_metres_keys_instruments_and_pitches_are_those_that_were_written(mixed: Corpus):
@@ -278,6 +282,36 @@ def test_workers_count_what_this_process_counts_and_foreign_pieces_are_refused(m
     assert seen[-1] == (16, 16) and len(seen) == 16
     with pytest.raises(AurlError, match=r"is in the prepared corpus .* but not in the list of pieces"):
         make_report(mixed.store, pieces[1:], "x", 1)
+
+
+def test_a_preprocessed_corpus_is_described_as_it_is_and_the_error_of_its_grid_is_told(tmp_path: Path):
+    music = tmp_path / "music"
+    music.mkdir()
+    for seed in range(3):
+        melody(seed, bars=24, off_grid=True).dump_midi(music / f"played{seed}.mid")
+    data = DataConfig(source=Source.folder, path=str(music), workers=1)
+    settings = PreprocessConfig(quantise=Quantise.sixteenths)
+    store = prepare(data, TOKENIZER, tmp_path / "cache", progress=False, preprocess=settings)
+    report = make_report(store, list_pieces(data), "played", 1, preprocess=settings)
+    charts = {chart["name"]: chart for chart in report["charts"]}
+    errors = [piece.facts["onset_error_mean_ms"] for piece in store.pieces]
+    assert charts["onset_error_mean"]["summary"]["highest"] == pytest.approx(max(errors))
+    assert min(errors) > 0
+    assert charts["off_grid"]["summary"]["highest"] == pytest.approx(0.0)
+    assert charts["off_grid_before"]["summary"]["lowest"] > 0.1
+    assert report["preprocess"] == {"quantise": "sixteenths"}
+    assert any(row["kind"] == "pieces_performed" for row in report["preprocessed"])
+    said = [finding["text"] for finding in report["findings"]]
+    assert any(line.startswith("Quantisation moved onsets by ") for line in said)
+    page = report_page(report)
+    assert "What preprocessing did" in page and "preprocess.quantise=sixteenths" in page
+    json.dumps(report, allow_nan=False)
+
+
+def test_a_corpus_that_was_not_preprocessed_says_nothing_of_it(mixed: Corpus):
+    assert mixed.report["preprocess"] == {} and mixed.report["preprocessed"] == []
+    assert not any(chart["section"] == "Preprocessing" for chart in mixed.report["charts"])
+    assert "preprocessing did" not in mixed.page and "Quantisation" not in mixed.page
 
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from midi_bytes import END, midi
 from symusic.core import ScoreTick
 
 from aurl.music.limits import ReadLimits
-from aurl.music.midi_check import CONTROL, PITCH_BEND
-from aurl.music.midi_controls import _Channels, _tracks, pedal_spans
+from aurl.music.midi_check import CONTROL, PITCH_BEND, walk_midi
+from aurl.music.midi_controls import pedal_spans
+from aurl.music.midi_events import TrackEvents
 from aurl.music.midi_notes import track_bytes
 from aurl.music.midi_scan import Event
 from aurl.music.score import examine_midi, parse_midi, read_midi, read_piece
@@ -28,6 +29,16 @@ def on(tick: int, channel: int, pitch: int) -> Event:
 
 def off(tick: int, channel: int, pitch: int) -> Event:
     return Event(tick, 0x80 | channel, pitch, 0, b"")
+
+
+def events_of(track: TrackEvents) -> Iterator[tuple[int, int, int, int]]:
+    """Tick, kind and data of the controllers and bends, read one by one."""
+    for tick, status, at in zip(track.ticks().tolist(), track.statuses().tolist(), track.at.tolist(), strict=True):
+        first, second = track.buffer[at + (track.buffer[at] > 127) :][:2].tolist()
+        if status & 0xF0 == CONTROL:
+            yield tick, CONTROL, first, second
+        elif status & 0xF0 == PITCH_BEND:
+            yield tick, PITCH_BEND, 0, (second << 7 | first) - (1 << 13)
 
 
 def control(tick: int, channel: int, number: int, value: int) -> Event:
@@ -194,9 +205,8 @@ def test_no_controller_or_bend_of_real_files_is_lost(corpora: Callable[[str], Pa
             refused += 1
             continue
         exact, repaired, _ = examine_midi(path.read_bytes(), str(path), ReadLimits())
-        data = exact.data if exact is not None else repaired.songs[0]
-        events = (_Channels(track).events for track in _tracks(data))
-        expected = Counter(event for channels in events for channel in channels.values() for event in channel)
+        exact = walk_midi(repaired.songs[0], ReadLimits()) if exact is None else exact
+        expected = Counter(event for track in exact.walked for event in events_of(track))
         found = Counter(
             [(c.time, CONTROL, c.number, c.value) for track in score.tracks for c in track.controls]
             + [(b.time, PITCH_BEND, 0, b.value) for track in score.tracks for b in track.pitch_bends]
