@@ -41,8 +41,8 @@ class LossConfig(AdversarialConfig):
     """Nats of each dimension of a piece's latent that cost nothing."""
     attribute_weight: float = 0.3
     """Weight of the order of named dimensions."""
-    attribute_exclusion: float = 0.1
-    """Weight of what unnamed dimensions tell of attributes."""
+    attribute_exclusion: float = 0.0
+    """Weight of what unnamed dimensions tell of attributes; 0.1 was too much (experiments/latent)."""
     attribute_slope: float = 3.0
     """How sharply their order is judged: latents a third apart count as ordered."""
 

@@ -146,6 +146,8 @@ def exclusion_loss(means: Tensor, attributes: Tensor) -> Tensor:
     Returns:
         0 where nothing is told linearly; 1 for every dimension that is an attribute.
     """
+    if not means.shape[1]:  # every dimension has a name
+        return means.new_zeros(())
     known = ~attributes.isnan()
     counts = known.sum(0).clamp(min=1)
     centred = (attributes.nan_to_num() - attributes.nan_to_num().sum(0) / counts) * known

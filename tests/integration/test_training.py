@@ -30,6 +30,7 @@ from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.training.callbacks.checkpoints import Checkpoints
 from aurl.training.checkpoint_io import AtomicCheckpointIO
 from aurl.training.config import OptimConfig
+from aurl.training.losses import Losses
 from aurl.training.module import NON_FINITE_LIMIT, MusicModule
 from aurl.utils.errors import AurlError
 
@@ -162,14 +163,14 @@ def test_a_batch_without_a_finite_loss_is_skipped_and_too_many_stop_the_run(
 ) -> None:
     data = corpus(cache)
     learner = module(data)
-    honest = learner._training_loss
+    honest = learner.losses
     broken: set[int] = {1, 4}
 
-    def sometimes(batch: Any) -> tuple[torch.Tensor, float]:
-        loss, value = honest(batch)
-        return (loss * float("nan"), value) if learner.batches_seen in broken else (loss, value)
+    def sometimes(batch: Any) -> Losses:
+        losses = honest(batch)
+        return losses._replace(total=losses.total * float("nan")) if learner.batches_seen in broken else losses
 
-    monkeypatch.setattr(learner, "_training_loss", sometimes)
+    monkeypatch.setattr(learner, "losses", sometimes)
     trainer(tmp_path / "few", max_epochs=1).fit(learner, datamodule=data)
     assert learner.skipped_batches == 2
     assert all(torch.isfinite(parameter).all() for parameter in learner.parameters())

@@ -104,6 +104,7 @@ def test_unnamed_dimensions_that_are_attributes_are_charged_one_each() -> None:
     attributes[::2, 1] = float("nan")
     assert exclusion_loss(free, attributes).isfinite()
     assert exclusion_loss(free, torch.ones(400, 2)).item() == 0.0, "what never varies cannot be told"
+    assert exclusion_loss(free[:, :0], attributes).item() == 0.0, "where every dimension has a name"
 
 
 def test_schedules_of_the_kl_weight() -> None:
