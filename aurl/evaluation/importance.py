@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 FEWEST_EFFECTIVE = 10.0
-"""Effective samples below which the standard error itself is a guess (an eighth of the draws of a wrong encoder)."""
+"""Effective samples below which the standard error itself is a guess."""
 
 
 @dataclass(frozen=True)
