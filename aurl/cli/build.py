@@ -128,10 +128,18 @@ def build_data(cfg: DictConfig) -> MusicDataModule:
 
 
 def needed_features(cfg: DictConfig) -> list[str]:
-    """``data.features``, and what the model's named dimensions and its prior follow."""
+    """``data.features``, and what the model's named dimensions and its prior follow.
+
+    Raises:
+        AurlError: a dimension is to follow what is not measured.
+    """
+    from aurl.music.attributes import ATTRIBUTES
     from aurl.training.losses import ATTRIBUTES_FEATURE
 
     model = to_config(cfg.model)
+    for name in model.attributes:
+        if name not in ATTRIBUTES:
+            raise AurlError(f"model.attributes: there is no '{name}'; allowed: {', '.join(ATTRIBUTES)}")
     needed = [*([ATTRIBUTES_FEATURE] if model.attributes else []), *model.prior_conditions]
     return list(dict.fromkeys([*cfg.data.features, *needed]))
 

@@ -149,6 +149,11 @@ def test_encoding_a_piece_gives_the_latents_of_its_bars(generator: Generator) ->
     assert encoded.piece.mean.shape == (1, 4)
 
 
+def test_attributes_that_nobody_measures_are_refused_before_the_corpus_is_read(tmp_path: Path) -> None:
+    with pytest.raises(AurlError, match="model.attributes: there is no 'loudness'; allowed: density, polyphony"):
+        run_training(settings(tmp_path, "model.attributes=[loudness]"))
+
+
 def test_what_a_transformer_cannot_do_is_said(tmp_path: Path) -> None:
     without = [item for item in TINY if not item.startswith(("model=", "model.latent", "model.piece", "model.encoder"))]
     places = [f"paths.cache={tmp_path}/cache", f"paths.output={tmp_path}/run"]
