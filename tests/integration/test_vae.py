@@ -150,7 +150,7 @@ def test_encoding_a_piece_gives_the_latents_of_its_bars(generator: Generator) ->
 
 
 def test_attributes_that_nobody_measures_are_refused_before_the_corpus_is_read(tmp_path: Path) -> None:
-    with pytest.raises(AurlError, match="model.attributes: there is no 'loudness'; allowed: density, polyphony"):
+    with pytest.raises(AurlError, match=r"model\.attributes: there is no 'loudness'; allowed: density, polyphony"):
         run_training(settings(tmp_path, "model.attributes=[loudness]"))
 
 
