@@ -69,7 +69,7 @@ Main keys (default):
                      pieces of the split that are measured
   stages (none)      peak memory of data, training and generation, each in a fresh process
   attention (none)   a score: its attention weights as attention_tokens.png, attention_bars.png and attention.npz
-  attention_bars (4), layers (all), heads (all), output (attention_<name>)    what is drawn of it, and where to
+  attention_bars (4), layers (none), heads (none), output (none)    what is drawn of it (none: all), and where to
   device (auto)      auto, cpu, cuda or mps
 
 nats_per_note is the negative log-likelihood of all tokens (end of piece included) divided by the number of notes;

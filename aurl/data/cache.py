@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurl.data.addresses import content_of, stamp_of
+from aurl.data.building import LOCKS_FOLDER
 from aurl.data.index import CorpusUse, Index, index_of
 from aurl.data.piece_store import PIECES_FOLDER, SHARD_SUFFIX, lock_file, remove_left_over, shard_path
 from aurl.data.plan import FINGERPRINT_LETTERS
-from aurl.data.prepare import LOCKS_FOLDER
 from aurl.data.store import META, SUMS, TOKENS, file_sum, verify_folder
 from aurl.music.limits import UNBOUNDED
 from aurl.utils.errors import AurlError

@@ -10,9 +10,10 @@ import lightning as L
 import numpy as np
 
 from aurl.data.augmentation.config import AugmentConfig
-from aurl.data.batching import EvaluationBatches, TrainingBatches, TrainingPlan
+from aurl.data.batching import TrainingBatches, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, TokenizerConfig
+from aurl.data.evaluation_batches import EvaluationBatches
 from aurl.data.merging import MergedBatches, MergedStore, check_learnable, learned
 from aurl.data.prepare import prepare
 from aurl.data.preprocessing import PreprocessConfig

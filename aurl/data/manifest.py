@@ -187,15 +187,14 @@ def _finite(value: Any) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None
 
 
 def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, dict):
-        return None
-    return ", ".join(str(part) for part in value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(str(part) for part in value)
+    return None if value is None or isinstance(value, dict) else str(value)
 
 
 def _kind(value: Any) -> str:
@@ -273,8 +272,7 @@ def _json_value(place: str, name: str) -> str:
     """
     if '"' in name or "\\" in name:
         return f"(SELECT one.value FROM json_each(pieces.{place}) AS one WHERE one.key = {_sql_text(name)})"
-    path = f'$."{name}"'
-    return f"json_extract(pieces.{place}, {_sql_text(path)})"
+    return f"json_extract(pieces.{place}, {_sql_text(f'$.{chr(34)}{name}{chr(34)}')})"
 
 
 def _sql_text(text: str) -> str:

@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from aurl.data.aligned import check_features
 from aurl.data.assembly import MissingEntries, Tally, assemble
+from aurl.data.building import alone, building_folder, shards_kept
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.crew import Failure, available_cores
 from aurl.data.index import Index, index_error, is_damage, open_index
-from aurl.data.piece_store import ShardWriter, lock_file
+from aurl.data.piece_store import ShardWriter
 from aurl.data.plan import Plan
 from aurl.data.preprocessing import PreprocessConfig, log_lines
 from aurl.data.store import TokenStore
@@ -32,16 +32,10 @@ from aurl.data.where import check_where
 from aurl.data.workers import Job, Made, Recipe, make_pieces
 from aurl.utils.errors import AurlError
 from aurl.utils.files import sync_folder
-from aurl.utils.locks import has_locks, is_held, try_lock, wait_lock
 from aurl.utils.logging import get_logger
 
 log = get_logger("data.prepare")
 
-BUILDING = ".building."
-"""Part of the name of an unfinished folder, between the corpus's name and letters at random."""
-STALE_SECONDS = 24 * 3600
-"""On file systems without locks an unfinished folder older than this counts as left by a killed process."""
-LOCKS_FOLDER = "locks"
 ATTEMPTS = 3
 """Times that entries are made again when they turn out to be damaged or removed."""
 
@@ -127,7 +121,7 @@ def prepare_part(
         _make_folder(cache)
         index = stack.enter_context(_needed(open_index(cache), cache))
         plan = stack.enter_context(Plan(data, recipe, index))
-        stack.enter_context(_shards_kept(cache))
+        stack.enter_context(shards_kept(cache))
         counts, failures = _make_missing(plan, recipe, data, cache, index, progress, (part - 1, parts))
         log.info(
             f"Part {part} of {parts}: {counts['made']} pieces made, {counts['reused']} there, {len(failures)} lost"
@@ -179,65 +173,6 @@ def _open_complete(folder: Path) -> TokenStore | None:
         return None
 
 
-def _lock_path(cache: Path, name: str) -> Path:
-    """The file that is locked while a corpus is built."""
-    return cache / LOCKS_FOLDER / f"{name}.lock"
-
-
-@contextmanager
-def _alone(cache: Path, name: str) -> Iterator[None]:
-    """One process at a time builds a corpus; the others wait."""
-    path = _lock_path(cache, name)
-    path.parent.mkdir(exist_ok=True)
-    with path.open("ab") as file:
-        if not try_lock(file, exclusive=True):
-            log.info(f"{name} is being prepared by another process; waiting for it")
-            wait_lock(file, exclusive=True)
-        yield
-
-
-@contextmanager
-def _shards_kept(cache: Path) -> Iterator[None]:
-    """No shard is removed meanwhile."""
-    path = lock_file(cache)
-    path.parent.mkdir(exist_ok=True)
-    with path.open("ab+") as file:  # readable, or NFS would refuse to share it
-        wait_lock(file, exclusive=False)
-        yield
-
-
-@contextmanager
-def _building_folder(cache: Path, folder: Path) -> Iterator[Path]:
-    """A hidden folder to build in, gone afterwards whatever happens; the caller holds the lock of :func:`_alone`."""
-    for old in cache.glob(f".*{BUILDING}*"):
-        with suppress(FileNotFoundError):  # the process that builds in it may be done this moment
-            if _is_left_behind(old, folder):
-                shutil.rmtree(old, ignore_errors=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}{BUILDING}", dir=cache))
-    try:
-        yield building
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _is_left_behind(old: Path, own: Path) -> bool:
-    """Whether the process that built in a hidden folder is gone: then nobody holds the lock of that corpus.
-
-    However long a build takes, its folder stays; on file systems without locks only age can tell.
-
-    Args:
-        old: the hidden folder.
-        own: the corpus whose lock this process holds.
-    """
-    name = old.name.removeprefix(".").partition(BUILDING)[0]
-    with _lock_path(old.parent, name).open("ab+") as file:
-        if is_held(file):
-            return name == own.name  # held by this process, so whoever held it before is gone
-        if has_locks() and try_lock(file, exclusive=True):
-            return True
-        return time.time() - old.stat().st_mtime > STALE_SECONDS
-
-
 def _publish(building: Path, folder: Path) -> TokenStore:
     """Give the finished folder its name; another process may have been faster, then its folder is used."""
     building.chmod(0o755)
@@ -262,7 +197,7 @@ def _build(
 ) -> TokenStore:
     """Make what is missing and put the corpus together."""
     index = _needed(index, cache)
-    with _alone(cache, folder.name), _shards_kept(cache):
+    with alone(cache, folder.name), shards_kept(cache):
         store = _open_complete(folder)
         if store is not None:  # built by the process that we waited for
             _count_use(index, folder.name, opened=1)
@@ -280,7 +215,7 @@ def _try_to_build(
 ) -> tuple[Tally, Counter[str]]:
     for _attempt in range(ATTEMPTS):
         counts, failures = _make_missing(plan, recipe, data, cache, index, progress)
-        with _building_folder(cache, folder) as building:
+        with building_folder(cache, folder) as building:
             try:
                 with _bar(f"Putting {data.name} together", plan.count, progress) as advance:
                     tally = assemble(building, plan, recipe, data, cache, index, failures, advance)

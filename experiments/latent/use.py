@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from aurl.data.batching import IGNORED, EvaluationBatches
+from aurl.data.batching import IGNORED
+from aurl.data.evaluation_batches import EvaluationBatches
 from aurl.models.positions import MusicalTime
 from aurl.training.metrics import LatentUse
 from experiments.latent.setting import Row, Setting, at_least

@@ -26,11 +26,12 @@ from aurl.data.augmentation.config import (
     SwingConfig,
     TransposeConfig,
 )
-from aurl.data.batching import EvaluationBatches, PackedBatch, TrainingBatches, TrainingPlan
+from aurl.data.batching import PackedBatch, TrainingBatches, TrainingPlan
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.datamodule import MusicDataModule
 from aurl.data.encoding import Encoded, encode_piece, from_entry, to_entry
+from aurl.data.evaluation_batches import EvaluationBatches
 from aurl.data.harmony import HEARD, WITH_SYMBOLS, estimated_key
 from aurl.data.prepare import prepare
 from aurl.data.reading import ReadPiece

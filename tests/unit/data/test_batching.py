@@ -13,8 +13,9 @@ from aurl.data.augmentation.augmenter import Augmented
 from aurl.data.augmentation.config import AugmentConfig, Ramp, ScheduleConfig, TransposeConfig
 from aurl.data.augmentation.segments import Segments
 from aurl.data.augmentation.tables import Transposer
-from aurl.data.batching import IGNORED, EvaluationBatches, TrainingBatches, TrainingPlan, _packed
+from aurl.data.batching import IGNORED, TrainingBatches, TrainingPlan, _packed
 from aurl.data.config import TokenizerConfig
+from aurl.data.evaluation_batches import EvaluationBatches
 from aurl.data.store import PieceRecord
 from aurl.data.tokenizer import build_tokenizer
 from aurl.data.vocabulary import Kind, Vocabulary

@@ -16,12 +16,13 @@ import pytest
 from corpora import corpora_of, make_music, tree
 
 from aurl.cli.data import execute
+from aurl.data.building import shards_kept
 from aurl.data.cache import clear, holdings, parse_size, prune, verify
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.entries import DamagedEntry
 from aurl.data.index import Index
 from aurl.data.piece_store import ShardWriter, read_entry, shard_path
-from aurl.data.prepare import _shards_kept, prepare, prepare_part
+from aurl.data.prepare import prepare, prepare_part
 from aurl.data.store import TokenStore
 from aurl.utils import locks
 from aurl.utils.errors import AurlError
@@ -126,7 +127,7 @@ def test_another_process_that_has_a_corpus_open_keeps_it(tmp_path: Path, music: 
 
 def test_shards_stay_while_a_corpus_is_built(tmp_path: Path, music: DataConfig) -> None:
     prepared(music, tmp_path / "cache").close()
-    with _shards_kept(tmp_path / "cache"):
+    with shards_kept(tmp_path / "cache"):
         removed, busy = prune(tmp_path / "cache", 0)
     assert [item.is_corpus for item in removed] == [True] and [item.is_corpus for item in busy] == [False]
 
@@ -283,7 +284,7 @@ def test_folders_that_are_no_corpora_are_never_removed(tmp_path: Path, music: Da
 def test_clearing_waits_for_no_one_and_leaves_a_first_build_alone(tmp_path: Path, music: DataConfig) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
-    with _shards_kept(cache), Index(cache) as index, ShardWriter(cache, index) as writer:
+    with shards_kept(cache), Index(cache) as index, ShardWriter(cache, index) as writer:
         writer.add(b"key", b"entry")
         assert clear(cache) == ([], [])
     with Index(cache) as index:
@@ -348,7 +349,7 @@ def test_a_shared_lock_is_asked_of_a_file_that_can_be_read(tmp_path: Path, monke
         asked.append(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR)
 
     monkeypatch.setattr(locks.fcntl, "flock", refuse)
-    with _shards_kept(tmp_path):
+    with shards_kept(tmp_path):
         assert asked == [True]
 
 

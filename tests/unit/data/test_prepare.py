@@ -17,6 +17,7 @@ import pytest
 from corpora import corpora_of, make_music, misbehave, tune
 from symusic import Score
 
+from aurl.data import building
 from aurl.data import prepare as preparing
 from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, Source, TokenizerConfig
@@ -164,10 +165,10 @@ def test_a_piece_that_was_lost_by_the_machine_gets_a_second_try(
 
 def test_a_folder_in_which_somebody_builds_stays_however_old_it_is_and_one_left_behind_goes_at_once(tmp_path: Path):
     data, cache = make_music(tmp_path / "music", 2), tmp_path / "cache"
-    locks = cache / preparing.LOCKS_FOLDER
+    locks = cache / building.LOCKS_FOLDER
     locks.mkdir(parents=True)
-    long_ago = time.time() - 10 * preparing.STALE_SECONDS
-    running, left = (cache / f".{name}{preparing.BUILDING}abc" for name in ("running-01", "left-02"))
+    long_ago = time.time() - 10 * building.STALE_SECONDS
+    running, left = (cache / f".{name}{building.BUILDING}abc" for name in ("running-01", "left-02"))
     running.mkdir()
     left.mkdir()
     os.utime(running, (long_ago, long_ago))
@@ -180,24 +181,24 @@ def test_a_folder_in_which_somebody_builds_stays_however_old_it_is_and_one_left_
 
 
 def test_without_locks_only_an_old_folder_counts_as_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / preparing.LOCKS_FOLDER).mkdir()
-    folder = tmp_path / f".some-01{preparing.BUILDING}abc"
+    (tmp_path / building.LOCKS_FOLDER).mkdir()
+    folder = tmp_path / f".some-01{building.BUILDING}abc"
     folder.mkdir()
-    monkeypatch.setattr(preparing, "try_lock", lambda *_, **__: False)
-    monkeypatch.setattr(preparing, "is_held", lambda _: False)
+    monkeypatch.setattr(building, "try_lock", lambda *_, **__: False)
+    monkeypatch.setattr(building, "is_held", lambda _: False)
     for own in ("own-02", "some-01"):
-        assert not preparing._is_left_behind(folder, tmp_path / own), "another process may build in it"
-    long_ago = time.time() - 2 * preparing.STALE_SECONDS
+        assert not building._is_left_behind(folder, tmp_path / own), "another process may build in it"
+    long_ago = time.time() - 2 * building.STALE_SECONDS
     os.utime(folder, (long_ago, long_ago))
-    assert preparing._is_left_behind(folder, tmp_path / "own-02")
-    monkeypatch.setattr(preparing, "is_held", lambda _: True)
-    assert not preparing._is_left_behind(folder, tmp_path / "own-02")
-    assert preparing._is_left_behind(folder, tmp_path / "some-01"), "this process holds the lock"
-    monkeypatch.setattr(preparing, "is_held", lambda _: False)
-    monkeypatch.setattr(preparing, "try_lock", lambda *_, **__: True)
-    monkeypatch.setattr(preparing, "has_locks", lambda: False)
+    assert building._is_left_behind(folder, tmp_path / "own-02")
+    monkeypatch.setattr(building, "is_held", lambda _: True)
+    assert not building._is_left_behind(folder, tmp_path / "own-02")
+    assert building._is_left_behind(folder, tmp_path / "some-01"), "this process holds the lock"
+    monkeypatch.setattr(building, "is_held", lambda _: False)
+    monkeypatch.setattr(building, "try_lock", lambda *_, **__: True)
+    monkeypatch.setattr(building, "has_locks", lambda: False)
     os.utime(folder)
-    assert not preparing._is_left_behind(folder, tmp_path / "own-02"), "a lock that was not taken tells nothing"
+    assert not building._is_left_behind(folder, tmp_path / "own-02"), "a lock that was not taken tells nothing"
 
 
 def test_a_corpus_may_be_prepared_twice_at_once(tmp_path: Path):
