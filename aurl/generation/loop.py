@@ -34,6 +34,7 @@ from aurl.generation.sampling import (
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.utils.errors import AurlError
+from aurl.utils.threads import single_blas_thread
 
 LEAVE_SHARE = 8
 """Ended samples leave when they are at least one in so many: each leaving copies the cache of those who stay."""
@@ -133,6 +134,7 @@ class Decoding:
         return int(self._walk.notes.sum())
 
     @torch.inference_mode()
+    @single_blas_thread()
     def run(self, steps: int) -> list[Finished]:
         """Write up to ``steps`` tokens of every sample and return the samples that left the batch meanwhile."""
         finished: list[Finished] = []

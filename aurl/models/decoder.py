@@ -23,6 +23,7 @@ from aurl.models.listener import Listener
 from aurl.models.local_attention import LocalSelfAttention
 from aurl.models.local_cache import LocalCache, LocalLayerCache
 from aurl.models.positions import MusicalTime, RotaryAngles, Rotation
+from aurl.models.single_step import SingleStepper, suits_single_steps
 from aurl.models.stepping import Stepper
 
 INIT_STD = 0.02
@@ -185,7 +186,8 @@ class Decoder(nn.Module):
             )
         if new == 1 and not torch.is_grad_enabled():
             if cache.stepper is None or not cache.stepper.suits(len(ids)):
-                cache.stepper = Stepper(self, len(ids))
+                single = suits_single_steps(self, len(ids))
+                cache.stepper = SingleStepper(self) if single else Stepper(self, len(ids))
             logits = cache.stepper(ids, time, cache)
             cache.length = start + 1
             return logits

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from aurl.models.config import ModelConfig, Positions
 from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
-from aurl.models.stepping import fast_linear
+from aurl.models.single_step import SingleStepper
+from aurl.models.stepping import Stepper, fast_linear
 
 SIZE, LENGTH = 50, 12
 
@@ -17,6 +19,14 @@ SIZE, LENGTH = 50, 12
 def time_of(start: int, stop: int, rows: int) -> MusicalTime:
     index = torch.arange(start, stop).expand(rows, -1)
     return MusicalTime(index, index * 0.25, index // 4)
+
+
+def with_random_gains(model: MusicTransformerVAEGAN) -> MusicTransformerVAEGAN:
+    """Norms of a fresh model multiply by 1, which would hide a gain that is forgotten."""
+    for part in model.modules():
+        if isinstance(part, nn.LayerNorm):
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+    return model.eval()
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
@@ -27,7 +37,7 @@ def test_single_steps_give_the_logits_of_the_whole_sequence(
 ) -> None:
     torch.manual_seed(rows)
     config = ModelConfig(hidden_dim=32, layers=2, heads=4, kv_heads=kv_heads, context=32, positions=positions)
-    model = MusicTransformerVAEGAN(config, SIZE).eval()
+    model = with_random_gains(MusicTransformerVAEGAN(config, SIZE))
     ids = torch.randint(SIZE, (rows, LENGTH))
     with torch.inference_mode():
         cache = model.new_cache(rows, LENGTH)
@@ -36,15 +46,50 @@ def test_single_steps_give_the_logits_of_the_whole_sequence(
             stepped = model.decode(ids[:, step : step + 1], time_of(step, step + 1, rows), cache)
             whole = model.decode(ids[:, : step + 1], time_of(0, step + 1, rows), model.new_cache(rows, LENGTH))
             torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-4)
-        assert cache.stepper is not None
+        assert isinstance(cache.stepper, SingleStepper if rows == 1 else Stepper)
 
 
-@pytest.mark.parametrize("rows", [2, 8])
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_a_step_is_steered_as_the_whole_sequence_is(rows: int) -> None:
+    torch.manual_seed(rows)
+    config = ModelConfig(hidden_dim=32, layers=2, heads=2, context=32)
+    model = with_random_gains(MusicTransformerVAEGAN(config, SIZE))
+    ids, steering = torch.randint(SIZE, (rows, LENGTH)), torch.randn(rows, 2, 2, 32)
+    with torch.inference_mode():
+        cache, other = model.new_cache(rows, LENGTH), model.new_cache(rows, LENGTH)
+        cache.condition = other.condition = steering
+        model.decode(ids[:, :5], time_of(0, 5, rows), cache)
+        for step in range(5, LENGTH):  # bars 1 and 2, the second of which has the last steering
+            stepped = model.decode(ids[:, step : step + 1], time_of(step, step + 1, rows), cache)
+        whole = model.decode(ids, time_of(0, LENGTH, rows), other)
+        plain = model.decode(ids, time_of(0, LENGTH, rows), model.new_cache(rows, LENGTH))
+    torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(whole, plain, atol=0.1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_gates_of_any_size_are_gone_through_quietly() -> None:
+    torch.manual_seed(0)
+    model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=2, heads=2, context=32), SIZE).eval()
+    with torch.no_grad():
+        for block in model.decoder.blocks:
+            block.feed_forward.to_hidden.weight.mul_(10_000)  # SiLU of -200 and less: exponentials beyond float32
+    ids = torch.randint(SIZE, (1, LENGTH))
+    with torch.inference_mode():
+        cache = model.new_cache(1, LENGTH)
+        for step in range(LENGTH):
+            stepped = model.decode(ids[:, step : step + 1], time_of(step, step + 1, 1), cache)
+        whole = model.decode(ids, time_of(0, LENGTH, 1), model.new_cache(1, LENGTH))
+    torch.testing.assert_close(stepped, whole, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8])
 def test_padding_on_the_left_changes_nothing(rows: int) -> None:
     torch.manual_seed(0)
-    model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=2, heads=4, kv_heads=2, context=32), SIZE).eval()
+    config = ModelConfig(hidden_dim=32, layers=2, heads=4, kv_heads=2, context=32)
+    model = with_random_gains(MusicTransformerVAEGAN(config, SIZE))
     ids = torch.randint(SIZE, (rows, LENGTH))
-    pad = torch.arange(rows) % 4
+    pad = (torch.arange(rows) + 2) % 4
     with torch.inference_mode():
         cache = model.new_cache(rows, LENGTH)
         cache.starts = pad
@@ -76,7 +121,7 @@ def test_a_step_hears_what_the_whole_sequence_hears(rows: int, lean: bool, monke
     monkeypatch.setattr("aurl.models.stepping.suits", lambda ear: lean)
     torch.manual_seed(rows)
     config = ModelConfig(hidden_dim=32, layers=1, heads=2, context=128, hearing=True)
-    model = MusicTransformerVAEGAN(config, SIZE, MEANING).eval()
+    model = with_random_gains(MusicTransformerVAEGAN(config, SIZE, MEANING))
     assert model.decoder.ear is not None
     with torch.no_grad():
         for parameter in model.decoder.ear.parameters():
