@@ -113,11 +113,9 @@ def _array(weight: Tensor) -> Floats:
 
 
 class _Norm:
-    """A layer norm whose gains have gone into the matrix that follows it."""
+    """A layer norm, without a bias as all of the decoder, whose gains have gone into the matrix that follows it."""
 
     def __init__(self, norm: nn.LayerNorm) -> None:
-        if norm.bias is not None:
-            raise ValueError("norms of the decoder have no bias")
         self._gain, self._epsilon = norm.weight.detach(), norm.eps
         self._width = len(self._gain)
         self._average = np.full(self._width, 1 / self._width, np.float32)
