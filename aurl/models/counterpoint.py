@@ -18,6 +18,7 @@ from aurl.models.config import ModelConfig
 from aurl.models.hearing import (
     NO_INTERVAL,
     NONE,
+    QUARTER_REMAINING,
     STILL_UNKNOWN,
     Heard,
     Hearing,
@@ -39,9 +40,13 @@ over tracks one can be told from another (binding as in Plate 1995, holographic 
 INIT_STD = 0.02
 FORMS = 8
 """Tables are sums of so many, weighted by the network."""
-STATUSES = len(Status) + 1
-"""Status of a heard note, and one more for a struck note whose voice had no note before."""
 FIRST_STRUCK = len(Status)
+"""One more status: a struck note whose voice had no note before."""
+SHORT_STATUSES = FIRST_STRUCK + 1
+STATUSES = 2 * SHORT_STATUSES
+"""Each of them once more for notes that last: what may sound against a passing note may not against a chord of rest."""
+LASTING = round(1.5 * QUARTER_REMAINING)
+"""Steps of remaining time from which a note lasts: more than a beat."""
 RELATIONS = 3
 """Whose note it is: of an earlier track, a later one, or the same one."""
 MOTIONS = 9
@@ -139,7 +144,8 @@ class CounterpointHead(nn.Module):
         track = hearing.track[heard.row]
         whose = torch.where(heard.program == track, 2, (heard.program > track).long())
         alone = (heard.status == Status.STRUCK) & (heard.previous == NONE)
-        status = torch.where(alone, FIRST_STRUCK, heard.status)
+        lasts = (heard.remaining >= LASTING) & (heard.remaining != STILL_UNKNOWN)
+        status = torch.where(alone, FIRST_STRUCK, heard.status) + lasts * SHORT_STATUSES
         table = (whose * STATUSES + status) * INTERVALS
         every = torch.arange(len(heard.row), device=track.device)
         return every, table[:, None] + intervals(self.pitches, heard.pitch[:, None])

@@ -35,8 +35,9 @@ WIDEST = 48
 """Intervals beyond so many semitones count as this one."""
 NO_INTERVAL = 2 * WIDEST + 1
 """Stands for the interval where there is no pitch to compare with; the others are 0 to twice WIDEST."""
-REMAINING_STEP = TICKS // 8
-"""Remaining times are told apart in steps of a 32nd note ..."""
+QUARTER_REMAINING = 8
+"""Remaining times are told apart in so many steps of a quarter note, 32nd notes ..."""
+REMAINING_STEP = TICKS // QUARTER_REMAINING
 LONGEST_REMAINING = 99
 """... up to so many."""
 STILL_UNKNOWN = LONGEST_REMAINING + 1

@@ -20,10 +20,12 @@ from torch import Tensor
 from aurl.models.counterpoint import (
     FIRST_STRUCK,
     INTERVALS,
+    LASTING,
     MOTIONS,
     OCTAVE,
     PITCHES,
     RELATIONS,
+    SHORT_STATUSES,
     STATUSES,
 )
 from aurl.models.hearing import NONE, STILL_UNKNOWN, WIDEST, Status
@@ -113,9 +115,11 @@ class LeanEar:
         heard = moment.heard
         pairs = moment.is_program[heard.row].nonzero()[0]
         track, program, status = moment.track[heard.row[pairs]], heard.program[pairs], heard.status[pairs]
+        remaining = heard.remaining[pairs]
         whose = np.where(program == track, RELATIONS - 1, program > track)
         alone = (status == Status.STRUCK) & (heard.previous[pairs] == NONE)
-        table = (whose * STATUSES + np.where(alone, FIRST_STRUCK, status)) * INTERVALS
+        lasts = (remaining >= LASTING) & (remaining != STILL_UNKNOWN)
+        table = (whose * STATUSES + np.where(alone, FIRST_STRUCK, status) + lasts * SHORT_STATUSES) * INTERVALS
         return pairs, table[:, None] + self._intervals[heard.pitch[pairs]]
 
     def _succession(self, moment: Moment) -> tuple[Integers, Integers]:
