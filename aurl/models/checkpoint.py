@@ -132,8 +132,11 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
         model = MusicTransformerVAEGAN(config, vocab_size, TokenMeaning.unknown(vocab_size)).without_discriminator()
         model.load_state_dict(model_state(content))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise AurlError(f"ckpt={path} does not fit this version of the model ({reason})") from error
+        reason = str(error).splitlines()[-1].strip()  # of weights, PyTorch names the first after a heading
+        raise AurlError(
+            f"ckpt={path} does not fit this version of the model ({reason}); "
+            "use the aurl version that wrote it, or train again"
+        ) from error
     return Bundle(
         model.eval().requires_grad_(False).to(device),
         about["tokenizer"],

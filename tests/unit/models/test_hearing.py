@@ -6,8 +6,18 @@ import pytest
 import torch
 
 from aurl.models.config import ModelConfig
-from aurl.models.counterpoint import OCTAVE, PITCHES, CounterpointHead, HearingEmbedding, kept_pairs
-from aurl.models.hearing import MEMORY, NONE, STILL_UNKNOWN, Hearing, Status, TokenMeaning, listen
+from aurl.models.counterpoint import (
+    FIRST_STRUCK,
+    INTERVALS,
+    OCTAVE,
+    PITCHES,
+    SHORT_STATUSES,
+    STATUSES,
+    CounterpointHead,
+    HearingEmbedding,
+    kept_pairs,
+)
+from aurl.models.hearing import MEMORY, NONE, STILL_UNKNOWN, WIDEST, Hearing, Status, TokenMeaning, listen
 from aurl.models.listener import Listener
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
@@ -195,6 +205,24 @@ def test_the_head_can_forbid_parallel_octaves_alone(head: CounterpointHead, mean
     says = head(torch.zeros(len(ids), SIZE), torch.zeros(len(ids), 16), listen(ids, beat, [len(ids)], meaning), meaning)
     hit = {int(id_) - FIRST_PITCH for id_ in says[-1].nonzero()}
     assert hit == {pitch for pitch in range(49, PITCHES) if pitch % OCTAVE == 62 % OCTAVE}
+    assert (says[:-1] == 0).all()
+
+
+@pytest.mark.parametrize(("duration", "lasts"), [(8, False), (16, True)])
+def test_the_head_has_rules_of_its_own_against_notes_that_last(
+    head: CounterpointHead, meaning: TokenMeaning, duration: int, lasts: bool
+) -> None:
+    """Only the entry "a major sixth below a struck note that lasts" is set: no inversion at a rest."""
+    for parameter in (head.tables, head.gate.weight, head.gate.bias):
+        torch.nn.init.zeros_(parameter)
+    earlier_track = 0
+    status = earlier_track * STATUSES + FIRST_STRUCK + SHORT_STATUSES
+    head.tables.data[status * INTERVALS + WIDEST - 9, 0] = -7.0
+    ids, beat = score(
+        (0.0, [INDEX["Bar"], INDEX["TimeSig"], INDEX["Position_0"], *note("A", 69, duration), INDEX["B"]])
+    )
+    says = head(torch.zeros(len(ids), SIZE), torch.zeros(len(ids), 16), listen(ids, beat, [len(ids)], meaning), meaning)
+    assert {int(id_) - FIRST_PITCH for id_ in says[-1].nonzero()} == ({60} if lasts else set())
     assert (says[:-1] == 0).all()
 
 
