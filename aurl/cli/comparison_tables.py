@@ -22,9 +22,9 @@ def print_comparison(comparison: SetComparison) -> None:
     if comparison.judges:
         print_table(
             "can a classifier tell it from the reference? (accuracy, 0.5 is no)",
-            ["judge", "accuracy", "95 %", "p", "real against real"],
+            ["judge", "accuracy", "95 %", "p (Holm)", "real against real"],
             [
-                [row.judge, f"{row.accuracy:.3f}", between(row.interval), shown_p(row.p_value), number(row.null)]
+                [row.judge, f"{row.accuracy:.3f}", between(row.interval), shown_p(row.p_holm), number(row.null)]
                 for row in comparison.judges
             ],
         )

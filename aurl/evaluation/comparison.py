@@ -19,10 +19,10 @@ from aurl.evaluation.distances import (
     measure_frechet,
     metric_distance,
 )
+from aurl.evaluation.lag_maps import untrained_features
 from aurl.evaluation.metrics.registry import choose_metrics, score_metrics
 from aurl.evaluation.metrics.table import Floats, NoteTable
 from aurl.evaluation.originality import CopyResult, Diversity, check_copies, measure_diversity
-from aurl.evaluation.rolls import excerpt_rolls, random_features
 from aurl.evaluation.significance import holm
 from aurl.evaluation.two_sample import (
     FEWEST_PIECES as FEWEST_JUDGED,
@@ -30,6 +30,7 @@ from aurl.evaluation.two_sample import (
 from aurl.evaluation.two_sample import (
     JUDGES,
     TwoSampleResult,
+    corrected,
     hand_features,
     judge_features,
     pick,
@@ -141,7 +142,7 @@ def compare_sets(
     copies = check_copies(files, training or reference, held_out(reference, training), seed=seed)
     diversity = measure_diversity(files, reference, seed)
     on_progress(steps, steps)
-    return SetComparison(distances, frechet, results, copies, diversity, left_out)
+    return SetComparison(distances, frechet, corrected(results), copies, diversity, left_out)
 
 
 def held_out(
@@ -198,11 +199,12 @@ def frechet_distances(
         left_out["Frechet distance"] = f"at least {fewest} pieces and {2 * fewest} of the reference are needed"
         return []
     rng = np.random.default_rng(seed)
-    first = [excerpt_rolls(table) for table in files.values()]
-    second = [excerpt_rolls(table) for table in reference.values()]
     sets = {
         HAND: (hand_features(values), hand_features(standard)),
-        RANDOM: (random_features(first, seed), random_features(second, seed)),
+        RANDOM: (
+            untrained_features(list(files.values()), seed),
+            untrained_features(list(reference.values()), seed),
+        ),
     }
     results = [
         measure_frechet(name, *principal_components(mine, theirs, dimensions), rng)
