@@ -21,7 +21,17 @@ LISTED_FILES = 10
 """Failing and unreadable files named on the console; the JSON file has all."""
 
 
-MODEL_KEYS = ("data", "split", "samples", "technical", "likelihood", "stages", "technical_peer", "landscape")
+MODEL_KEYS = (
+    "data",
+    "split",
+    "samples",
+    "technical",
+    "likelihood",
+    "importance_samples",
+    "stages",
+    "technical_peer",
+    "landscape",
+)
 """Keys that ask something of a checkpoint."""
 TECHNICAL_KEYS = ("stages", "technical_peer")
 ATTENTION_KEYS = ("layers", "heads", "output")
@@ -56,8 +66,18 @@ def check_keys(cfg: DictConfig) -> None:
             raise AurlError(f"{key}={cfg[key]} goes with technical=true")
     if cfg.landscape and not cfg.landscape.endswith(".png"):
         raise AurlError(f"landscape={cfg.landscape} is written as a picture; give it a name that ends in .png")
+    if cfg.importance_samples and (cfg.likelihood is False or (cfg.likelihood is None and skips_likelihood(cfg))):
+        raise AurlError(
+            f"importance_samples={cfg.importance_samples} goes with the likelihood, which is left out here; "
+            "add likelihood=true"
+        )
     if cfg.likelihood is False and not (cfg.samples or cfg.technical or cfg.landscape) and cfg.music is None:
         raise AurlError("likelihood=false leaves nothing to measure; add samples=N or technical=true")
+
+
+def skips_likelihood(cfg: DictConfig) -> bool:
+    """Whether something else is asked for that leaves the likelihood out unless it is asked for too."""
+    return bool(cfg.technical or cfg.landscape)
 
 
 def check_attention(cfg: DictConfig) -> None:
