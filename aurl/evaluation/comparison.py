@@ -19,10 +19,11 @@ from aurl.evaluation.distances import (
     measure_frechet,
     metric_distance,
 )
-from aurl.evaluation.lag_maps import untrained_features
+from aurl.evaluation.lag_maps import lag_map, random_map_features
 from aurl.evaluation.metrics.registry import choose_metrics, score_metrics
 from aurl.evaluation.metrics.table import Floats, NoteTable
 from aurl.evaluation.originality import CopyResult, Diversity, check_copies, measure_diversity
+from aurl.evaluation.rolls import excerpt_rolls, random_features
 from aurl.evaluation.significance import holm
 from aurl.evaluation.two_sample import (
     FEWEST_PIECES as FEWEST_JUDGED,
@@ -44,7 +45,7 @@ PIECES_PER_DIMENSION = 5
 """Fewer pieces a component make covariances that are guesses."""
 MOST_DEVIATIONS = 5.0
 TINY = 1e-9
-HAND, RANDOM = "musical metrics", "random convolutions"
+HAND, RANDOM, MAPS = "musical metrics", "random convolutions", "lag maps"
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,12 @@ def frechet_distances(
     sets = {
         HAND: (hand_features(values), hand_features(standard)),
         RANDOM: (
-            untrained_features(list(files.values()), seed),
-            untrained_features(list(reference.values()), seed),
+            random_features([excerpt_rolls(table) for table in files.values()], seed),
+            random_features([excerpt_rolls(table) for table in reference.values()], seed),
+        ),
+        MAPS: (
+            random_map_features([lag_map(table) for table in files.values()], seed),
+            random_map_features([lag_map(table) for table in reference.values()], seed),
         ),
     }
     results = [

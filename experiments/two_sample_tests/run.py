@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,21 @@ import numpy as np
 from aurl.evaluation.comparison import principal_components, scalar_values
 from aurl.evaluation.corruptions import CORRUPTIONS
 from aurl.evaluation.distances import frechet_infinity, frechet_interval
-from aurl.evaluation.lag_maps import untrained_features
+from aurl.evaluation.lag_maps import lag_map, random_map_features
 from aurl.evaluation.metrics.table import NoteTable, read_table
+from aurl.evaluation.rolls import excerpt_rolls, random_features
 from aurl.evaluation.two_sample import JUDGES, hand_features, judge_features, pick, two_sample_test
 from aurl.music.score import read_score
 from experiments.metric_sensitivity.run import SPLICE, spliced
 
 CORPORA = ("pop909", "nottingham")
 FRECHET_DIMENSIONS = 16
-FEATURES = ("metrics", "random convolutions")
+FRECHET: dict[str, Callable[[Sequence[NoteTable]], Any]] = {
+    "metrics": lambda tables: hand_features(scalar_values(list(tables))),
+    "random_convolutions": lambda tables: random_features([excerpt_rolls(table) for table in tables]),
+    "lag_maps": lambda tables: random_map_features([lag_map(table) for table in tables]),
+}
+"""Features that Frechet distances are taken between."""
 NULL = "other real songs"
 SETS = (*CORRUPTIONS, SPLICE)
 IMPOSSIBLE = {("nottingham", "velocity_flattening")}
@@ -47,8 +53,8 @@ class Pieces:
 
     def __init__(self, tables: Sequence[NoteTable], judges: Sequence[str]) -> None:
         self.tables = list(tables)
-        self.values = scalar_values(self.tables)
-        self.features = {judge: judge_features(judge, self.tables, self.values) for judge in judges}
+        values = scalar_values(self.tables) if "forest" in judges else []
+        self.features = {judge: judge_features(judge, self.tables, values) for judge in judges}
 
 
 def ask(judge: str, first: Any, second: Any, songs: tuple[list[str], list[str]], seed: int) -> dict[str, Any]:
@@ -57,12 +63,12 @@ def ask(judge: str, first: Any, second: Any, songs: tuple[list[str], list[str]],
     return {**found.to_dict(), "processor_seconds": round(time.process_time() - begin, 1)}
 
 
-def frechet(mine: Pieces, others: Pieces, seed: int) -> dict[str, Any]:
+def frechet(mine: Pieces, others: Pieces, names: Sequence[str], seed: int) -> dict[str, Any]:
     """Distances of damaged songs from other songs: Frechet distances assume independent sets."""
     row = {}
-    both = ((hand_features(part.values), untrained_features(part.tables)) for part in (mine, others))
-    for name, first, second in zip(FEATURES, *both, strict=True):
-        reduced = principal_components(first, second, FRECHET_DIMENSIONS)
+    for name in names:
+        both = (FRECHET[name](part.tables) for part in (mine, others))
+        reduced = principal_components(*both, FRECHET_DIMENSIONS)
         centre = frechet_infinity(*reduced, np.random.default_rng(seed))
         interval = frechet_interval(*reduced, np.random.default_rng(seed), centre)
         row[f"Frechet, {name}"] = {"distance": centre, "interval": list(interval)}
@@ -80,6 +86,9 @@ def corruptions(data: Path, corpus: str, args: argparse.Namespace) -> dict[str, 
     originals = Pieces([read_table(score) for score in real], args.judges)
     others = Pieces([read_table(score) for score in scores[args.songs :]], ()) if args.frechet else None
     results: dict[str, dict[str, Any]] = {}
+    if others:
+        results["real"] = frechet(originals, others, args.frechet, args.seed)
+        show(corpus, "real", results["real"])
     for number, name in enumerate(SETS):
         if name not in args.sets or (corpus, name) in IMPOSSIBLE:
             continue
@@ -88,7 +97,7 @@ def corruptions(data: Path, corpus: str, args: argparse.Namespace) -> dict[str, 
         theirs = Pieces([read_table(damaged[k]) for k in kept], args.judges)
         songs = names, [str(k) for k in kept]
         row = {j: ask(j, originals.features[j], theirs.features[j], songs, args.seed) for j in args.judges}
-        results[name] = row | (frechet(theirs, others, args.seed) if others else {})
+        results[name] = row | (frechet(theirs, others, args.frechet, args.seed) if others else {})
         show(corpus, name, results[name])
     return results
 
@@ -134,7 +143,7 @@ def main() -> None:
     parser.add_argument("--judges", nargs="*", default=list(JUDGES), choices=list(JUDGES))
     parser.add_argument("--corpora", nargs="+", default=list(CORPORA))
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS, help="damage; none: the null alone")
-    parser.add_argument("--frechet", action="store_true", help="Frechet distances of the damaged songs as well")
+    parser.add_argument("--frechet", nargs="*", default=[], choices=FRECHET, help="features of Frechet distances")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results.json")
     args = parser.parse_args()
     results = json.loads(args.output.read_text()) if args.output.exists() else {}
