@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurl.cli import app
-from aurl.evaluation.report_model import IMPORTANCE, importance_words
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
@@ -247,6 +246,8 @@ def print_figures(figures: Mapping[str, Any]) -> None:
     """The likelihood as two tables on standard output: figures, and kinds of tokens."""
     from rich.console import Console
     from rich.table import Table
+
+    from aurl.evaluation.report_model import IMPORTANCE, importance_words
 
     table = Table()
     table.add_column("figure")

@@ -74,7 +74,7 @@ def test_likelihood_keeps_its_keys_and_adds_tables(home: Path, capsys) -> None:
 
 
 def test_bound_and_estimate_of_a_model_with_latents_cannot_be_confused(home: Path, capsys) -> None:
-    cfg = conf.compose("train", [*SETTINGS, "model=vae", "model.latent_dim=4", "model.piece_latent_dim=2"])
+    cfg = conf.compose("train", [*SETTINGS, "model=vae", "model.attributes=[density]", "model.latent_dim=4"])
     codec = Codec.from_config(conf.to_config(cfg.tokenizer))
     model = MusicTransformerVAEGAN(
         conf.to_config(cfg.model), codec.vocabulary.size, TokenMeaning.of(codec.vocabulary.meaning())
