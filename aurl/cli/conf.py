@@ -216,6 +216,8 @@ class EvaluateCommand(LandscapeKeys):
         if unknown or self.stages == []:
             given = unknown[0] if unknown else "[]"
             raise ValueError(f"stages={given} is unknown; allowed: one or more of {', '.join(STAGES)}")
+        if self.metrics is not None and not self.metrics:
+            raise ValueError("metrics=[] names none; leave it out for all")
         if self.compare is not None and len(self.compare) != 2:
             raise ValueError(f"compare={list(self.compare)} names {len(self.compare)} runs; allowed: two, [runA,runB]")
 

@@ -41,6 +41,16 @@ ALONE = ("music", "reference", "training", "judges")
 """Keys that compare=[A,B] has no use for."""
 
 
+GOES_WITH = (
+    (("bars", "batch_size"), ("samples",), "samples=N"),
+    (("temperature", "top_p"), ("samples", "technical"), "samples=N or technical=true"),
+    (("technical_bars", "batch_sizes", "rounds"), ("technical",), "technical=true"),
+    (("landscape_size", "landscape_span", "landscape_pieces"), ("landscape",), "landscape=FILE"),
+    (("attention_bars",), ("attention",), "attention=FILE"),
+)
+"""Keys that have a value always -> keys of which one must be given for them to do anything, in words too."""
+
+
 def check_keys(cfg: DictConfig) -> None:
     """Refuse keys that would do nothing, and combinations that leave nothing to do.
 
@@ -49,6 +59,7 @@ def check_keys(cfg: DictConfig) -> None:
     """
     check_attention(cfg)
     check_compare(cfg)
+    check_idle(cfg)
     for key in ("reference", "metrics", "training", "judges"):
         if cfg[key] is not None and cfg.music is None and not cfg.samples and cfg.compare is None:
             raise AurlError(
@@ -73,6 +84,21 @@ def check_keys(cfg: DictConfig) -> None:
         )
     if cfg.likelihood is False and not (cfg.samples or cfg.technical or cfg.landscape) and cfg.music is None:
         raise AurlError("likelihood=false leaves nothing to measure; add samples=N or technical=true")
+
+
+def check_idle(cfg: DictConfig) -> None:
+    """Refuse changed settings of something that is not asked for.
+
+    Raises:
+        AurlError: names the key.
+    """
+    from aurl.cli.conf import EvaluateCommand
+
+    usual = EvaluateCommand()
+    for keys, needed, words in GOES_WITH:
+        for key in keys:
+            if cfg[key] != getattr(usual, key) and not any(cfg[name] for name in needed):
+                raise AurlError(f"{key}={cfg[key]} goes with {words}, and does nothing without it")
 
 
 def skips_likelihood(cfg: DictConfig) -> bool:
@@ -121,6 +147,8 @@ def evaluate_music(cfg: DictConfig) -> None:
 
     judges = list(cfg.judges) if cfg.judges is not None else list(JUDGES)
     check_judges(judges)
+    if cfg.judges and not cfg.reference:
+        raise AurlError(f"judges={judges} goes with reference=FOLDER, from which they try to tell the music")
     with scoring_progress() as on_progress:
         report = measure_folder(
             Path(cfg.music),

@@ -115,6 +115,13 @@ def test_long_pieces_are_told_how_they_hold_together(tmp_path: Path, capsys) -> 
         (["music={made}", "training={made}/broken.mid"], "no file can be read; the first: "),
         (["training={made}"], "goes with music=FOLDER"),
         (["judges=[]"], "goes with music=FOLDER"),
+        (["music={made}", "judges=[forest]"], "judges=['forest'] goes with reference=FOLDER"),
+        (["music={made}", "metrics=[]"], "metrics=[] names none; leave it out for all"),
+        (["music={made}", "bars=8"], "bars=8 goes with samples=N, and does nothing without it"),
+        (["music={made}", "temperature=2"], "temperature=2.0 goes with samples=N or technical=true"),
+        (["music={made}", "batch_sizes=[1]"], "batch_sizes=[1] goes with technical=true"),
+        (["music={made}", "landscape_size=3"], "landscape_size=3 goes with landscape=FILE"),
+        (["music={made}", "attention_bars=2"], "attention_bars=2 goes with attention=FILE"),
         (["music={made}", "compare=[a,b]"], "do not go together; leave one out"),
     ],
 )
