@@ -259,7 +259,7 @@ def print_figures(figures: Mapping[str, Any]) -> None:
         elif isinstance(value, (int, float)):
             bound = " (upper bound)" if figures["bound"] and name in BOUNDED else ""
             table.add_row(words + bound, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
-    estimate = figures.get(IMPORTANCE)
+    estimate: Mapping[str, Any] = figures.get(IMPORTANCE) or {}
     for name in BOUNDED[:3] if estimate else ():
         if estimate[name] is not None:
             words = f"{name.replace('_', ' ')} (importance-weighted, {estimate['samples']} samples)"
