@@ -217,6 +217,10 @@ def print_metrics(report: FolderReport) -> None:
         for row in rows:
             table.add_row(*cells(row, with_reference))
         console.print(table)
+    # Statistics of four voices are missing in all other music, which need not be said.
+    missing = [row.name for row in report.summaries if not row.pieces and known[row.name].group != "chorale"]
+    if missing:
+        print(f"not to be had of any piece: {', '.join(missing)}")
 
 
 def cells(row: Summary, with_reference: bool) -> list[str]:

@@ -83,8 +83,9 @@ def test_the_report_of_a_folder_plays_examples_and_escapes_names(music: Path, tm
 
 
 def test_chosen_metrics_of_one_file_need_no_reference(music: Path, capsys) -> None:
-    assert run(f"music={music / 'made' / '0.mid'}", "metrics=[pitch_range,structure]") == 0
+    assert run(f"music={music / 'made' / '0.mid'}", "metrics=[pitch_range,structure,drum_pattern_consistency]") == 0
     output = capsys.readouterr().out
+    assert "not to be had of any piece: drum_pattern_consistency\n" in output
     assert (
         output.lstrip().startswith("1 piece\n")
         and "pitch_range" in output
