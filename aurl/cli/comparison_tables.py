@@ -22,9 +22,9 @@ def print_comparison(comparison: SetComparison) -> None:
     if comparison.judges:
         print_table(
             "can a classifier tell it from the reference? (accuracy, 0.5 is no)",
-            ["judge", "accuracy", "95 %", "p", "real against real"],
+            ["judge", "accuracy", "95 %", "p (Holm)", "real against real"],
             [
-                [row.judge, f"{row.accuracy:.3f}", between(row.interval), shown_p(row.p_value), number(row.null)]
+                [row.judge, f"{row.accuracy:.3f}", between(row.interval), shown_p(row.p_holm), number(row.null)]
                 for row in comparison.judges
             ],
         )
@@ -145,15 +145,16 @@ def print_differences(rows: Sequence[Difference], names: tuple[str, str]) -> Non
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on standard output, its first column to the left."""
-    from rich.console import Console
     from rich.table import Table
+
+    from aurl.cli.tables import table_console
 
     table = Table(title=title, title_justify="left")
     for index, head in enumerate(heads):
         table.add_column(head, justify="right" if index else "left", no_wrap=index == 0, min_width=6)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    table_console().print(table)
 
 
 def number(value: float) -> str:

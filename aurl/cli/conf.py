@@ -144,6 +144,8 @@ class EvaluateCommand(LandscapeKeys):
     """Names or groups of metrics; unset means all."""
     likelihood: bool | None = None
     """Measure the likelihood; unset means yes, unless technical=true."""
+    importance_samples: int = 0
+    """Draws of the latents for the importance-weighted estimate beside the bound, for checkpoints with latents."""
     samples: int = 0
     """Pieces drawn from the checkpoint, measured as music and compared with the split or the reference."""
     bars: int | None = 16
@@ -195,7 +197,12 @@ class EvaluateCommand(LandscapeKeys):
     def __post_init__(self) -> None:
         if self.split not in (None, "train", "valid", "test", "all"):
             raise ValueError(f"split={self.split} is unknown; allowed: train, valid, test, all")
-        at_least(("samples", self.samples, 0), ("bars", self.bars, 1), ("seed", self.seed, 0))
+        at_least(
+            ("samples", self.samples, 0),
+            ("importance_samples", self.importance_samples, 0),
+            ("bars", self.bars, 1),
+            ("seed", self.seed, 0),
+        )
         at_least(("batch_size", self.batch_size, 1), ("technical_bars", self.technical_bars, 1))
         at_least(("attention_bars", self.attention_bars, 1))
         at_least(("rounds", self.rounds, 1), *(("batch_sizes", size, 1) for size in self.batch_sizes))
@@ -209,6 +216,8 @@ class EvaluateCommand(LandscapeKeys):
         if unknown or self.stages == []:
             given = unknown[0] if unknown else "[]"
             raise ValueError(f"stages={given} is unknown; allowed: one or more of {', '.join(STAGES)}")
+        if self.metrics is not None and not self.metrics:
+            raise ValueError("metrics=[] names none; leave it out for all")
         if self.compare is not None and len(self.compare) != 2:
             raise ValueError(f"compare={list(self.compare)} names {len(self.compare)} runs; allowed: two, [runA,runB]")
 

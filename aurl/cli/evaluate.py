@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from aurl.models.checkpoint import Bundle
 
 GROUPS = ("data", "preprocess")
+BOUNDED = ("nats_per_note", "nats_per_beat", "nats_per_second", "token_perplexity")
+"""Figures that are upper bounds where the model has latents."""
 HELP = """
 aurl-evaluate: how well does a model predict music it has not seen, how near is what it writes, how fast is it?
 
@@ -51,6 +53,7 @@ Main keys (default):
                      token_perplexity, skipped, chord_tokens where the tokenizer writes chords, tables of kinds of
                      tokens, places, context and pieces; music; technical
   report (none)      folder for report.html (one page with plots and players), report.json and samples/
+  importance_samples (0)     draws for an estimate nearer to the likelihood than the bound, for checkpoints with latents
   samples (0)        pieces drawn from the checkpoint and compared with the split, or with reference
   bars (16), seed (0), temperature (1.0), top_p (0.95), batch_size (64)    how they are drawn
   music (none)       folder or file whose musical metrics are measured and which is validated; needs no model
@@ -117,21 +120,24 @@ def evaluate_checkpoint(cfg: DictConfig) -> None:
     """
     from aurl.cli.evaluate_model import (
         Session,
+        check_latents,
         check_samples,
         draw_landscape,
         measure_likelihood,
         measure_samples,
         measure_technical,
     )
+    from aurl.cli.evaluate_music import skips_likelihood
     from aurl.utils.files import atomic_write_json
 
     if cfg.samples:
         check_samples(cfg)
     session = Session(cfg)
+    check_latents(session)
     checkpoint = app.shown(session.bundle.path)
     parts: dict[str, Any] = {}
     drawn = None
-    if cfg.likelihood or (cfg.likelihood is None and not cfg.technical and not cfg.landscape):
+    if cfg.likelihood or (cfg.likelihood is None and not skips_likelihood(cfg)):
         parts["likelihood"] = measure_likelihood(session, detailed=bool(cfg.json or cfg.report))
         print(f"{session.corpus[0].name}, {session.split}, under {checkpoint}")
         print_figures(parts["likelihood"])
@@ -241,15 +247,26 @@ def print_figures(figures: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from aurl.evaluation.report_model import IMPORTANCE, importance_words
+
     table = Table()
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in figures.items():
+        words = name.replace("_", " ")
         if isinstance(value, bool):
-            table.add_row(name, "yes" if value else "no")
+            table.add_row(words, "yes" if value else "no")
         elif isinstance(value, (int, float)):
-            table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
+            bound = " (upper bound)" if figures["bound"] and name in BOUNDED else ""
+            table.add_row(words + bound, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
+    estimate: Mapping[str, Any] = figures.get(IMPORTANCE) or {}
+    for name in BOUNDED[:3] if estimate else ():
+        if estimate[name] is not None:
+            words = f"{name.replace('_', ' ')} (importance-weighted, {estimate['samples']} samples)"
+            table.add_row(words, f"{estimate[name]:.4f}")
     Console().print(table)
+    if estimate:
+        print(importance_words(estimate))
     kinds = Table()
     kinds.add_column("kind of token")
     for head in ("tokens", "nats a token", "nats per note"):

@@ -80,11 +80,17 @@ def music_table(path: Path, cfg: DictConfig) -> Table:
     """
     from aurl.cli.evaluate import scoring_progress
     from aurl.evaluation.folder import measure_folder
+    from aurl.evaluation.metrics.registry import choose_metrics
 
+    names = list(cfg.metrics) if cfg.metrics is not None else None
     if path.suffix == JSON_SUFFIX:
-        return read_json_table(path)
+        wanted = None if names is None else {spec.name for spec in choose_metrics(names)}
+        return {
+            piece: {name: value for name, value in values.items() if wanted is None or name in wanted}
+            for piece, values in read_json_table(path).items()
+        }
     with scoring_progress() as on_progress:
-        report = measure_folder(path, None, list(cfg.metrics) if cfg.metrics is not None else None, on_progress)
+        report = measure_folder(path, None, names, on_progress)
     return {file.path: file.values for file in report.files}
 
 

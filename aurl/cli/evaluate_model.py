@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aurl.evaluation.report_model import IMPORTANCE
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
@@ -132,8 +133,42 @@ def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
         result, pieces = session.score(on_progress)
     model, vocabulary = session.bundle.model, session.generator.codec.vocabulary
     detail = describe(model, result, pieces, vocabulary, model.config.context, session.device, with_contexts=detailed)
-    chords = count_chords(session.generator.codec, session.store, session.pieces)
-    return {**result.to_dict(), **chords, "skipped": count_skipped(session.store), **detail}
+    figures = {**result.to_dict(), **count_chords(session.generator.codec, session.store, session.pieces)}
+    if session.cfg.importance_samples:
+        figures[IMPORTANCE] = measure_importance(session, pieces)
+    return {**figures, "skipped": count_skipped(session.store), **detail}
+
+
+def check_latents(session: Session) -> None:
+    """Refuse an importance-weighted estimate of a model without latents.
+
+    Raises:
+        AurlError: names the key and the checkpoint.
+    """
+    asked = session.cfg.importance_samples
+    if asked and session.bundle.model.latent is None:
+        raise AurlError(
+            f"importance_samples={asked}: ckpt={session.bundle.path} has no latents, its nats_per_note is the "
+            "likelihood itself and no bound; leave importance_samples out"
+        )
+
+
+def measure_importance(session: Session, pieces: Sequence[TokenPiece]) -> dict[str, Any]:
+    """The importance-weighted estimate of the pieces that the bound was measured on."""
+    from aurl.cli.evaluate import scoring_progress
+    from aurl.evaluation.importance_scoring import score_importance
+
+    model, cfg = session.bundle.model, session.cfg
+    with scoring_progress() as on_progress:
+        return score_importance(
+            model,
+            pieces,
+            model.config.context,
+            cfg.importance_samples,
+            device=session.device,
+            seed=cfg.seed,
+            on_progress=on_progress,
+        ).to_dict()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,17 @@ LISTED_FILES = 10
 """Failing and unreadable files named on the console; the JSON file has all."""
 
 
-MODEL_KEYS = ("data", "split", "samples", "technical", "likelihood", "stages", "technical_peer", "landscape")
+MODEL_KEYS = (
+    "data",
+    "split",
+    "samples",
+    "technical",
+    "likelihood",
+    "importance_samples",
+    "stages",
+    "technical_peer",
+    "landscape",
+)
 """Keys that ask something of a checkpoint."""
 TECHNICAL_KEYS = ("stages", "technical_peer")
 ATTENTION_KEYS = ("layers", "heads", "output")
@@ -29,6 +39,16 @@ ATTENTION_KEYS = ("layers", "heads", "output")
 NOT_WITH_ATTENTION = ("music", "reference", "compare", "json", "report", "preprocess", *MODEL_KEYS)
 ALONE = ("music", "reference", "training", "judges")
 """Keys that compare=[A,B] has no use for."""
+
+
+GOES_WITH = (
+    (("bars", "batch_size"), ("samples",), "samples=N"),
+    (("temperature", "top_p"), ("samples", "technical"), "samples=N or technical=true"),
+    (("technical_bars", "batch_sizes", "rounds"), ("technical",), "technical=true"),
+    (("landscape_size", "landscape_span", "landscape_pieces"), ("landscape",), "landscape=FILE"),
+    (("attention_bars",), ("attention",), "attention=FILE"),
+)
+"""Keys that have a value always -> keys of which one must be given for them to do anything, in words too."""
 
 
 def check_keys(cfg: DictConfig) -> None:
@@ -39,6 +59,7 @@ def check_keys(cfg: DictConfig) -> None:
     """
     check_attention(cfg)
     check_compare(cfg)
+    check_idle(cfg)
     for key in ("reference", "metrics", "training", "judges"):
         if cfg[key] is not None and cfg.music is None and not cfg.samples and cfg.compare is None:
             raise AurlError(
@@ -56,8 +77,33 @@ def check_keys(cfg: DictConfig) -> None:
             raise AurlError(f"{key}={cfg[key]} goes with technical=true")
     if cfg.landscape and not cfg.landscape.endswith(".png"):
         raise AurlError(f"landscape={cfg.landscape} is written as a picture; give it a name that ends in .png")
+    if cfg.importance_samples and (cfg.likelihood is False or (cfg.likelihood is None and skips_likelihood(cfg))):
+        raise AurlError(
+            f"importance_samples={cfg.importance_samples} goes with the likelihood, which is left out here; "
+            "add likelihood=true"
+        )
     if cfg.likelihood is False and not (cfg.samples or cfg.technical or cfg.landscape) and cfg.music is None:
         raise AurlError("likelihood=false leaves nothing to measure; add samples=N or technical=true")
+
+
+def check_idle(cfg: DictConfig) -> None:
+    """Refuse changed settings of something that is not asked for.
+
+    Raises:
+        AurlError: names the key.
+    """
+    from aurl.cli.conf import EvaluateCommand
+
+    usual = EvaluateCommand()
+    for keys, needed, words in GOES_WITH:
+        for key in keys:
+            if cfg[key] != getattr(usual, key) and not any(cfg[name] for name in needed):
+                raise AurlError(f"{key}={cfg[key]} goes with {words}, and does nothing without it")
+
+
+def skips_likelihood(cfg: DictConfig) -> bool:
+    """Whether something else is asked for that leaves the likelihood out unless it is asked for too."""
+    return bool(cfg.technical or cfg.landscape)
 
 
 def check_attention(cfg: DictConfig) -> None:
@@ -101,6 +147,8 @@ def evaluate_music(cfg: DictConfig) -> None:
 
     judges = list(cfg.judges) if cfg.judges is not None else list(JUDGES)
     check_judges(judges)
+    if cfg.judges and not cfg.reference:
+        raise AurlError(f"judges={judges} goes with reference=FOLDER, from which they try to tell the music")
     with scoring_progress() as on_progress:
         report = measure_folder(
             Path(cfg.music),
@@ -169,6 +217,10 @@ def print_metrics(report: FolderReport) -> None:
         for row in rows:
             table.add_row(*cells(row, with_reference))
         console.print(table)
+    # Statistics of four voices are missing in all other music, which need not be said.
+    missing = [row.name for row in report.summaries if not row.pieces and known[row.name].group != "chorale"]
+    if missing:
+        print(f"not to be had of any piece: {', '.join(missing)}")
 
 
 def cells(row: Summary, with_reference: bool) -> list[str]:

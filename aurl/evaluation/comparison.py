@@ -19,6 +19,7 @@ from aurl.evaluation.distances import (
     measure_frechet,
     metric_distance,
 )
+from aurl.evaluation.lag_maps import lag_map, random_map_features
 from aurl.evaluation.metrics.registry import choose_metrics, score_metrics
 from aurl.evaluation.metrics.table import Floats, NoteTable
 from aurl.evaluation.originality import CopyResult, Diversity, check_copies, measure_diversity
@@ -30,6 +31,7 @@ from aurl.evaluation.two_sample import (
 from aurl.evaluation.two_sample import (
     JUDGES,
     TwoSampleResult,
+    corrected,
     hand_features,
     judge_features,
     pick,
@@ -43,7 +45,7 @@ PIECES_PER_DIMENSION = 5
 """Fewer pieces a component make covariances that are guesses."""
 MOST_DEVIATIONS = 5.0
 TINY = 1e-9
-HAND, RANDOM = "musical metrics", "random convolutions"
+HAND, RANDOM, MAPS = "musical metrics", "random convolutions", "lag maps"
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def compare_sets(
     copies = check_copies(files, training or reference, held_out(reference, training), seed=seed)
     diversity = measure_diversity(files, reference, seed)
     on_progress(steps, steps)
-    return SetComparison(distances, frechet, results, copies, diversity, left_out)
+    return SetComparison(distances, frechet, corrected(results), copies, diversity, left_out)
 
 
 def held_out(
@@ -198,11 +200,16 @@ def frechet_distances(
         left_out["Frechet distance"] = f"at least {fewest} pieces and {2 * fewest} of the reference are needed"
         return []
     rng = np.random.default_rng(seed)
-    first = [excerpt_rolls(table) for table in files.values()]
-    second = [excerpt_rolls(table) for table in reference.values()]
     sets = {
         HAND: (hand_features(values), hand_features(standard)),
-        RANDOM: (random_features(first, seed), random_features(second, seed)),
+        RANDOM: (
+            random_features([excerpt_rolls(table) for table in files.values()], seed),
+            random_features([excerpt_rolls(table) for table in reference.values()], seed),
+        ),
+        MAPS: (
+            random_map_features([lag_map(table) for table in files.values()], seed),
+            random_map_features([lag_map(table) for table in reference.values()], seed),
+        ),
     }
     results = [
         measure_frechet(name, *principal_components(mine, theirs, dimensions), rng)

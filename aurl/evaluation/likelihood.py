@@ -260,27 +260,34 @@ def score_batch(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Nats of each scored token of each window of one packed batch, float32, and what of them the latents cost."""
     lengths = [window.length for window in batch]
-    inputs = _gather(batch, pieces, "ids", 0, np.int64)
-    targets = _gather(batch, pieces, "ids", 1, np.int64)
-    time = MusicalTime(
-        index=torch.cat([torch.arange(length) for length in lengths]).to(device),
-        beat=_gather(batch, pieces, "beats", 0, np.float32).to(device),
-        bar=_gather(batch, pieces, "bars", 0, np.int64).to(device),
-    )
+    inputs, targets, time, scored = read_batch(batch, pieces, device)
     with torch.inference_mode():
-        output = model(inputs.to(device), time, lengths)
+        output = model(inputs, time, lengths)
         logits = output.logits.float()  # (N, V)
-        nats = torch.nn.functional.cross_entropy(logits, targets.to(device), reduction="none")  # (N,)
+        nats = torch.nn.functional.cross_entropy(logits, targets, reduction="none")  # (N,)
         cost = torch.zeros_like(nats)
         if getattr(output, "latents", None) is not None:
-            scored = torch.cat([torch.arange(each.start, each.stop) >= each.first_scored for each in batch])
-            cost = cost_of_tokens(output.latents, scored.to(device))
+            cost = cost_of_tokens(output.latents, scored)
     rows = torch.stack((nats + cost, cost)).cpu().numpy()  # (2, N)
     found, stop = [], 0
     for window in batch:
         start, stop = stop + window.first_scored - window.start, stop + window.length
         found.append((rows[0, start:stop], rows[1, start:stop]))
     return found
+
+
+def read_batch(
+    batch: Sequence[Window], pieces: Sequence[TokenPiece], device: str | torch.device = "cpu"
+) -> tuple[Tensor, Tensor, MusicalTime, Tensor]:
+    """Inputs, targets, musical time and which predictions count of the windows of a packed batch, (N,) each."""
+    time = MusicalTime(
+        index=torch.cat([torch.arange(window.length) for window in batch]).to(device),
+        beat=_gather(batch, pieces, "beats", 0, np.float32).to(device),
+        bar=_gather(batch, pieces, "bars", 0, np.int64).to(device),
+    )
+    scored = torch.cat([torch.arange(window.start, window.stop) >= window.first_scored for window in batch])
+    inputs, targets = (_gather(batch, pieces, "ids", shift, np.int64).to(device) for shift in (0, 1))
+    return inputs, targets, time, scored.to(device)
 
 
 def _gather(batch: Sequence[Window], pieces: Sequence[TokenPiece], name: str, shift: int, dtype: Any) -> Tensor:

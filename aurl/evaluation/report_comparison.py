@@ -34,14 +34,15 @@ def _distances(part: Part) -> str:
     body = ""
     if part.get("judges"):
         rows = [
-            [text(row["judge"]), _number(row["accuracy"]), _span(row["interval"]), _number(row["p_value"]),
+            [text(row["judge"]), _number(row["accuracy"]), _span(row["interval"]), _number(row["p_holm"]),
              _number(row["null"])]
             for row in part["judges"]
         ]  # fmt: skip
         body += (
             "<h3>Can a classifier tell it from the reference?</h3><p class=soft>Balanced accuracy on songs it has not "
-            "seen; 0.5 is no. Real against real: the same judge on two halves of the reference.</p>"
-            + table(["judge", "accuracy", "95 %", "p", "real against real"], rows, range(1, 5), "judges")
+            "seen; 0.5 is no. p is corrected for the number of judges. Real against real: the same judge on two halves "
+            "of the reference.</p>"
+            + table(["judge", "accuracy", "95 %", "p (Holm)", "real against real"], rows, range(1, 5), "judges")
         )
     if part.get("frechet"):
         rows = [

@@ -19,6 +19,8 @@ FIGURES = (
     ("nats_per_second", "nats per second"),
     ("token_perplexity", "perplexity of tokens"),
 )
+IMPORTANCE = "importance_weighted"
+"""Key of the importance-weighted estimate among the figures of a likelihood."""
 AMOUNTS = ("pieces", "notes", "tokens", "beats", "seconds")
 SPEED_COLUMNS = (
     ("batch_size", "pieces at once"),
@@ -51,16 +53,34 @@ def likelihood_section(part: Part) -> str:
     """Figures, kinds of tokens, places in the piece, context, single pieces."""
     bound = " These are upper bounds: the model has latent variables." if part.get("bound") else ""
     figures = [[name, f"{part[key]:.3f}"] for key, name in FIGURES if part.get(key) is not None]
+    estimate = part.get(IMPORTANCE)
+    for key, name in FIGURES:
+        if estimate and estimate.get(key) is not None:
+            figures.append([f"{name}, importance-weighted, {estimate['samples']} samples", f"{estimate[key]:.3f}"])
+    words = f"<p>{text(importance_words(estimate))}</p>" if estimate else ""
     amounts = ", ".join(f"{number(part[key])} {key}" for key in AMOUNTS if part.get(key) is not None)
     body = card(
         f"<p>How well the model predicts this music; lower is better.{bound} Measured on {text(amounts)}.</p>"
         + table(["", ""], figures, [1], "likelihood")
+        + words
     )
     charts = [_types(part["by_type"])] if part.get("by_type") else []
     charts += [_curve(part, key, *words) for key, words in CURVES.items() if part.get(key)]
     charts += [_contexts(part["by_context"])] if part.get("by_context") else []
     body += f"<div class=charts>{''.join(charts)}</div>"
     return body + (_pieces(part["piece_rows"]) if part.get("piece_rows") else "")
+
+
+def importance_words(estimate: Part) -> str:
+    """What an importance-weighted estimate is, and how far it can be trusted, in a sentence or two."""
+    few, windows = estimate["doubtful"], estimate["windows"]
+    error = estimate["standard_error"]
+    known = "" if error is None or 2 * few > windows else f"; standard error of the draws {error:.4f}"
+    return (
+        "importance-weighted: on average still an upper bound, but nearer to the likelihood than the bound of the same "
+        f"draws ({estimate['bound_nats_per_note']:.4f} nats per note){known}; in {few} of {windows} windows fewer than "
+        f"ten samples count (median {estimate['median_effective_samples']:.1f}): there it is hardly more than a bound"
+    )
 
 
 CURVES = {

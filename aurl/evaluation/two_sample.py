@@ -3,28 +3,32 @@
 Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests". Three judges, because each is blind somewhere:
 
 - ``forest``: a random forest on the musical metrics of the whole piece (structure, harmony, rhythm, dynamics).
-- ``convolution``: a small network trained from scratch on piano rolls of eight-bar excerpts.
-- ``random_features``: a linear model on random convolutions that were never trained (rolls.py).
+- ``convolution``: a small network trained from scratch on piano rolls of eight-bar excerpts and on the lag map of the
+  whole piece (judge_network.py).
+- ``random_features``: a linear model on random convolutions of both that were never trained (lag_maps.py).
 
 Folds are dealt by song: excerpts, versions and damaged copies of one song never stand on both sides. A piece counts
-once, with the mean of its excerpts, and both sets weigh the same.
+once, with the mean of its excerpts, and both sets weigh the same. Which judge sees which planted damage is measured in
+experiments/two_sample_tests. The best of several judges is found by looking, so its p-value is to be corrected for
+their number (``p_holm``).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from aurl.evaluation.judge_network import fit_convolution, view_of
+from aurl.evaluation.lag_maps import untrained_features
 from aurl.evaluation.metrics.registry import choose_metrics
 from aurl.evaluation.metrics.table import NoteTable
-from aurl.evaluation.rolls import Rolls, excerpt_rolls, random_features
-from aurl.evaluation.significance import Interval
+from aurl.evaluation.significance import Interval, holm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,18 +39,10 @@ FOLDS = 5
 FEWEST_PIECES = 10
 """Pieces of each set below which no judge is asked."""
 TREES = 200
-EPOCHS, FEWEST_STEPS = 14, 120
-"""Passes over the excerpts; more where a small set would otherwise give the network too few steps to learn anything."""
-LEARNING_RATE = 3e-3
-WEIGHT_DECAY = 1e-2
-NETWORK_BATCH = 32
-CHANNELS = (8, 16, 32)
 RIDGE = 0.05
 """Inverse strength of the linear judge's penalty (scikit-learn's C)."""
 RESAMPLES = 2000
 TAILS = (0.025, 0.975)
-MOST_TRANSPOSED = 3
-"""The network sees each excerpt moved by up to this many semitones."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,8 @@ class TwoSampleResult:
     pieces: tuple[int, int]
     null: float = math.nan
     """The same judge on two halves of the reference."""
+    p_holm: float = math.nan
+    """``p_value`` corrected for the number of judges that were asked."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -211,58 +209,6 @@ def fit_linear(train: Floats, labels: Ints, test: Floats, seed: int) -> Floats:
     return result
 
 
-def fit_convolution(train: list[Rolls], labels: Ints, test: list[Rolls], seed: int) -> Floats:
-    """The network: trained on excerpts, judged by the mean of a piece's excerpts."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):  # dropout and first weights: the caller's own draws are not disturbed
-        torch.manual_seed(seed)
-        network = build_network()
-        train_network(network, train, labels)
-    network.eval()
-    with torch.inference_mode():
-        logits = [float(network(torch.from_numpy(part)).mean()) for part in test]
-    return 1 / (1 + np.exp(-np.array(logits)))
-
-
-def train_network(network: Any, train: list[Rolls], labels: Ints) -> None:
-    """Fit the network to excerpts; every piece weighs the same, and both sets together do."""
-    import torch
-
-    sizes = [len(part) for part in train]
-    excerpts = torch.from_numpy(np.concatenate(train))
-    targets = torch.from_numpy(np.repeat(labels, sizes)).float()
-    share = np.array([1 / np.sum(labels == label) for label in labels])
-    weights = torch.from_numpy(np.repeat(share / sizes, sizes)).float()
-    weights = weights / weights.mean()
-    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    batches = math.ceil(len(excerpts) / NETWORK_BATCH)
-    epochs = max(EPOCHS, math.ceil(FEWEST_STEPS / batches))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, epochs * batches)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(excerpts)).split(NETWORK_BATCH):
-            shift = int(torch.randint(-MOST_TRANSPOSED, MOST_TRANSPOSED + 1, (1,)))
-            logits = network(torch.roll(excerpts[rows], shift, dims=3)).squeeze(1)
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets[rows], weights[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-
-
-def build_network() -> Any:
-    """Three convolutions and a mean over time and pitch; some 10,000 weights."""
-    from torch import nn
-
-    one, two, three = CHANNELS
-    return nn.Sequential(
-        nn.Conv2d(3, one, (8, 12), stride=(2, 3)), nn.BatchNorm2d(one), nn.ReLU(),
-        nn.Conv2d(one, two, (5, 3), stride=2), nn.BatchNorm2d(two), nn.ReLU(),
-        nn.Conv2d(two, three, (5, 3), stride=2), nn.BatchNorm2d(three), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(three, 1),
-    )  # fmt: skip
-
-
 JUDGES: dict[str, Fitter] = {
     "forest": fit_forest,
     "convolution": fit_convolution,
@@ -281,5 +227,12 @@ def judge_features(judge: str, tables: Sequence[NoteTable], values: Sequence[dic
     """
     if judge == "forest":
         return hand_features(values)
-    rolls = [excerpt_rolls(table) for table in tables]
-    return rolls if judge == "convolution" else random_features(rolls)
+    return [view_of(table) for table in tables] if judge == "convolution" else untrained_features(tables)
+
+
+def corrected(results: Sequence[TwoSampleResult]) -> list[TwoSampleResult]:
+    """The results with p-values corrected for the number of judges (Holm)."""
+    return [
+        replace(result, p_holm=p_holm)
+        for result, p_holm in zip(results, holm([row.p_value for row in results]), strict=True)
+    ]

@@ -35,6 +35,19 @@ class Prior(str, Enum):
     """Every bar is drawn from a learned mixture of Gaussians whose shares follow from the piece."""
 
 
+class Sees(str, Enum):
+    """What the discriminator looks at."""
+
+    latents = "latents"
+    """Latents of bars."""
+    states = "states"
+    """The decoder's states, one for each token (Lamb et al. 2016, arXiv:1610.09038)."""
+    tokens = "tokens"
+    """Tokens."""
+    music = "music"
+    """Piano roll, pitch classes, onsets and number of notes of each bar."""
+
+
 class Positions(str, Enum):
     """How a token knows where it is."""
 

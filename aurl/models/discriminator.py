@@ -13,14 +13,13 @@ Axes: R windows of L tokens, N = R L tokens, M bars, C width, V vocabulary, D wi
 from __future__ import annotations
 
 from collections.abc import Collection
-from enum import Enum
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from aurl.models.config import ModelConfig
+from aurl.models.config import ModelConfig, Sees
 from aurl.models.hearing import TokenMeaning
 from aurl.models.musical_features import MusicalFeatures, WindowBars
 
@@ -30,19 +29,6 @@ TOKEN_REACH = 5
 """Tokens that a layer sees at once: a note and the token after it."""
 BARS_TOGETHER = 4
 """Bars of the widest scale."""
-
-
-class Sees(str, Enum):
-    """What the discriminator looks at."""
-
-    latents = "latents"
-    """Latents of bars."""
-    states = "states"
-    """The decoder's states, one for each token (Lamb et al. 2016, arXiv:1610.09038)."""
-    tokens = "tokens"
-    """Tokens."""
-    music = "music"
-    """Piano roll, pitch classes, onsets and number of notes of each bar."""
 
 
 class Evidence(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from aurl.models.discriminator import Sees
+from aurl.models.config import Sees
 
 MOST_WEIGHT = 100.0
 """Largest weight of a term or of a kind of tokens."""

@@ -22,8 +22,8 @@ from aurl.data.batching import PackedBatch
 from aurl.data.kinds import Form
 from aurl.generation.grammar import Rules
 from aurl.generation.grammars import AnyGrammar, make_grammar
-from aurl.models.config import Prior
-from aurl.models.discriminator import Discriminator, Evidence, Judgement, Sees
+from aurl.models.config import Prior, Sees
+from aurl.models.discriminator import Discriminator, Evidence, Judgement
 from aurl.models.latent import Latents
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.training.adversarial import accuracy, critic_loss, feature_matching, generator_loss, gradient_penalty

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from aurl.evaluation.importance_scoring import draw_densities
 from aurl.models.bars import bars_of
 from aurl.models.gaussian import Gaussian, standard_like
 from aurl.models.latent import Encoded
@@ -73,18 +74,12 @@ def log_weights(
     model: MusicTransformerVAEGAN, excerpt: Excerpt, draws: int, generator: torch.Generator
 ) -> torch.Tensor:
     """``log p(x, z) - log q(z | x)`` of draws of all latents (K,)."""
-    space = model.latent
-    assert space is not None
-    encoded = space.encode(excerpt.ids[:-1], excerpt.time, [len(excerpt.ids) - 1])
-    weights = []
-    for _ in range(draws):
-        latents = space.draw(encoded, generator)
-        bar, piece = latents.bar, latents.piece
-        prior = space.prior(bar, piece, encoded.bars).log_density(bar).sum()
-        prior = prior + standard_like(piece).log_density(piece).sum()
-        posterior = encoded.bar.log_density(bar).sum() + encoded.piece.log_density(piece).sum()
-        weights.append(float(prior - posterior) - token_nats(model, excerpt, bar))
-    return torch.tensor(weights, dtype=torch.float64)
+    count = len(excerpt.ids) - 1
+    everything = torch.ones(count, dtype=torch.bool)
+    drawn = draw_densities(
+        model, excerpt.ids[:-1], excerpt.ids[1:], excerpt.time, [count], everything, draws, generator
+    )
+    return torch.stack([draw.tokens + draw.prior - draw.posterior for draw in drawn]).squeeze(1)
 
 
 def log_mean(weights: torch.Tensor) -> float:

@@ -124,7 +124,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [name for name in next(iter(results.values())) if all_metrics()[name].group != "chorale"]
+    measured = next(iter(results.values()))
+    names = [name for name, spec in all_metrics().items() if spec.group != "chorale" and name in measured]
     figure, axes = plt.subplots(1, len(results), figsize=(4.6 * len(results) + 2, 0.19 * len(names) + 2), sharey=True)
     for axis, (corpus, table) in zip(np.atleast_1d(axes), results.items(), strict=True):
         grid = np.array([[table[name][column]["auc"] for column in (*COLUMNS, NULL)] for name in names])

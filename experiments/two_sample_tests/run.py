@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,25 @@ import numpy as np
 from aurl.evaluation.comparison import principal_components, scalar_values
 from aurl.evaluation.corruptions import CORRUPTIONS
 from aurl.evaluation.distances import frechet_infinity, frechet_interval
-from aurl.evaluation.metrics.table import read_table
+from aurl.evaluation.lag_maps import lag_map, random_map_features
+from aurl.evaluation.metrics.table import NoteTable, read_table
 from aurl.evaluation.rolls import excerpt_rolls, random_features
-from aurl.evaluation.two_sample import JUDGES, hand_features, judge_features, two_sample_test
+from aurl.evaluation.two_sample import JUDGES, hand_features, judge_features, pick, two_sample_test
 from aurl.music.score import read_score
-from experiments.metric_sensitivity.run import spliced
+from experiments.metric_sensitivity.run import SPLICE, spliced
 
 CORPORA = ("pop909", "nottingham")
 FRECHET_DIMENSIONS = 16
+FRECHET: dict[str, Callable[[Sequence[NoteTable]], Any]] = {
+    "metrics": lambda tables: hand_features(scalar_values(list(tables))),
+    "random_convolutions": lambda tables: random_features([excerpt_rolls(table) for table in tables]),
+    "lag_maps": lambda tables: random_map_features([lag_map(table) for table in tables]),
+}
+"""Features that Frechet distances are taken between."""
 NULL = "other real songs"
+SETS = (*CORRUPTIONS, SPLICE)
+IMPOSSIBLE = {("nottingham", "velocity_flattening")}
+"""Nottingham has one velocity throughout."""
 
 
 def load(data: Path, corpus: str, count: int, seed: int) -> list[Any]:
@@ -37,78 +48,113 @@ def load(data: Path, corpus: str, count: int, seed: int) -> list[Any]:
     return pieces
 
 
-def measure(
-    data: Path, corpus: str, count: int, seed: int, judges: list[str], wanted: list[str] | None
-) -> dict[str, dict[str, Any]]:
-    """Set -> judge or feature set -> figures."""
-    rng = np.random.default_rng(seed)
-    scores = load(data, corpus, 2 * count, seed)
-    real, others = scores[:count], scores[count:]
-    sets = {NULL: others, **{name: [damage(s, rng) for s in real] for name, damage in CORRUPTIONS.items()}}
-    sets["splice"] = spliced(real, rng)
-    sets = {name: part for name, part in sets.items() if wanted is None or name in wanted}
-    tables = [read_table(score) for score in real]
-    values = scalar_values(tables)
-    features = {judge: judge_features(judge, tables, values) for judge in judges}
-    # Frechet distances assume independent sets: damaged songs are compared with other songs, not with themselves.
-    unrelated = [read_table(score) for score in others]
-    hand = hand_features(scalar_values(unrelated))
-    rolls = random_features([excerpt_rolls(table) for table in unrelated])
-    own = hand_features(values), random_features([excerpt_rolls(table) for table in tables])
+class Pieces:
+    """Tables of songs and what judges read of them, computed once."""
+
+    def __init__(self, tables: Sequence[NoteTable], judges: Sequence[str]) -> None:
+        self.tables = list(tables)
+        values = scalar_values(self.tables) if "forest" in judges else []
+        self.features = {judge: judge_features(judge, self.tables, values) for judge in judges}
+
+
+def ask(judge: str, first: Any, second: Any, songs: tuple[list[str], list[str]], seed: int) -> dict[str, Any]:
+    begin = time.process_time()
+    found = two_sample_test(judge, first, second, songs, JUDGES[judge], seed)
+    return {**found.to_dict(), "processor_seconds": round(time.process_time() - begin, 1)}
+
+
+def frechet(mine: Pieces, others: Pieces, names: Sequence[str], seed: int) -> dict[str, Any]:
+    """Distances of damaged songs from other songs: Frechet distances assume independent sets."""
+    row = {}
+    for name in names:
+        both = (FRECHET[name](part.tables) for part in (mine, others))
+        reduced = principal_components(*both, FRECHET_DIMENSIONS)
+        centre = frechet_infinity(*reduced, np.random.default_rng(seed))
+        interval = frechet_interval(*reduced, np.random.default_rng(seed), centre)
+        row[f"Frechet, {name}"] = {"distance": centre, "interval": list(interval)}
+    return row
+
+
+def damage(scores: Sequence[Any], name: str, rng: np.random.Generator) -> list[Any]:
+    return spliced(list(scores), rng) if name == SPLICE else [CORRUPTIONS[name](score, rng) for score in scores]
+
+
+def corruptions(data: Path, corpus: str, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Damage -> judge or feature set -> figures."""
+    scores = load(data, corpus, 2 * args.songs, args.seed)
+    real, names = scores[: args.songs], [str(k) for k in range(args.songs)]
+    originals = Pieces([read_table(score) for score in real], args.judges)
+    others = Pieces([read_table(score) for score in scores[args.songs :]], ()) if args.frechet else None
     results: dict[str, dict[str, Any]] = {}
-    for name, damaged in sets.items():
+    if others:
+        results["real"] = frechet(originals, others, args.frechet, args.seed)
+        show(corpus, "real", results["real"])
+    for number, name in enumerate(SETS):
+        if name not in args.sets or (corpus, name) in IMPOSSIBLE:
+            continue
+        damaged = damage(real, name, np.random.default_rng([args.seed, number]))
         kept = [k for k, score in enumerate(damaged) if score is not None]
-        theirs = [read_table(damaged[k]) for k in kept]
-        their_values = scalar_values(theirs)
-        songs = [f"other {k}" if name == NULL else str(k) for k in kept]
-        row: dict[str, Any] = {}
-        for judge in judges:
-            begin = time.process_time()
-            found = two_sample_test(
-                judge,
-                features[judge],
-                judge_features(judge, theirs, their_values),
-                ([str(k) for k in range(count)], songs),
-                JUDGES[judge],
-                seed,
-            )
-            row[judge] = {**found.to_dict(), "processor_seconds": time.process_time() - begin}
-        damaged_features = hand_features(their_values), random_features([excerpt_rolls(table) for table in theirs])
-        both = own if name == NULL else damaged_features
-        for label, mine, other in (
-            ("Frechet, metrics", both[0], hand),
-            ("Frechet, random convolutions", both[1], rolls),
-        ):
-            first, second = principal_components(mine, other, FRECHET_DIMENSIONS)
-            centre = frechet_infinity(first, second, np.random.default_rng(seed))
-            interval = frechet_interval(first, second, np.random.default_rng(seed), centre)
-            row[label] = {"distance": centre, "interval": list(interval)}
-        results[name] = row
-        cells = [
-            f"{row[judge]['accuracy']:.3f} ({row[judge]['interval'][0]:.2f}-{row[judge]['interval'][1]:.2f})"
-            for judge in judges
-        ]
-        cells += [f"{row[key]['distance']:.1f}" for key in row if key not in judges]
-        print(f"| {corpus} | {name} | {' | '.join(cells)} |", flush=True)
+        theirs = Pieces([read_table(damaged[k]) for k in kept], args.judges)
+        songs = names, [str(k) for k in kept]
+        row = {j: ask(j, originals.features[j], theirs.features[j], songs, args.seed) for j in args.judges}
+        results[name] = row | (frechet(theirs, others, args.frechet, args.seed) if others else {})
+        show(corpus, name, results[name])
     return results
+
+
+def null(data: Path, corpus: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Judge -> figures of real songs against other real songs, dealt anew ``null_draws`` times."""
+    every = Pieces([read_table(score) for score in load(data, corpus, 2 * args.null_songs, args.seed)], args.judges)
+    half = len(every.tables) // 2
+    row: dict[str, Any] = {}
+    for judge in args.judges:
+        draws = []
+        for draw in range(args.null_draws):
+            order = np.random.default_rng([args.seed, draw]).permutation(2 * half)
+            first, second = order[:half], order[half:]
+            songs = [str(k) for k in first], [str(k) for k in second]
+            features = every.features[judge]
+            draws.append(ask(judge, pick(features, first), pick(features, second), songs, draw))
+        row[judge] = draws[0] | {"draws": [one["accuracy"] for one in draws]}
+    show(corpus, NULL, row)
+    return row
+
+
+def show(corpus: str, name: str, row: dict[str, Any]) -> None:
+    cells = []
+    for key, found in row.items():
+        if "accuracy" in found:
+            low, high = found["interval"]
+            more = " ".join(f"{accuracy:.3f}" for accuracy in found.get("draws", ())[1:])
+            cells.append(f"{key} {found['accuracy']:.3f} ({low:.2f}-{high:.2f}) {more}".strip())
+        else:
+            cells.append(f"{key} {found['distance']:.1f}")
+    pieces = "+".join(str(n) for n in next(iter(row.values())).get("pieces", ()))
+    print(f"| {corpus} | {name} | {pieces} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of unpacked corpora")
-    parser.add_argument("--songs", type=int, default=150, help="songs of each set")
+    parser.add_argument("--songs", type=int, default=100, help="songs that are damaged")
+    parser.add_argument("--null-songs", type=int, default=370, help="songs of each half of the null; 0 leaves it out")
+    parser.add_argument("--null-draws", type=int, default=1, help="how often the halves are dealt")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--judges", nargs="*", default=list(JUDGES))
+    parser.add_argument("--judges", nargs="*", default=list(JUDGES), choices=list(JUDGES))
     parser.add_argument("--corpora", nargs="+", default=list(CORPORA))
-    parser.add_argument("--sets", nargs="+", help=f"damage by name, or '{NULL}'; unset means all")
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=SETS, help="damage; none: the null alone")
+    parser.add_argument("--frechet", nargs="*", default=[], choices=FRECHET, help="features of Frechet distances")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results.json")
     args = parser.parse_args()
-    heads = ["corpus", "set", *args.judges, "Frechet, metrics", "Frechet, random convolutions"]
-    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
-    results = {
-        corpus: measure(args.data, corpus, args.songs, args.seed, args.judges, args.sets) for corpus in args.corpora
-    }
-    args.output.write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads(args.output.read_text()) if args.output.exists() else {}
+    for corpus in args.corpora:
+        found = corruptions(args.data, corpus, args) if args.sets else {}
+        if args.null_songs:
+            found[NULL] = null(args.data, corpus, args)
+        kept = results.setdefault(corpus, {})  # judges that were asked in other runs stay
+        for name, row in found.items():
+            kept[name] = {**kept.get(name, {}), **row}
+        args.output.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

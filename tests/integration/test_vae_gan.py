@@ -20,7 +20,7 @@ from aurl.cli.build import build_data, build_module, build_trainer, run_training
 from aurl.cli.conf import compose
 from aurl.generation.generator import GenerationRequest, Generator
 from aurl.models.checkpoint import load_bundle, read_checkpoint
-from aurl.models.discriminator import Sees
+from aurl.models.config import Sees
 from aurl.training.module import MusicModule
 from aurl.utils.errors import AurlError
 

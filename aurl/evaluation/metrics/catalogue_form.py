@@ -305,6 +305,7 @@ FORM_METRICS: tuple[MetricSpec, ...] = (
         blind_to="joints inside bars; where the reference changes as much itself",
         source="aurl, SeamModel",
         needs_reference=True,
+        aimed_at={"splice": LOWER},
     ),
     MetricSpec(
         name="line_order",

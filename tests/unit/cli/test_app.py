@@ -187,9 +187,13 @@ def test_help_is_fast_and_names_keys_that_exist(command: str) -> None:
     start = time.perf_counter()
     program, *verb = program_of(command).split()
     where = "data" if verb else command
-    code = f"import sys; sys.argv={[program, *verb, '--help']}; from aurl.cli.{where} import main; main()"
+    code = (
+        f"import sys, atexit; sys.argv={[program, *verb, '--help']}; from aurl.cli.{where} import main; "
+        "atexit.register(lambda: print('loaded:', *{'torch', 'lightning', 'hydra'} & set(sys.modules))); main()"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert time.perf_counter() - start < 4 * SLOWEST_HELP_SECONDS  # generous: the machine is busy with other tests
+    assert "loaded:\n" in result.stdout  # what takes seconds to import stays away
     assert "Examples:" in result.stdout
     assert "debug=true" in result.stdout
 

@@ -73,6 +73,27 @@ def test_likelihood_keeps_its_keys_and_adds_tables(home: Path, capsys) -> None:
     assert len(found["piece_rows"]) == found["pieces"] and found["by_token_index"]
 
 
+def test_bound_and_estimate_of_a_model_with_latents_cannot_be_confused(home: Path, capsys) -> None:
+    cfg = conf.compose("train", [*SETTINGS, "model=vae", "model.attributes=[density]", "model.latent_dim=4"])
+    codec = Codec.from_config(conf.to_config(cfg.tokenizer))
+    model = MusicTransformerVAEGAN(
+        conf.to_config(cfg.model), codec.vocabulary.size, TokenMeaning.of(codec.vocabulary.meaning())
+    )
+    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    save_bundle(home / "vae.ckpt", model, codec.to_dict(), config, {"programs": [0, 32]})  # type: ignore[arg-type]
+    words = ["ckpt=vae.ckpt", "device=cpu", "importance_samples=2", "json=vae.json", "report=vae"]
+    assert app.execute("evaluate", evaluate.evaluate, words) == 0
+    output = capsys.readouterr().out
+    assert "nats per note (upper bound)" in output
+    assert "nats per note (importance-weighted, 2 samples)" in output and "hardly more than a bound" in output
+    found = json.loads((home / "vae.json").read_text())
+    estimate = found["importance_weighted"]
+    assert found["bound"] is True and estimate["samples"] == 2
+    assert estimate["nats_per_note"] <= estimate["bound_nats_per_note"]
+    page = (home / "vae" / "report.html").read_text()
+    assert "nats per note, importance-weighted, 2 samples" in page and "(upper bound)" in page
+
+
 def test_samples_are_compared_with_the_split_and_the_report_plays_them(home: Path, capsys) -> None:
     arguments = ("samples=4", "bars=1", "seed=3", "metrics=[pitch,rhythm]", "report=out", "json=s.json")
     assert run(*arguments) == 0, capsys.readouterr().err
@@ -210,6 +231,16 @@ def test_a_stage_needs_a_checkpoint_with_its_settings(home: Path, tmp_path: Path
         (["technical=true", "technical_peer=gpt"], "technical_peer=gpt is unknown; allowed: huggingface"),
         (["technical=true", "batch_sizes=[0]"], "batch_sizes=0 is out of range; allowed: 1 or more"),
         (["technical=true", "batch_sizes=[]"], "batch_sizes=[] names none"),
+        (["importance_samples=-1"], "importance_samples=-1 is out of range; allowed: 0 or more"),
+        (["importance_samples=4"], "importance_samples=4: ckpt="),
+        (["importance_samples=4"], "tiny.ckpt has no latents, its nats_per_note is the likelihood itself"),
+        (
+            ["importance_samples=4", "technical=true"],
+            "goes with the likelihood, which is left out here; add likelihood",
+        ),
+        (["importance_samples=4", "samples=2", "likelihood=false"], "importance_samples=4 goes with the likelihood"),
+        (["importance_samples=4", "music=here"], "leave out importance_samples, or leave out music"),
+        (["compare=[tiny.ckpt,tiny.ckpt]", "importance_samples=4"], "and importance_samples=4 do not go together"),
         (["likelihood=false"], "likelihood=false leaves nothing to measure"),
         (["report=tiny.ckpt/here"], "tiny.ckpt is a file; give a folder"),
         (["music=here", "technical=true", "samples=3"], "leave out samples and technical"),

@@ -83,8 +83,9 @@ def test_the_report_of_a_folder_plays_examples_and_escapes_names(music: Path, tm
 
 
 def test_chosen_metrics_of_one_file_need_no_reference(music: Path, capsys) -> None:
-    assert run(f"music={music / 'made' / '0.mid'}", "metrics=[pitch_range,structure]") == 0
+    assert run(f"music={music / 'made' / '0.mid'}", "metrics=[pitch_range,structure,drum_pattern_consistency]") == 0
     output = capsys.readouterr().out
+    assert "not to be had of any piece: drum_pattern_consistency\n" in output
     assert (
         output.lstrip().startswith("1 piece\n")
         and "pitch_range" in output
@@ -115,6 +116,13 @@ def test_long_pieces_are_told_how_they_hold_together(tmp_path: Path, capsys) -> 
         (["music={made}", "training={made}/broken.mid"], "no file can be read; the first: "),
         (["training={made}"], "goes with music=FOLDER"),
         (["judges=[]"], "goes with music=FOLDER"),
+        (["music={made}", "judges=[forest]"], "judges=['forest'] goes with reference=FOLDER"),
+        (["music={made}", "metrics=[]"], "metrics=[] names none; leave it out for all"),
+        (["music={made}", "bars=8"], "bars=8 goes with samples=N, and does nothing without it"),
+        (["music={made}", "temperature=2"], "temperature=2.0 goes with samples=N or technical=true"),
+        (["music={made}", "batch_sizes=[1]"], "batch_sizes=[1] goes with technical=true"),
+        (["music={made}", "landscape_size=3"], "landscape_size=3 goes with landscape=FILE"),
+        (["music={made}", "attention_bars=2"], "attention_bars=2 goes with attention=FILE"),
         (["music={made}", "compare=[a,b]"], "do not go together; leave one out"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from aurl.evaluation.peer import huggingface, matching_width, measure_peer
 from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import GenerationRequest, Generator
 from aurl.models.checkpoint import save_bundle
-from aurl.models.config import ModelConfig
+from aurl.models.config import Mode, ModelConfig
 from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.utils.errors import AurlError
@@ -49,6 +50,14 @@ def test_rates_and_latencies_belong_to_the_pieces_that_are_written(generator: Ge
         assert row.cpu_tokens_per_second > 0 and row.peak_cuda_mb is None
     assert rows[0].peak_rss_mb <= rows[1].peak_rss_mb
     assert performance.to_rows(rows)[0]["batch_size"] == 1
+
+
+def test_a_model_with_latents_is_timed_with_latents_of_its_prior(generator: Generator) -> None:
+    config = replace(CONFIG, mode=Mode.vae, latent_dim=4, piece_latent_dim=2, encoder_layers=1)
+    meaning = TokenMeaning.of(generator.codec.vocabulary.meaning())
+    model = MusicTransformerVAEGAN(config, generator.codec.vocabulary.size, meaning)
+    row = performance.measure_speed(Generator(model.eval(), generator.codec, programs_met=[0]), [2], 1, 1)[0]
+    assert row.tokens > 0 and 0 < row.token_ms_p50 <= row.token_ms_p99 and row.first_note_ms > 0
 
 
 @pytest.mark.parametrize(

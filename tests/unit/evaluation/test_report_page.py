@@ -61,7 +61,9 @@ COMPARISON: dict[str, Any] = {
     "frechet": [
         {"features": "hand", "dimensions": 4, "infinity": 3.25, "interval": [3, 3.5], "null": [0.1, 0.4], "plain": 3.9}
     ],
-    "judges": [{"judge": "forest", "accuracy": 0.61, "interval": [0.55, 0.67], "p_value": 0.01, "null": 0.49}],
+    "judges": [
+        {"judge": "forest", "accuracy": 0.61, "interval": [0.55, 0.67], "p_value": 0.01, "p_holm": 0.03, "null": 0.49}
+    ],
     "copies": {
         "copied": 0.5,
         "human_copied": 0.01,
@@ -221,7 +223,7 @@ def test_failures_and_unread_files_are_listed_with_their_reasons(page: str) -> N
 
 def test_judges_distances_and_copies_are_shown_with_what_real_music_gives(page: str) -> None:
     cells = Reader(page).cells
-    assert cells["judges"][1] == ["forest", "0.61", "0.55 to 0.67", "0.01", "0.49"]
+    assert cells["judges"][1] == ["forest", "0.61", "0.55 to 0.67", "0.03", "0.49"]
     assert cells["frechet"][1] == ["hand", "4", "3.25", "3 to 3.5", "0.1 to 0.4", "3.9"]
     assert cells["left-out"][1:] == [["judge lines", "too few"]]
     assert [row[5] for row in cells["copies"][1:]] == [NASTY, "b.mid"]  # the copied one first

@@ -9,13 +9,16 @@ import pytest
 from symusic import Note, Score, TimeSignature, Track
 
 from aurl.evaluation.comparison import compare_sets, held_out, principal_components, songs_of
-from aurl.evaluation.corruptions import pitch_permutation
+from aurl.evaluation.corruptions import bar_shuffle, four_bar_loop, pitch_permutation
+from aurl.evaluation.judge_network import fit_convolution, view_of
+from aurl.evaluation.lag_maps import MAP_BARS, MAP_LAGS, lag_map, random_map_features, untrained_features
 from aurl.evaluation.metrics.table import NoteTable, read_table
 from aurl.evaluation.rolls import EXCERPT_STEPS, LOWEST, PITCHES, excerpt_rolls, fold, random_features
 from aurl.evaluation.two_sample import (
     JUDGES,
+    TwoSampleResult,
+    corrected,
     filled,
-    fit_convolution,
     fit_linear,
     grouped_folds,
     judge_features,
@@ -119,8 +122,8 @@ def test_the_network_learns_to_hear_shuffled_pitches_and_is_repeatable() -> None
     import torch
 
     rng = np.random.default_rng(0)
-    real = [excerpt_rolls(table) for table in tables(0, 20)]
-    damaged = [excerpt_rolls(read_table(pitch_permutation(walk(seed), rng))) for seed in range(20)]
+    real = [view_of(table) for table in tables(0, 20)]
+    damaged = [view_of(read_table(pitch_permutation(walk(seed), rng))) for seed in range(20)]
     train = real[:14] + damaged[:14]
     labels = np.repeat([0, 1], 14)
     state = torch.get_rng_state()
@@ -128,6 +131,63 @@ def test_the_network_learns_to_hear_shuffled_pitches_and_is_repeatable() -> None
     assert torch.equal(state, torch.get_rng_state())  # the caller's own draws are not disturbed
     assert np.mean((chance > 0.5) == np.repeat([False, True], 6)) >= 0.9
     assert np.array_equal(chance, fit_convolution(train, labels, real[14:] + damaged[14:], 0))
+
+
+def song(seed: int, phrase: int = 4, bars: int = 32) -> Score:
+    """Two phrases that come back in turn, as long as asked."""
+    rng = np.random.default_rng(seed)
+    heights = rng.integers(60, 80, (2, phrase, 8))
+    order = np.concatenate([heights[k % 2] for k in range(bars // phrase)]).ravel()
+    score = Score(480)
+    score.time_signatures.append(TimeSignature(0, 4, 4))
+    score.tracks.append(Track(notes=[Note(k * 240, 240, int(h), 80) for k, h in enumerate(order)]))
+    return score
+
+
+def test_a_lag_map_shows_what_comes_back_after_how_many_bars() -> None:
+    picture = lag_map(read_table(song(0)))
+    assert picture.shape == (3, MAP_BARS, MAP_LAGS)
+    exists = picture[2] == 1
+    assert [int(exists[:, lag].sum()) for lag in (0, 7, 30, 31)] == [31, 24, 1, 0]
+    assert exists[8, 7] and not exists[7, 7]  # the bar eight bars before bar 8 is the first
+    assert (picture[:2, 8:32, 7] == 1).all() and picture[0, :, :3].mean() < 0.1
+    assert picture[:, ~exists].sum() == 0
+    assert lag_map(read_table(Score(480))).sum() == 0
+
+
+def test_features_of_a_lag_map_count_only_what_exists() -> None:
+    short, long = (lag_map(read_table(song(0, bars=bars))) for bars in (8, 32))
+    features = random_map_features([short, long], 3)
+    assert np.isfinite(features).all() and features.shape == (2, 3 * 256)
+    assert np.array_equal(features, random_map_features([short, long], 3))
+    assert np.allclose(features[1], random_map_features([long], 3)[0], atol=1e-5)
+    wide = features[0].reshape(8, 3, 32)[2]  # kernels of sixteen bars find no place in eight
+    assert not wide.any() and features[1].reshape(8, 3, 32)[2].any()
+
+
+@pytest.mark.parametrize("damage", [bar_shuffle, four_bar_loop])
+def test_random_features_see_the_order_of_bars_although_no_excerpt_shows_it(damage) -> None:
+    rng = np.random.default_rng(0)
+    real = untrained_features([read_table(song(seed)) for seed in range(24)])
+    damaged = untrained_features([read_table(damage(song(seed), rng)) for seed in range(24)])
+    names = [str(k) for k in range(24)]
+    assert two_sample_test("x", real, damaged, (names, names), fit_linear, folds=3).accuracy >= 0.9
+
+
+def test_the_network_reads_the_lag_map_where_excerpts_are_alike() -> None:
+    rng = np.random.default_rng(0)
+    pieces = [song(seed, bars=16) for seed in range(14)]
+    views = [view_of(read_table(each)) for each in (*pieces, *(bar_shuffle(each, rng) for each in pieces))]
+    blank = [view._replace(rolls=np.zeros_like(view.rolls[:1])) for view in views]
+    train, test = [*range(10), *range(14, 24)], [*range(10, 14), *range(24, 28)]
+    chance = fit_convolution([blank[k] for k in train], np.repeat([0, 1], 10), [blank[k] for k in test], 0)
+    assert ((chance > 0.5) == np.repeat([False, True], 4)).all()
+
+
+def test_p_values_are_corrected_for_the_number_of_judges() -> None:
+    rows = [TwoSampleResult("x", 0.6, (0.5, 0.7), p, (20, 20)) for p in (0.02, 0.5, 0.01)]
+    assert [row.p_holm for row in corrected(rows)] == pytest.approx([0.04, 0.5, 0.03])
+    assert corrected([]) == [] and rows[0].to_dict()["p_holm"] is None
 
 
 def test_components_are_finite_with_gaps_constants_and_outliers() -> None:
@@ -150,14 +210,15 @@ def test_a_set_is_compared_with_a_reference_in_every_way() -> None:
     seen: list[tuple[int, int]] = []
     result = compare_sets(files, reference, judges=["forest"], on_progress=lambda d, t: seen.append((d, t)))
     assert result.judges[0].accuracy > 0.9 and 0.2 < result.judges[0].null < 0.8
-    assert {row.features for row in result.frechet} == {"musical metrics", "random convolutions"}
-    assert all(row.infinity > row.null.high for row in result.frechet)
+    assert {row.features for row in result.frechet} == {"musical metrics", "random convolutions", "lag maps"}
+    assert all(row.infinity > row.null.high for row in result.frechet if row.features != "lag maps")
     steps = next(row for row in result.distances if row.name == "tonal_distance" or "interval" in row.name)
     assert 0 < steps.overlap <= 1
     assert min(row.p_holm for row in result.distances) < 0.05
     assert result.copies.copied == 0 and result.left_out == {} and seen[-1] == (4, 4)
     values = result.to_dict()
-    assert values["judges"][0]["null"] == result.judges[0].null and len(values["frechet"]) == 2
+    assert result.judges[0].p_holm == result.judges[0].p_value  # one judge: nothing to correct
+    assert values["judges"][0]["null"] == result.judges[0].null and len(values["frechet"]) == 3
 
 
 def test_what_cannot_be_said_is_left_out_with_its_reason() -> None:
@@ -183,4 +244,4 @@ def test_each_judge_reads_its_own_features() -> None:
     pieces = tables(0, 2)
     assert judge_features("forest", pieces, [{"pitch_range": 3.0}, {}]).shape[0] == 2
     assert len(judge_features("convolution", pieces, [])) == 2
-    assert judge_features("random_features", pieces, []).shape[0] == 2
+    assert np.array_equal(judge_features("random_features", pieces, []), untrained_features(pieces))

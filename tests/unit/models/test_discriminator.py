@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
-from aurl.models.config import Mode, ModelConfig
-from aurl.models.discriminator import Discriminator, Evidence, Judgement, Sees
+from aurl.models.config import Mode, ModelConfig, Sees
+from aurl.models.discriminator import Discriminator, Evidence, Judgement
 from aurl.models.hearing import TokenMeaning
 from aurl.models.musical_features import OCTAVE, PITCHES, STEPS, MusicalFeatures, WindowBars
 from aurl.models.relaxation import noisy_logits, straight_through
