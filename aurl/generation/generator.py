@@ -251,7 +251,7 @@ class Generator:
         encoded = None
         if len(prompt):  # its last token begins the first bar that is written
             ids = self.codec.merge(np.concatenate([[self.codec.vocabulary.bos], prompt[:-1]]))
-            encoded = encode_ids(space, ids, self.codec.vocabulary, self.device)
+            encoded = encode_ids(space, ids, self.codec, self.device)
         temperature = request.sampler.latent_temperature
         return drawn_latents(space, encoded, request.bars, seeds, temperature, request.conditions)
 

@@ -129,9 +129,9 @@ class LatentTools:
     def encode_tokens(self, ids: NDArray[np.integer], name: str = "") -> LatentPiece:
         """The latents of a piece in base tokens ``(T,)`` without BOS and EOS."""
         base: NDArray[np.int64] = np.asarray(ids, np.int64)
-        vocabulary = self.grammar(1).vocabulary
+        vocabulary = self.codec.model_vocabulary
         tokens = np.concatenate([[vocabulary.bos], self.codec.merge(base)])
-        encoded = encode_ids(self.latent, tokens, vocabulary, self.device)  # type: ignore[arg-type]
+        encoded = encode_ids(self.latent, tokens, self.codec, self.device)
         numbers = vocabulary.musical_time(tokens)[0][encoded.bars.start.cpu().numpy()]
         mean, log_variance = (each.float().cpu().numpy() for each in encoded.bar)
         # A bar without tokens of its own (there is none in REMI) has the latent of the one before it.

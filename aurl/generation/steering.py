@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aurl.data.vocabulary import Vocabulary
+from aurl.data.codec import Codec
 from aurl.models.conditions import UNKNOWN
 from aurl.models.latent import Encoded, LatentSpace
 from aurl.models.positions import MusicalTime
@@ -24,16 +24,16 @@ LATENT_STREAM = 0x6C61_7465_6E74
 LARGEST_SEED = 2**63
 
 
-def encode_ids(space: LatentSpace, ids: np.ndarray, vocabulary: Vocabulary, device: torch.device | str) -> Encoded:
+def encode_ids(space: LatentSpace, ids: np.ndarray, codec: Codec, device: torch.device | str) -> Encoded:
     """Posteriors of the bars of one piece.
 
     Args:
         space: of a trained model.
-        ids: tokens of the piece ``(N,)``, with or without BOS.
-        vocabulary: their meaning.
+        ids: tokens of the piece as the model reads them (``Codec.merge``) ``(N,)``, with or without BOS.
+        codec: the model's.
         device: where the model is.
     """
-    bar, beat = vocabulary.musical_time(ids)
+    bar, beat = codec.model_vocabulary.musical_time(ids)
     time = MusicalTime(torch.arange(len(ids)), torch.from_numpy(beat), torch.from_numpy(bar).long())
     tokens = torch.from_numpy(np.asarray(ids, np.int64)).to(device)
     with torch.inference_mode():

@@ -13,6 +13,7 @@ from aurl.cli import app, latent
 from aurl.cli.latent_command import LATENT_TASKS
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
+from aurl.data.merges import Merges
 from aurl.models.checkpoint import save_bundle
 from aurl.models.config import Mode, ModelConfig
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -36,18 +37,27 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an untrained checkpoint and two songs."""
     folder = tmp_path_factory.mktemp("latent")
     codec = Codec.from_config(TokenizerConfig(positions_per_beat=4, velocities=2, tempos=4))
-    torch.manual_seed(0)
     size = {"hidden_dim": 16, "heads": 2, "layers": 1, "context": 256, "hearing": False}
     for name, more in (("vae", {"mode": Mode.vae, "latent_dim": 4, "attributes": ["density"]}), ("plain", {})):
-        model = MusicTransformerVAEGAN(ModelConfig(**size, **more), codec.size)  # type: ignore[arg-type]
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.data.mul_(8.0)
-        save_bundle(folder / f"{name}.ckpt", model, codec.to_dict(), {}, {"programs": [0]})
+        save_untrained(folder / f"{name}.ckpt", codec, ModelConfig(**size, **more))  # type: ignore[arg-type]
     (folder / "songs").mkdir()
     write_song(folder / "songs" / "a song (1).mid", 4, 0)
     write_song(folder / "songs" / "b.mid", 3, 1)
+    pieces = [codec.encode(codec.prepare_score(Score(file))[0]) for file in (folder / "songs").iterdir()]
+    learned = codec.with_merges(Merges.learn(pieces, codec.vocabulary, codec.vocabulary.size + 10))
+    config = ModelConfig(**size, mode=Mode.vae, latent_dim=4, attributes=["density"])  # type: ignore[arg-type]
+    save_untrained(folder / "learned.ckpt", learned, config)
     return folder
+
+
+def save_untrained(path: Path, codec: Codec, config: ModelConfig) -> None:
+    """A checkpoint of a model with large random weights, so that it is sure of what it writes."""
+    torch.manual_seed(0)
+    model = MusicTransformerVAEGAN(config, codec.size)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(8.0)
+    save_bundle(path, model, codec.to_dict(), {}, {"programs": [0]})
 
 
 @pytest.fixture(autouse=True)
@@ -55,9 +65,9 @@ def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
 
 
-def run(*arguments: str) -> int:
+def run(*arguments: str, ckpt: str = "vae.ckpt") -> int:
     words = latent.with_task(arguments)
-    return app.execute("latent", latent.latent, [*words, "ckpt=vae.ckpt", "device=cpu"])
+    return app.execute("latent", latent.latent, [*words, f"ckpt={ckpt}", "device=cpu"])
 
 
 def names(folder: Path) -> set[str]:
@@ -115,10 +125,17 @@ def test_a_map_is_a_picture_of_all_bars(tmp_path: Path):
     assert names(tmp_path) == {"map.png", "index.html"}
 
 
-def test_latents_of_a_file_are_decoded_as_they_were_encoded(tmp_path: Path):
-    assert run("encode", FIRST, MIDI, f"output={tmp_path / 'latents'}") == 0
-    assert run("decode", str(tmp_path / "latents" / "a_song_1.npz"), MIDI, f"output={tmp_path / 'music'}") == 0
-    assert run("reconstruct", FIRST, MIDI, f"output={tmp_path / 'again'}") == 0
+def test_a_checkpoint_with_learned_tokens_writes_bars_anew(tmp_path: Path):
+    assert run("replace", FIRST, "bars=1,3", MIDI, f"output={tmp_path}", ckpt="learned.ckpt") == 0
+    assert names(tmp_path) == {"original.mid", "version_01.mid", "version_01.npz"}
+
+
+@pytest.mark.parametrize("ckpt", ["vae.ckpt", "learned.ckpt"])
+def test_latents_of_a_file_are_decoded_as_they_were_encoded(ckpt: str, tmp_path: Path):
+    assert run("encode", FIRST, MIDI, f"output={tmp_path / 'latents'}", ckpt=ckpt) == 0
+    latents = str(tmp_path / "latents" / "a_song_1.npz")
+    assert run("decode", latents, MIDI, f"output={tmp_path / 'music'}", ckpt=ckpt) == 0
+    assert run("reconstruct", FIRST, MIDI, f"output={tmp_path / 'again'}", ckpt=ckpt) == 0
     one, other = tmp_path / "music" / "a_song_1.mid", tmp_path / "again" / "a_song_1_again.mid"
     assert one.read_bytes() == other.read_bytes()
 

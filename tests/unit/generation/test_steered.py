@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from latent_pieces import MakeModel, make_tools, song
+from latent_pieces import MakeModel, make_learned_tools, make_tools, song
 
 from aurl.data.codec import Codec
-from aurl.data.config import TokenizerConfig
 from aurl.generation.config import SamplerConfig
 from aurl.generation.latent_tools import LatentTools
 from aurl.generation.loop import Decoding
@@ -114,18 +113,8 @@ def test_a_bar_longer_than_half_the_context_is_cut(codec: Codec, make_model: Mak
     assert 0 < known.cache.length <= 9
 
 
-def test_learned_tokens_are_steered_too(make_model: MakeModel):
-    from aurl.data.merges import Merges
-    from aurl.generation.generator import Generator
-    from aurl.models.config import Mode, ModelConfig
-    from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
-
-    plain = Codec.from_config(TokenizerConfig(positions_per_beat=4, velocities=4, tempos=8))
-    pieces = [plain.encode(plain.prepare_score(song(8, seed))[0]) for seed in range(6)]
-    codec = plain.with_merges(Merges.learn(pieces, plain.vocabulary, plain.vocabulary.size + 20))
-    torch.manual_seed(0)
-    config = ModelConfig(mode=Mode.vae, latent_dim=4, hidden_dim=16, heads=2, layers=1, context=256, hearing=False)
-    tools = LatentTools(Generator(MusicTransformerVAEGAN(config, codec.size).eval(), codec), SamplerConfig(greedy=True))
+def test_learned_tokens_are_steered_too():
+    tools = make_learned_tools()
     piece, _ = tools.encode(song(4))
     assert len(tools.codec.merge(piece.tokens)) < len(piece.tokens)
     known = Reading(tools.model, tools.grammar(1), tools.codec.merge(piece.tokens), torch.from_numpy(piece.bar_latents))
