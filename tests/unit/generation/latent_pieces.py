@@ -15,7 +15,7 @@ from aurl.data.merges import Merges
 from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import Generator
 from aurl.generation.latent_tools import LatentTools
-from aurl.models.config import Mode, ModelConfig
+from aurl.models.config import Attention, Mode, ModelConfig
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 
 ATTRIBUTE_DIMENSIONS = ["density", "mean_pitch"]
@@ -36,7 +36,9 @@ def song(bars: int = 4, seed: int = 0) -> Any:
     return score
 
 
-def make_tools(codec: Codec, make_model: MakeModel, context: int = 512, **settings: Any) -> LatentTools:
+def make_tools(
+    codec: Codec, make_model: MakeModel, context: int = 512, attention: Attention = Attention.full, **settings: Any
+) -> LatentTools:
     """Tools of a model that is sure of what it writes: greedy choices are far apart."""
     model = make_model(
         mode=Mode.vae,
@@ -45,6 +47,8 @@ def make_tools(codec: Codec, make_model: MakeModel, context: int = 512, **settin
         encoder_layers=1,
         attributes=ATTRIBUTE_DIMENSIONS,
         context=context,
+        attention=attention,
+        window=24,
         layers=2,
     )
     assert model.latent is not None
