@@ -132,10 +132,11 @@ class LatentTools:
         vocabulary = self.codec.model_vocabulary
         tokens = np.concatenate([[vocabulary.bos], self.codec.merge(base)])
         encoded = encode_ids(self.latent, tokens, self.codec, self.device)
-        numbers = vocabulary.musical_time(tokens)[0][encoded.bars.start.cpu().numpy()]
+        bar_of, _ = vocabulary.musical_time(tokens)
+        numbers = bar_of[encoded.bars.start.cpu().numpy()]
         mean, log_variance = (each.float().cpu().numpy() for each in encoded.bar)
-        # A bar without tokens of its own (there is none in REMI) has the latent of the one before it.
-        row = np.maximum(np.searchsorted(numbers, np.arange(int(numbers[-1]) + 1), side="right") - 1, 0)
+        # A bar without a latent of its own (without tokens, or in a model without hierarchy) has the one before it.
+        row = np.maximum(np.searchsorted(numbers, np.arange(int(bar_of[-1]) + 1), side="right") - 1, 0)
         return LatentPiece(
             name=name,
             tokens=base,
@@ -307,10 +308,12 @@ class LatentTools:
         noise = torch.randn(1, count, self.model.config.latent_dim, generator=generator).to(self.device)
         noise *= self.sampler.latent_temperature
         given = torch.from_numpy(piece.bar_latents[None, : bar - 1]).to(self.device)
+        alone = bar == 1 or not self.model.config.hierarchy
         with torch.inference_mode():
             piece_latent = torch.from_numpy(piece.piece_latent[None]).to(self.device)
-            drawn = self.latent.sample(noise, piece_latent, given if bar > 1 else None)
-        return drawn[0, bar - 1 :].float().cpu().numpy()
+            drawn = self.latent.sample(noise, piece_latent, None if alone else given)
+        found = drawn[0, 0 if alone else bar - 1 :].float().cpu().numpy()
+        return found if self.model.config.hierarchy else np.repeat(found[:1], count, axis=0)
 
     def beginning(self, piece: LatentPiece, bar: int) -> NDArray[np.int64]:
         """Base tokens of a piece before a bar (counted from 1)."""

@@ -75,13 +75,17 @@ def drawn_latents(
         conditions: what is known of the bars to come, name -> ``(bars, C)``; repeated where there are fewer bars.
 
     Returns:
-        ``(B, G + T, Z)``.
+        ``(B, G + T, Z)``; without hierarchy ``(B, 1, Z)``, which all bars follow.
 
     Raises:
         AurlError: the checkpoint's prior was never told of such a condition.
     """
     config, device = space.config, space.to_layers.weight.device
     coming = OPEN_END_BARS if bars is None else bars
+    if not config.hierarchy:  # one latent for everything: that of the prompt, or one that is drawn
+        if prompt is not None:
+            return prompt.bar.mean.expand(len(seeds), -1, -1)
+        coming = 1
     size = config.piece_latent_dim + coming * config.latent_dim
     noise = torch.stack([_normal(seed, size) for seed in seeds]).to(device) * temperature  # (B, P + T Z)
     piece, noise = noise[:, : config.piece_latent_dim], noise[:, config.piece_latent_dim :]

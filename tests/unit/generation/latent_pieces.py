@@ -37,7 +37,12 @@ def song(bars: int = 4, seed: int = 0) -> Any:
 
 
 def make_tools(
-    codec: Codec, make_model: MakeModel, context: int = 512, attention: Attention = Attention.full, **settings: Any
+    codec: Codec,
+    make_model: MakeModel,
+    context: int = 512,
+    attention: Attention = Attention.full,
+    hierarchy: bool = True,
+    **settings: Any,
 ) -> LatentTools:
     """Tools of a model that is sure of what it writes: greedy choices are far apart."""
     model = make_model(
@@ -45,7 +50,8 @@ def make_tools(
         latent_dim=6,
         piece_latent_dim=3,
         encoder_layers=1,
-        attributes=ATTRIBUTE_DIMENSIONS,
+        attributes=ATTRIBUTE_DIMENSIONS if hierarchy else [],
+        hierarchy=hierarchy,
         context=context,
         attention=attention,
         window=24,

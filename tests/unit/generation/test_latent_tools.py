@@ -174,6 +174,24 @@ def test_a_prompt_has_the_latents_that_its_bars_have_by_themselves(codec: Codec,
     assert drawn.ids.tolist() == given.ids.tolist()
 
 
+def test_without_hierarchy_all_bars_share_one_latent(codec: Codec, make_model: MakeModel):
+    tools = make_tools(codec, make_model, hierarchy=False)
+    piece, _ = tools.encode(song(4))
+    assert piece.bar_latents.shape == (4, 6) and (piece.bar_latents == piece.bar_latents[0]).all()
+    again = tools.reconstruct(piece)
+    assert again.ids.tolist() == tools.decode(piece.bar_latents[None, :1].repeat(4, axis=1))[0].ids.tolist()
+    drawn = tools.prior_latents(piece, 3, 2, seed=1)
+    assert drawn.shape == (2, 6) and (drawn[0] == drawn[1]).all() and not np.allclose(drawn[0], piece.bar_latents[0])
+    request = GenerationRequest(sampler=tools.sampler, bars=2, num_samples=2)
+    first, second = tools.generator.generate(request)
+    assert first.ids.tolist() != second.ids.tolist(), "each sample draws its own latent"
+    prompted = tools.generator.generate(replace(request, prompt=piece.tokens, num_samples=1))[0]
+    given = tools.generator.generate(
+        replace(request, prompt=piece.tokens, num_samples=1, latents=piece.bar_latents[:1])
+    )[0]
+    assert prompted.ids.tolist() == given.ids.tolist()
+
+
 def test_an_edit_keeps_all_other_bars(tools: LatentTools, piece: LatentPiece):
     session = EditSession(tools, piece)
     latents = np.stack([piece.bar_latents[1:3] + 1, piece.bar_latents[1:3] - 1])
