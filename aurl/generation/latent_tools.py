@@ -21,6 +21,7 @@ from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import REPORT_STEPS, GenerationRequest, Generator, Sample
 from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.latent_piece import Floats, LatentPiece
+from aurl.generation.latent_routes import Routes
 from aurl.generation.loop import Finished
 from aurl.generation.prompt import count_bars, first_bars, make_prompt, to_next_bar
 from aurl.generation.steered import Reading, SteeredDecoding
@@ -73,6 +74,8 @@ class LatentTools:
         self.model, self.codec = generator.model.eval(), generator.codec
         self.latent: LatentSpace = generator.model.latent
         self.device = torch.device(generator.device)
+        self.routes: Routes | None = None
+        """What sliders follow; None lets a slider move its dimension alone."""
         self._grammars: dict[int, AnyGrammar] = {}
 
     # -- what there is ------------------------------------------------------------------------------------------------
@@ -250,7 +253,7 @@ class LatentTools:
         return self.decode(self.check(piece).bar_latents[None])[0]
 
     def slid(self, latents: Floats, sliders: Mapping[str, float], bars: Sequence[int] | None = None) -> Floats:
-        """Latents with dimensions moved.
+        """Latents with dimensions moved, along their routes where there are some, by exactly what is asked for.
 
         Args:
             latents: ``(..., B, Z)``.
@@ -259,10 +262,19 @@ class LatentTools:
         """
         moved = np.array(latents, np.float32)
         rows = slice(None) if bars is None else [bar - 1 for bar in bars]
-        deviation = self.spread.deviation
-        for name, amount in sliders.items():
-            column = self.dimension(name)
-            moved[..., rows, column] += amount * deviation[column]
+        chosen = moved[..., rows, :]
+        shift = np.zeros_like(chosen)
+        steps = {
+            self.dimension(name): amount * self.spread.deviation[self.dimension(name)]
+            for name, amount in sliders.items()
+        }
+        for column, step in steps.items():
+            name = self.dimension_names[column]
+            if self.routes is not None and name in self.routes.names:
+                shift += self.routes.shift(name, chosen[..., column], step)
+        for column, step in steps.items():
+            shift[..., column] = step
+        moved[..., rows, :] = chosen + shift
         return moved
 
     def slide(self, piece: LatentPiece, sliders: Mapping[str, float], bars: Sequence[int] | None = None) -> Sample:

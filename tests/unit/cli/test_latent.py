@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,25 @@ def test_a_file_that_cannot_be_read_is_left_out_of_several_and_refused_alone(tmp
     assert "is a file; give a folder" in capsys.readouterr().err
 
 
+def test_routes_are_written_beside_the_checkpoint_and_followed_from_then_on(home: Path, tmp_path: Path, capsys):
+    for name in ("vae", "learned"):
+        shutil.copy(home / f"{name}.ckpt", tmp_path)
+    write_song(tmp_path / "long.mid", 110, 5)
+    ckpt, routes = str(tmp_path / "vae.ckpt"), tmp_path / "vae.routes.npz"
+    assert run("routes", str(tmp_path / "long.mid"), ckpt=ckpt) == 0 and routes.is_file()
+    assert run("routes", str(tmp_path / "long.mid"), ckpt=ckpt) == 1
+    assert "already there" in capsys.readouterr().err
+    slide = ("slide", SECOND, "sliders=[density:+1.5]", MIDI)
+    assert run(*slide, f"output={tmp_path / 'along'}", ckpt=ckpt) == 0
+    assert f"sliders follow {routes}" in capsys.readouterr().err
+    assert run(*slide, f"output={tmp_path / 'alone'}", "routes=none", ckpt=ckpt) == 0
+    assert "sliders follow" not in capsys.readouterr().err
+    assert run(*slide, f"output={tmp_path / 'wrong'}", "routes=nowhere.npz", ckpt=ckpt) == 1
+    assert "routes=nowhere.npz does not exist; allowed: auto, none, or a file" in capsys.readouterr().err
+    assert run(*slide, f"output={tmp_path / 'wrong'}", f"routes={routes}", ckpt=str(tmp_path / "learned.ckpt")) == 1
+    assert "are of another checkpoint" in capsys.readouterr().err
+
+
 def test_without_a_folder_results_get_numbered_ones(home: Path):
     for _ in range(2):
         assert run("reconstruct", SECOND, "bars_read=1", MIDI) == 0
@@ -188,6 +208,7 @@ def test_without_a_folder_results_get_numbered_ones(home: Path):
         (["slide", FIRST, "sliders=density:1", "bars=4-2"], "bars=4-2 is no bar"),
         (["interpolate", FIRST, SECOND, "steps=1"], "steps=1 is out of range"),
         (["traverse", FIRST, "values=[]"], "values=[] names none"),
+        (["routes", FIRST], "4 bars are too few for routes; give 100 or more, best all of training"),
         (["map", FIRST, "bars_read=2"], "a map needs 3 bars or more, these pieces have 2"),
         (["encode", FIRST, "formats=mp4"], "formats=mp4: allowed are one or more of midi, wav, png, html"),
     ],
