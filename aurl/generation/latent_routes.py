@@ -93,8 +93,8 @@ class Routes:
     def shift(self, name: str, now: NDArray[np.floating], step: float) -> Floats:
         """What is added to latents ``(..., Z)`` whose named dimension is ``now`` ``(...)``, to be ``now + step``."""
         row = self.names.index(name)
-        now = np.asarray(now, np.float64)
-        shift = self._at(row, now + step) - self._at(row, now)
+        begin: NDArray[np.float64] = np.asarray(now, np.float64)
+        shift = np.subtract(self._at(row, begin + step), self._at(row, begin))
         shift[..., row] = step
         return shift.astype(np.float32)
 
@@ -110,8 +110,14 @@ class Routes:
     def save(self, path: Path) -> None:
         """Write ``.npz`` without pickles; the file appears whole or not at all."""
         buffer = io.BytesIO()
-        arrays = {"places": self.places, "means": self.means, "slopes": self.slopes}
-        np.savez_compressed(buffer, **arrays, names=np.array(self.names), checkpoint=np.array(self.checkpoint))
+        np.savez_compressed(
+            buffer,
+            places=self.places,
+            means=self.means,
+            slopes=self.slopes,
+            names=np.array(self.names),
+            checkpoint=np.array(self.checkpoint),
+        )
         atomic_write_bytes(path, buffer.getvalue())
 
     @classmethod
@@ -123,13 +129,15 @@ class Routes:
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
-                arrays = [stored[name] for name in ("places", "means", "slopes")]
+                places, means, slopes = (stored[name] for name in ("places", "means", "slopes"))
                 names, made_for = tuple(stored["names"].tolist()), str(stored["checkpoint"])
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise AurlError(f"routes={path} cannot be read ({error}); make it with `aurl-latent routes`") from error
         if made_for != checkpoint:
-            raise AurlError(f"routes={path} are of another checkpoint; make them again with `aurl-latent routes`")
-        return cls(names, *arrays, made_for)
+            raise AurlError(
+                f"routes={path} are of another checkpoint; make them again (`aurl-latent routes`) or set routes=none"
+            )
+        return cls(names, places, means, slopes, made_for)
 
 
 def _route(
@@ -143,7 +151,8 @@ def _route(
         places = np.linspace(-1.0, 1.0, PLACES)
         return places, places[:, None] * alone, alone
     value = bars[:, column]
-    places = np.linspace(*np.quantile(value, [TAIL, 1 - TAIL]), PLACES)
+    low, high = np.quantile(value, [TAIL, 1 - TAIL])
+    places = np.linspace(low, high, PLACES)
     weight = np.exp(-0.5 * ((places[:, None] - value) / (KERNEL_SHARE * value.std())) ** 2)
     means = weight @ bars / weight.sum(axis=1, keepdims=True)
     centred = value - value.mean()

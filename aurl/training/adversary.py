@@ -255,7 +255,7 @@ class Adversary:
                     penalty = penalty + 0.5 * weight * gradient_penalty(judgement, own, config.rollouts)
             if config.interpolation_weight:
                 windows = real.windows()
-                inputs = between(*leaves, windows, torch.rand(config.rollouts, device=self.module.device))
+                inputs = between(leaves[0], leaves[1], windows, torch.rand(config.rollouts, device=self.module.device))
                 judgement = self._judge(real.of(inputs), since, shift, noise)
                 steepness = interpolation_penalty(judgement, inputs, windows, config.rollouts)
                 penalty = penalty + config.interpolation_weight * steepness
