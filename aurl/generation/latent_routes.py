@@ -12,7 +12,8 @@ estimated by a kernel over bars of training in which the attribute is defined (N
 
 and beyond the outermost bars (TAIL of them on each side) the least-squares line. A bar z whose slider asks for t' in
 the place of t = z_k becomes z + m_k(t') - m_k(t): it keeps what distinguishes it from other bars of its kind. The
-named dimension itself ends exactly where it was asked to.
+named dimension itself ends exactly where it was asked to. Dimensions that do as well by themselves (ALONE) have no
+route.
 
 Axes: N bars, A named dimensions, G places on a route, Z latent of a bar.
 """
@@ -39,6 +40,8 @@ KERNEL_SHARE = 0.15
 """Width of the kernel in standard deviations of the dimension."""
 TAIL = 0.002
 """Share of bars on each side beyond which a route is its least-squares line."""
+ALONE = ("mean_pitch", "velocity", "syncopation")
+"""Dimensions that are obeyed as well or better when they move by themselves (experiments/latent)."""
 FEWEST_BARS = 100
 """Bars from which routes say something; a tenth of a minute of music is none."""
 VARIES = 1e-6
@@ -61,7 +64,14 @@ class Routes:
     """Fingerprint of the model."""
 
     @classmethod
-    def fit(cls, latents: Floats, attributes: Floats, names: Sequence[str], checkpoint: str) -> Routes:
+    def fit(
+        cls,
+        latents: Floats,
+        attributes: Floats,
+        names: Sequence[str],
+        checkpoint: str,
+        alone: Sequence[str] = ALONE,
+    ) -> Routes:
         """Find the routes.
 
         Args:
@@ -69,6 +79,7 @@ class Routes:
             attributes: what is heard in them ``(N, 8)``, NaN where undefined.
             names: of the first dimensions.
             checkpoint: fingerprint of the model.
+            alone: names of dimensions that shall move by themselves.
 
         Raises:
             AurlError: too few bars, or no named dimension.
@@ -86,7 +97,10 @@ class Routes:
             raise AurlError(
                 f"{len(latents)} bars are too few for routes; give {FEWEST_BARS} or more, best all of training"
             )
-        found = [_route(latents, attributes[:, ATTRIBUTES.index(name)], k) for k, name in enumerate(names)]
+        found = [
+            _line(latents.shape[1], k) if name in alone else _route(latents, attributes[:, ATTRIBUTES.index(name)], k)
+            for k, name in enumerate(names)
+        ]
         places, means, slopes = (np.stack(parts).astype(np.float32) for parts in zip(*found, strict=True))
         return cls(tuple(names), places, means, slopes, checkpoint)
 
@@ -140,16 +154,21 @@ class Routes:
         return cls(names, places, means, slopes, made_for)
 
 
+def _line(width: int, column: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The route of a dimension that moves by itself."""
+    alone = np.zeros(width)
+    alone[column] = 1.0
+    places = np.linspace(-1.0, 1.0, PLACES)
+    return places, places[:, None] * alone, alone
+
+
 def _route(
     latents: Floats, attribute: Floats, column: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Places ``(G,)``, means ``(G, Z)`` and slopes ``(Z,)`` of one dimension; where nothing varies it moves alone."""
     bars = latents[~np.isnan(attribute)].astype(np.float64)
-    alone = np.zeros(latents.shape[1])
-    alone[column] = 1.0
     if len(bars) < FEWEST_BARS or bars[:, column].std() < VARIES or np.nanstd(attribute) < VARIES:
-        places = np.linspace(-1.0, 1.0, PLACES)
-        return places, places[:, None] * alone, alone
+        return _line(latents.shape[1], column)
     value = bars[:, column]
     low, high = np.quantile(value, [TAIL, 1 - TAIL])
     places = np.linspace(low, high, PLACES)

@@ -13,7 +13,7 @@ from aurl.generation.latent_routes import Routes
 from aurl.music.attributes import ATTRIBUTES
 from aurl.utils.errors import AurlError
 
-NAMES = ("density", "mean_pitch")
+NAMES = ("density", "range")
 Z = 6
 
 
@@ -25,7 +25,7 @@ def bars(count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
     latents[:, 3] -= latents[:, 0]
     attributes = np.full((count, len(ATTRIBUTES)), np.nan)
     attributes[:, ATTRIBUTES.index("density")] = latents[:, 0]
-    attributes[:, ATTRIBUTES.index("mean_pitch")] = 60.0
+    attributes[:, ATTRIBUTES.index("range")] = 12.0
     return latents.astype(np.float32), attributes.astype(np.float32)
 
 
@@ -58,7 +58,15 @@ def test_beyond_the_bars_of_training_a_route_is_a_line(routes: Routes) -> None:
 
 
 def test_a_dimension_that_never_varies_moves_alone(routes: Routes) -> None:
-    assert routes.shift("mean_pitch", np.zeros(3), 2.0).tolist() == [[0, 2, 0, 0, 0, 0]] * 3
+    assert routes.shift("range", np.zeros(3), 2.0).tolist() == [[0, 2, 0, 0, 0, 0]] * 3
+
+
+def test_a_dimension_that_shall_move_alone_does() -> None:
+    latents, attributes = bars()
+    found = Routes.fit(latents, attributes, NAMES, "me", alone=["density"])
+    assert found.shift("density", np.zeros(1), -0.5).tolist() == [[-0.5, 0, 0, 0, 0, 0]]
+    pitches = np.where(np.arange(len(ATTRIBUTES)) == ATTRIBUTES.index("mean_pitch"), latents[:, :1], np.nan)
+    assert not Routes.fit(latents, pitches, ["mean_pitch"], "me").shift("mean_pitch", np.zeros(1), 1.0)[0, 1:].any()
 
 
 def test_bars_in_which_the_attribute_is_undefined_do_not_count() -> None:
