@@ -160,6 +160,8 @@ def learn_routes(config: LatentCommand, checkpoint: Path) -> Path:
     from aurl.generation.latent_tools import LatentTools
 
     path = Path(config.output).expanduser() if config.output else routes_file(checkpoint)
+    if path.is_dir():
+        raise AurlError(f"output={path} is a folder; give a file for the routes, or leave it out")
     if not config.overwrite:
         refuse_existing([path])
     files = music_files(config)
