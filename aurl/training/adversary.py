@@ -254,10 +254,10 @@ class Adversary:
                 if weight:
                     penalty = penalty + 0.5 * weight * gradient_penalty(judgement, own, config.rollouts)
             if config.interpolation_weight:
-                windows = real.windows()
-                inputs = between(leaves[0], leaves[1], windows, torch.rand(config.rollouts, device=self.module.device))
+                windows, count = real.windows(), real.music.windows
+                inputs = between(leaves[0], leaves[1], windows, torch.rand(count, device=self.module.device))
                 judgement = self._judge(real.of(inputs), since, shift, noise)
-                steepness = interpolation_penalty(judgement, inputs, windows, config.rollouts)
+                steepness = interpolation_penalty(judgement, inputs, windows, count)
                 penalty = penalty + config.interpolation_weight * steepness
             adversarial = generator_loss(config.adversarial_loss, seen[1])
             matching = feature_matching(*seen)

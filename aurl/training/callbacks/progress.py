@@ -27,6 +27,8 @@ class ProgressBar(RichProgressBar):
     def _get_train_description(self, current_epoch: int) -> str:
         trainer = self.trainer
         if trainer.max_epochs not in ENDLESS:
-            return f"Epoch {current_epoch + 1}/{trainer.max_epochs}"
-        last = f"/{trainer.max_steps}" if trainer.max_steps > 0 else ""
-        return f"Step {trainer.global_step}{last}"
+            title = f"Epoch {current_epoch + 1}/{trainer.max_epochs}"
+        else:
+            last = f"/{trainer.max_steps}" if trainer.max_steps > 0 else ""
+            title = f"Step {trainer.global_step}{last}"
+        return title.ljust(len(self.validation_description))  # of one width, so that bars do not jump

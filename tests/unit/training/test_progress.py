@@ -18,4 +18,4 @@ def test_epochs_count_from_one_and_steps_stand_where_epochs_are_open(
 ) -> None:
     bar = ProgressBar()
     bar._trainer = SimpleNamespace(max_epochs=max_epochs, max_steps=max_steps, global_step=120)  # type: ignore[assignment]
-    assert bar._get_train_description(2) == title
+    assert bar._get_train_description(2) == title.ljust(len("Validation"))
