@@ -311,11 +311,11 @@ def build_trainer(cfg: DictConfig, run_dir: Path) -> L.Trainer:
 
 def build_callbacks(cfg: DictConfig) -> list[Any]:
     """Configured callbacks, and the progress bar where the trainer wants one."""
-    from lightning.pytorch.callbacks import RichProgressBar
+    from aurl.training.callbacks.progress import ProgressBar
 
     callbacks = instantiate_all(cfg.callbacks)
     if cfg.trainer.get("enable_progress_bar", True):
-        callbacks.append(RichProgressBar(leave=False))
+        callbacks.append(ProgressBar(leave=False))
     return callbacks
 
 

@@ -75,8 +75,8 @@ def measure_attention(cfg: DictConfig) -> tuple[AttentionMaps, str]:
     prompt = make_prompt(read_score(path), generator.codec, None, generator.programs_met)
     if prompt.remark:
         log.warning(prompt.remark)
-    vocabulary, context = generator.codec.vocabulary, generator.model.config.context
-    ids = np.concatenate([[vocabulary.bos], prompt.ids])
+    vocabulary, context = generator.codec.model_vocabulary, generator.model.config.context
+    ids = np.concatenate([[vocabulary.bos], generator.codec.merge(prompt.ids)])
     if len(ids) > context:
         log.warning("%s has %d tokens, the model's context %d; the rest is left out", path.name, len(ids), context)
     bar, beat = vocabulary.musical_time(ids)

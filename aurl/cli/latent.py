@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from aurl.cli import app
 from aurl.cli.latent_command import LatentCommand
+from aurl.cli.latent_routes import find_routes, routes_file, write_routes
 from aurl.utils.errors import AurlError
 from aurl.utils.logging import get_logger
 
@@ -41,6 +42,8 @@ Verbs:
   replace      write bars=[5,6] anew and keep all other notes: latents from donor=FILE, from sliders, or from the prior
   traverse     a grid: each of dimensions moved to each of values
   map          all bars on a plane, coloured by what is heard in them
+  routes       learn from the music of training what else moves with a slider: writes <checkpoint>.routes.npz (or
+               output=FILE), which slide, replace and traverse follow from then on
 
 Files are scores in any format that training takes, folders of them, or .npz files of encode.
 
@@ -57,6 +60,7 @@ Main keys (default):
   ckpt (last)            last, best, a run's folder or name, or a file
   bars_read (none)       read only so many bars of each piece
   bars (none)            bars that slide, replace and traverse change, from 1: 5,6 or 5-8; without it all
+  routes (auto)          what sliders follow: the file beside the checkpoint if there is one; none, or a file
   sliders (none)         dimension:amount, in standard deviations of the training data
   steps (8)              pieces that interpolate writes, both ends included
   donor, donor_bars      replace: whose latents; without donor_bars the same bars
@@ -127,6 +131,8 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
     from aurl.generation.latent_export import write_outcome
     from aurl.generation.latent_tools import LatentTools
 
+    if config.task == "routes":
+        return [learn_routes(config, checkpoint)]
     check_formats(config.formats)
     label = f"{run_label(checkpoint)}_{config.task}"
     folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
@@ -137,8 +143,30 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
     sampler = SamplerConfig(**{item.name: getattr(config, item.name) for item in fields(SamplerConfig)})
     generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
     tools = LatentTools(generator, sampler, config.batch_size, config.seed)
+    tools.routes = find_routes(config.routes, config.task, checkpoint, tools)
     outcome = outcome_of(tools, read_pieces(tools, files, config.bars_read), config)
     return write_outcome(outcome, folder, config.formats, config.overwrite)
+
+
+def learn_routes(config: LatentCommand, checkpoint: Path) -> Path:
+    """Write the routes of a checkpoint.
+
+    Raises:
+        AurlError: no music, too little of it, or a checkpoint without named dimensions.
+    """
+    from aurl.cli.generate import pick_device
+    from aurl.generation.export import refuse_existing
+    from aurl.generation.generator import Generator
+    from aurl.generation.latent_tools import LatentTools
+
+    path = Path(config.output).expanduser() if config.output else routes_file(checkpoint)
+    if path.is_dir():
+        raise AurlError(f"output={path} is a folder; give a file for the routes, or leave it out")
+    if not config.overwrite:
+        refuse_existing([path])
+    files = music_files(config)
+    tools = LatentTools(Generator.from_checkpoint(checkpoint, pick_device(config.device)))
+    return write_routes(tools, read_pieces(tools, files, config.bars_read), path)
 
 
 def music_files(config: LatentCommand) -> list[Path]:

@@ -8,7 +8,7 @@ from aurl.cli.checks import at_least
 from aurl.cli.paths_config import PathsConfig
 from aurl.generation.config import SamplerConfig
 
-LATENT_TASKS = ("encode", "decode", "reconstruct", "interpolate", "slide", "replace", "traverse", "map")
+LATENT_TASKS = ("encode", "decode", "reconstruct", "interpolate", "slide", "replace", "traverse", "map", "routes")
 """Verbs of ``aurl-latent``."""
 
 
@@ -25,6 +25,8 @@ class LatentCommand(SamplerConfig):
     """The verb."""
     music: list[str] | None = None
     """Scores, folders of them, or files of latents."""
+    routes: str = "auto"
+    """What sliders follow: a file of the verb routes, auto for that beside the checkpoint if there is one, or none."""
     bars_read: int | None = None
     """Read only so many bars of each piece; unset reads all."""
     bars: list[str] | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from aurl.data.encoder_shifts import NoteEndEncoder, ShiftEncoder
 from aurl.data.encoder_words import OctupleEncoder, WordEncoder
 from aurl.data.fitting import Limits, prepare_score
 from aurl.data.kinds import Form
-from aurl.data.merges import Merges
+from aurl.data.merges import MergedVocabulary, Merges
 from aurl.data.tokenizer import AnyTokenizer, TrackCPWord, build_tokenizer, tokenizer_from_params
 from aurl.data.vocabulary import Vocabulary
 from aurl.utils.errors import AurlError
@@ -91,6 +92,11 @@ class Codec:
     def size(self) -> int:
         """Tokens that a model reads and writes: those of the vocabulary and the learned ones."""
         return self.vocabulary.size if self.merges is None else self.merges.size
+
+    @cached_property
+    def model_vocabulary(self) -> Vocabulary | MergedVocabulary:
+        """Meaning of the ids that a model reads and writes, learned ones included (:meth:`merge`)."""
+        return self.vocabulary if self.merges is None else MergedVocabulary(self.vocabulary, self.merges)
 
     @property
     def tells_what_sounds(self) -> bool:

@@ -16,6 +16,8 @@ from aurl.data.windows import WindowTable, scoring_bars, scoring_windows
 class EvaluationBatches:
     """Loader that goes once through pieces in order and scores every token after BOS once, without augmentation; with
     ``whole_bars`` windows of long pieces are cut at bar lines.
+
+    Piece number i is read by process number ``i % world``; one that is left without a piece scores nothing.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class EvaluationBatches:
             return scoring_windows(store.pieces[piece].tokens, context)
 
         windows = [(piece, *window) for piece in list(pieces)[rank::world] for window in cut(piece)]
+        if not windows and pieces:
+            windows = [unscored(pieces[0], *cut(pieces[0])[0])]
         self.store, self.windows = store, WindowTable(np.array(windows, np.int32).reshape(-1, 4))
         self._borders = pack((self.windows.stop - self.windows.start - 1).tolist(), batch_tokens)
 
@@ -46,6 +50,13 @@ class EvaluationBatches:
     def __iter__(self) -> Iterator[PackedBatch]:
         for first, end in pairwise(self._borders):
             yield collate(self.store, [self.windows[n] for n in range(first, end)], features=self.features)
+
+
+def unscored(piece: int, start: int, stop: int, scored_from: int) -> tuple[int, int, int, int]:
+    """A window of which nothing is scored, for a process that no piece is left for: all processes have to read along,
+    since their sums are added up when all have come to the end.
+    """
+    return piece, start, stop, max(stop, scored_from)
 
 
 def pack(sizes: Sequence[int], batch_tokens: int) -> list[int]:

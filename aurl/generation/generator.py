@@ -23,6 +23,7 @@ from aurl.generation.config import SamplerConfig
 from aurl.generation.grammar import Ending, Rules
 from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.loop import Decoding, Finished
+from aurl.generation.steered import SteeredDecoding
 from aurl.generation.steering import drawn_latents, encode_ids, given_latents
 from aurl.models.checkpoint import Bundle, load_bundle
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -226,7 +227,8 @@ class Generator:
                 numbers = range(first, min(first + request.batch_size, request.num_samples))
                 seeds = [request.seed + number for number in numbers]
                 latents = self._latents(request, prompt, numbers, seeds)
-                decoding = Decoding(self.model, grammar, request.sampler, self.codec.merge(prompt), seeds, latents)
+                start = self.model, grammar, request.sampler, self.codec.merge(prompt), seeds
+                decoding = Decoding(*start) if latents is None else SteeredDecoding(*start, latents)
                 while decoding.active:
                     finished = decoding.run(REPORT_STEPS)
                     samples = [self._sample(each, first, request) for each in finished]
@@ -251,7 +253,7 @@ class Generator:
         encoded = None
         if len(prompt):  # its last token begins the first bar that is written
             ids = self.codec.merge(np.concatenate([[self.codec.vocabulary.bos], prompt[:-1]]))
-            encoded = encode_ids(space, ids, self.codec.vocabulary, self.device)
+            encoded = encode_ids(space, ids, self.codec, self.device)
         temperature = request.sampler.latent_temperature
         return drawn_latents(space, encoded, request.bars, seeds, temperature, request.conditions)
 

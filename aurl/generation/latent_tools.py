@@ -21,6 +21,7 @@ from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import REPORT_STEPS, GenerationRequest, Generator, Sample
 from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.latent_piece import Floats, LatentPiece
+from aurl.generation.latent_routes import Routes
 from aurl.generation.loop import Finished
 from aurl.generation.prompt import count_bars, first_bars, make_prompt, to_next_bar
 from aurl.generation.steered import Reading, SteeredDecoding
@@ -73,6 +74,8 @@ class LatentTools:
         self.model, self.codec = generator.model.eval(), generator.codec
         self.latent: LatentSpace = generator.model.latent
         self.device = torch.device(generator.device)
+        self.routes: Routes | None = None
+        """What sliders follow; None lets a slider move its dimension alone."""
         self._grammars: dict[int, AnyGrammar] = {}
 
     # -- what there is ------------------------------------------------------------------------------------------------
@@ -129,13 +132,14 @@ class LatentTools:
     def encode_tokens(self, ids: NDArray[np.integer], name: str = "") -> LatentPiece:
         """The latents of a piece in base tokens ``(T,)`` without BOS and EOS."""
         base: NDArray[np.int64] = np.asarray(ids, np.int64)
-        vocabulary = self.grammar(1).vocabulary
+        vocabulary = self.codec.model_vocabulary
         tokens = np.concatenate([[vocabulary.bos], self.codec.merge(base)])
-        encoded = encode_ids(self.latent, tokens, vocabulary, self.device)  # type: ignore[arg-type]
-        numbers = vocabulary.musical_time(tokens)[0][encoded.bars.start.cpu().numpy()]
+        encoded = encode_ids(self.latent, tokens, self.codec, self.device)
+        bar_of, _ = vocabulary.musical_time(tokens)
+        numbers = bar_of[encoded.bars.start.cpu().numpy()]
         mean, log_variance = (each.float().cpu().numpy() for each in encoded.bar)
-        # A bar without tokens of its own (there is none in REMI) has the latent of the one before it.
-        row = np.maximum(np.searchsorted(numbers, np.arange(int(numbers[-1]) + 1), side="right") - 1, 0)
+        # A bar without a latent of its own (without tokens, or in a model without hierarchy) has the one before it.
+        row = np.maximum(np.searchsorted(numbers, np.arange(int(bar_of[-1]) + 1), side="right") - 1, 0)
         return LatentPiece(
             name=name,
             tokens=base,
@@ -249,7 +253,7 @@ class LatentTools:
         return self.decode(self.check(piece).bar_latents[None])[0]
 
     def slid(self, latents: Floats, sliders: Mapping[str, float], bars: Sequence[int] | None = None) -> Floats:
-        """Latents with dimensions moved.
+        """Latents with dimensions moved, along their routes where there are some, by exactly what is asked for.
 
         Args:
             latents: ``(..., B, Z)``.
@@ -258,10 +262,19 @@ class LatentTools:
         """
         moved = np.array(latents, np.float32)
         rows = slice(None) if bars is None else [bar - 1 for bar in bars]
-        deviation = self.spread.deviation
-        for name, amount in sliders.items():
-            column = self.dimension(name)
-            moved[..., rows, column] += amount * deviation[column]
+        chosen = moved[..., rows, :]
+        shift = np.zeros_like(chosen)
+        steps = {
+            self.dimension(name): amount * self.spread.deviation[self.dimension(name)]
+            for name, amount in sliders.items()
+        }
+        for column, step in steps.items():
+            name = self.dimension_names[column]
+            if self.routes is not None and name in self.routes.names:
+                shift += self.routes.shift(name, chosen[..., column], step)
+        for column, step in steps.items():
+            shift[..., column] = step
+        moved[..., rows, :] = chosen + shift
         return moved
 
     def slide(self, piece: LatentPiece, sliders: Mapping[str, float], bars: Sequence[int] | None = None) -> Sample:
@@ -307,10 +320,12 @@ class LatentTools:
         noise = torch.randn(1, count, self.model.config.latent_dim, generator=generator).to(self.device)
         noise *= self.sampler.latent_temperature
         given = torch.from_numpy(piece.bar_latents[None, : bar - 1]).to(self.device)
+        alone = bar == 1 or not self.model.config.hierarchy
         with torch.inference_mode():
             piece_latent = torch.from_numpy(piece.piece_latent[None]).to(self.device)
-            drawn = self.latent.sample(noise, piece_latent, given if bar > 1 else None)
-        return drawn[0, bar - 1 :].float().cpu().numpy()
+            drawn = self.latent.sample(noise, piece_latent, None if alone else given)
+        found = drawn[0, 0 if alone else bar - 1 :].float().cpu().numpy()
+        return found if self.model.config.hierarchy else np.repeat(found[:1], count, axis=0)
 
     def beginning(self, piece: LatentPiece, bar: int) -> NDArray[np.int64]:
         """Base tokens of a piece before a bar (counted from 1)."""

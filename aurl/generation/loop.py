@@ -68,7 +68,6 @@ class Decoding:
         sampler: how tokens are drawn.
         prompt: ids without BOS and EOS that every sample begins with.
         seeds: one for each sample.
-        latents: latents of the bars of each sample from bar 0 on ``(B, bars, Z)``, for a model that has them.
 
     Raises:
         AurlError: the model's weights give logits that are not numbers.
@@ -81,7 +80,6 @@ class Decoding:
         sampler: SamplerConfig,
         prompt: np.ndarray,
         seeds: Sequence[int],
-        latents: Tensor | None = None,
     ) -> None:
         self.model, self.grammar, self.sampler = model, grammar, sampler
         self.device = grammar.device
@@ -89,32 +87,30 @@ class Decoding:
         self._numbers = list(range(len(seeds)))
         ids = np.concatenate([[grammar.vocabulary.bos], np.asarray(prompt, dtype=np.int64)])
         with torch.inference_mode():
-            self._start(torch.from_numpy(ids), len(seeds), latents)
-
-    def _start(self, ids: Tensor, batch_size: int, latents: Tensor | None) -> None:
-        limit = min(self.model.config.context, len(ids) + self.grammar.rules.max_tokens)
-        # Without latents the beginning is the same for all samples, computed once and repeated.
-        rows = 1 if latents is None else batch_size
-        self._cache = self.model.new_cache(rows, limit)
-        if latents is not None:
-            self.model.steer(self._cache, latents)
-        self._walk = make_walk(self.grammar, 1)
-        self._recent = self._recent_pitches()
-        self._record = torch.empty(len(ids) + GROWTH, 1, dtype=torch.long, device=self.device)
-        self._length = len(ids)
-        self._record[: len(ids), 0] = ids
-        for token in ids.to(self.device).unsqueeze(-1):
-            self._read(token)
-        everyone = torch.zeros(batch_size, dtype=torch.long, device=self.device)
-        if latents is not None:
-            self._select_walk(everyone)
-        self._logits = self._fill()
+            self._record = torch.empty(len(ids) + GROWTH, 1, dtype=torch.long, device=self.device)
+            self._length = len(ids)
+            self._record[: len(ids), 0] = torch.from_numpy(ids)
+            self._recent = self._recent_pitches()
+            self._begin(ids, torch.zeros(len(seeds), dtype=torch.long, device=self.device))
         if not bool(self._logits.isfinite().all()):
             raise AurlError("the checkpoint's weights give values that are not numbers; use an earlier checkpoint")
+
+    def _begin(self, ids: np.ndarray, everyone: Tensor) -> None:
+        """Read the beginning ``(T,)``, the same for all samples: computed once, then repeated for ``everyone``
+        ``(B,)``, all zeros.
+        """
+        self._cache = self.model.new_cache(1, min(self.model.config.context, len(ids) + self.grammar.rules.max_tokens))
+        self._walk = make_walk(self.grammar, 1)
+        self._read_all(ids)
+        self._logits = self._fill()
+        self._select(everyone)
+        self._logits = self._logits.expand(len(everyone), -1).clone()
+
+    def _read_all(self, ids: np.ndarray) -> None:
+        """Let the one row's walk read what stands before the first token that is written."""
+        for token in torch.from_numpy(ids).to(self.device).unsqueeze(-1):
+            self._read(token)
         self._walk.start_counting()
-        if latents is None:
-            self._select(everyone)
-            self._logits = self._logits.expand(batch_size, -1).clone()
 
     def _recent_pitches(self) -> RecentPitches | None:
         """What repetition_penalty looks back over, for one row; None where it is off."""
@@ -248,10 +244,6 @@ class Decoding:
         if len(rows):
             self._cache.select(rows)
         self._index = self._index.index_select(0, rows)
-        self._select_walk(rows)
-
-    def _select_walk(self, rows: Tensor) -> None:
-        """Keep (or repeat) batch rows of all that the model does not hold."""
         self._walk.select(rows)
         self._record = self._record.index_select(1, rows)
         if self._recent is not None:

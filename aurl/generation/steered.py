@@ -18,12 +18,12 @@ from torch import Tensor
 from aurl.generation.config import SamplerConfig
 from aurl.generation.grammar_merged import MergedGrammar, MergedWalk
 from aurl.generation.grammars import AnyGrammar, AnyWalk, make_walk
-from aurl.generation.loop import GROWTH, Decoding
+from aurl.generation.loop import Decoding
 from aurl.models.attention import Cache
 from aurl.models.listener import Listener
+from aurl.models.local_cache import LocalCache
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
-from aurl.utils.errors import AurlError
 
 ROOM_SHARE = 4
 """One part in so many of the context stays free for what is written after a reading."""
@@ -73,6 +73,11 @@ class Reading:
         self._walks = [make_walk(grammar, 1)]
         self._forget(0)
 
+    @property
+    def capacity(self) -> int:
+        """Tokens that the cache holds."""
+        return self._cache.capacity
+
     def _forget(self, first: int) -> None:
         """Empty the cache; its first token will be ``first``."""
         self._cache.clear()
@@ -84,9 +89,15 @@ class Reading:
         return int(np.searchsorted(self.bar, bar))
 
     def before(self, bar: int) -> Known:
-        """What is known before a bar line, to be written on."""
+        """What is known before a bar line, to be written on; with local attention nothing, since what has been summed
+        up cannot be cut at a bar line.
+        """
         stop = self.line(bar)
         with torch.inference_mode():
+            if isinstance(self._cache, LocalCache):
+                cache = self.model.new_cache(1, self.capacity)
+                cache.stepper = self._cache.stepper
+                return Known(cache, self._walks[0], 0, 0)
             self._walk_to(bar)
             first = self._first_for(stop)
             if first != self._first:
@@ -196,48 +207,46 @@ class SteeredDecoding(Decoding):
         if len(latents) != len(seeds):
             raise ValueError(f"latents of {len(latents)} samples for {len(seeds)} seeds")
         self._latents = latents.to(grammar.device)
+        self._is_read = reading is not None
         if reading is None:
             room = len(prompt) + 1 + grammar.rules.max_tokens
             reading = Reading(model, grammar, prompt, latents[0], min(model.config.context, room))
         self._reading = reading
         with torch.inference_mode():
             self._condition = condition_of(model, self._latents)
-        super().__init__(model, grammar, sampler, prompt, seeds, self._latents)
+        super().__init__(model, grammar, sampler, prompt, seeds)
         self._reading.keep_weights(self._cache)
 
-    def _start(self, ids: Tensor, batch_size: int, latents: Tensor | None) -> None:
-        numbers = ids.numpy()
-        bar, beat = self.grammar.vocabulary.musical_time(numbers)
-        known = self._reading.before(self._first_steered(int(bar[-1])))
-        if not np.array_equal(numbers[: known.tokens], self._reading.ids[: known.tokens]):
+    def _begin(self, ids: np.ndarray, everyone: Tensor) -> None:
+        bar, beat = self.grammar.vocabulary.musical_time(ids)
+        known = self._reading.before(self._first_steered(len(ids), int(bar[-1])))
+        if not np.array_equal(ids[: known.tokens], self._reading.ids[: known.tokens]):
             raise ValueError("the prompt does not begin as the piece of the reading does")
         self._cache, self._walk = known.cache, copy_walk(known.walk, self.grammar)
-        self._recent = self._recent_pitches()
-        self._record = torch.empty(len(ids) + GROWTH, 1, dtype=torch.long, device=self.device)
-        self._length = len(ids)
-        self._record[: len(ids), 0] = ids
         self._index = torch.full((1, 1), len(ids) - 1 - known.first, device=self.device)
-        unread = known.tokens
-        if self._recent is not None:  # which pitches were heard last is not kept at bar lines
-            self._walk, unread = make_walk(self.grammar, 1), 0
-        for token in ids[unread:].to(self.device).unsqueeze(-1):
-            self._read(token)
-        self._walk.start_counting()
-        self._select(torch.zeros(batch_size, dtype=torch.long, device=self.device))
+        if self._recent is None:
+            self._read_all(ids[known.tokens :])
+        else:  # which pitches were heard last is not kept at bar lines
+            self._walk = make_walk(self.grammar, 1)
+            self._read_all(ids)
+        self._select(everyone)
         self._cache.condition = self._condition
-        new = slice(known.tokens, len(ids))
-        if self._cache.length + len(ids) - known.tokens > self._cache.capacity:
+        if len(ids) - known.first >= self._cache.capacity:
             self._logits = self._fill()
-        else:
-            index = torch.arange(known.tokens - known.first, len(ids) - known.first)
-            parts = (index, torch.from_numpy(beat[new]), torch.from_numpy(bar[new]).long())
-            time = MusicalTime(*(part.to(self.device).expand(batch_size, -1) for part in parts))
-            self._logits = self.model.decode(self._record[new].t(), time, self._cache)
-        if not bool(self._logits.isfinite().all()):
-            raise AurlError("the checkpoint's weights give values that are not numbers; use an earlier checkpoint")
+            return
+        new = slice(known.tokens, len(ids))
+        index = torch.arange(known.tokens - known.first, len(ids) - known.first)
+        parts = (index, torch.from_numpy(beat[new]), torch.from_numpy(bar[new]).long())
+        time = MusicalTime(*(part.to(self.device).expand(len(everyone), -1) for part in parts))
+        self._logits = self.model.decode(self._record[new].t(), time, self._cache)
 
-    def _first_steered(self, last: int) -> int:
-        """The first bar in which a row has other latents than the reading, at most the last bar of the prompt."""
+    def _first_steered(self, tokens: int, last: int) -> int:
+        """The first bar in which a row has other latents than the reading, at most the ``last`` bar of the prompt; 0
+        for a long prompt that was not read before, which is read with the window that the plain loop has.
+        """
+        capacity = self._reading.capacity
+        if not self._is_read and tokens > capacity - capacity // ROOM_SHARE:
+            return 0
         bars = min(last, self._latents.shape[1] - 1, len(self._reading.latents) - 1)
         differs = (self._latents[:, :bars] != self._reading.latents[:bars]).any(-1).any(0)
         found = differs.nonzero()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aurl.data.vocabulary import Vocabulary
+from aurl.data.codec import Codec
 from aurl.models.conditions import UNKNOWN
 from aurl.models.latent import Encoded, LatentSpace
 from aurl.models.positions import MusicalTime
@@ -24,16 +24,16 @@ LATENT_STREAM = 0x6C61_7465_6E74
 LARGEST_SEED = 2**63
 
 
-def encode_ids(space: LatentSpace, ids: np.ndarray, vocabulary: Vocabulary, device: torch.device | str) -> Encoded:
+def encode_ids(space: LatentSpace, ids: np.ndarray, codec: Codec, device: torch.device | str) -> Encoded:
     """Posteriors of the bars of one piece.
 
     Args:
         space: of a trained model.
-        ids: tokens of the piece ``(N,)``, with or without BOS.
-        vocabulary: their meaning.
+        ids: tokens of the piece as the model reads them (``Codec.merge``) ``(N,)``, with or without BOS.
+        codec: the model's.
         device: where the model is.
     """
-    bar, beat = vocabulary.musical_time(ids)
+    bar, beat = codec.model_vocabulary.musical_time(ids)
     time = MusicalTime(torch.arange(len(ids)), torch.from_numpy(beat), torch.from_numpy(bar).long())
     tokens = torch.from_numpy(np.asarray(ids, np.int64)).to(device)
     with torch.inference_mode():
@@ -75,13 +75,17 @@ def drawn_latents(
         conditions: what is known of the bars to come, name -> ``(bars, C)``; repeated where there are fewer bars.
 
     Returns:
-        ``(B, G + T, Z)``.
+        ``(B, G + T, Z)``; without hierarchy ``(B, 1, Z)``, which all bars follow.
 
     Raises:
         AurlError: the checkpoint's prior was never told of such a condition.
     """
     config, device = space.config, space.to_layers.weight.device
     coming = OPEN_END_BARS if bars is None else bars
+    if not config.hierarchy:  # one latent for everything: that of the prompt, or one that is drawn
+        if prompt is not None:
+            return prompt.bar.mean.expand(len(seeds), -1, -1)
+        coming = 1
     size = config.piece_latent_dim + coming * config.latent_dim
     noise = torch.stack([_normal(seed, size) for seed in seeds]).to(device) * temperature  # (B, P + T Z)
     piece, noise = noise[:, : config.piece_latent_dim], noise[:, config.piece_latent_dim :]

@@ -110,6 +110,8 @@ class ModelConfig:
     """Width Z of the latent of a bar, in modes vae and vae_gan; 0 without latents."""
     piece_latent_dim: int = 32
     """Width of the latent of a piece, from which those of its bars follow."""
+    hierarchy: bool = True
+    """Give each bar a latent; false gives one latent of latent_dim to all bars of a segment, the flat baseline."""
     encoder_layers: int = 2
     """Blocks of the encoder that reads each bar."""
     prior: Prior = Prior.autoregressive
@@ -186,6 +188,7 @@ class ModelConfig:
                 f"model.prior_conditions={list(self.prior_conditions)} needs model.prior=autoregressive, "
                 f"got {self.prior.value}"
             )
+        self._check_flat()
         if len(self.attributes) > self.latent_dim:
             raise ValueError(
                 f"model.attributes names {len(self.attributes)} dimensions, model.latent_dim={self.latent_dim} has "
@@ -193,6 +196,19 @@ class ModelConfig:
             )
         if len(set(self.attributes)) != len(self.attributes):
             raise ValueError(f"model.attributes={list(self.attributes)} names one twice")
+
+    def _check_flat(self) -> None:
+        """Refuse what needs latents of bars where there are none."""
+        if self.hierarchy:
+            return
+        if self.mode is Mode.vae_gan:
+            raise ValueError("model.hierarchy=false needs model=vae: a discriminator judges latents of bars")
+        for key in ("attributes", "prior_conditions"):
+            if getattr(self, key):
+                raise ValueError(
+                    f"model.{key}={list(getattr(self, key))} are of bars, which have no latents with "
+                    f'model.hierarchy=false; set "model.{key}=[]"'
+                )
 
     @property
     def has_latent(self) -> bool:

@@ -3,7 +3,8 @@
 Generative story: ``z_piece ~ N(0, 1)``; latents of bars follow from it and from each other (prior.py); tokens of a bar
 follow from all tokens before them and from the latents of the bars up to their own (in-attention: Wu and Yang 2021,
 arXiv:2105.04090). The encoder reads each bar by itself (bar_encoder.py), the piece's latent is read off its bars. What
-each choice costs in likelihood is ``Latents.divergence``.
+each choice costs in likelihood is ``Latents.divergence``. With ``model.hierarchy=false`` a segment counts as one long
+bar, so that a single latent stands for all of it: the flat baseline.
 
 Axes: N packed tokens, M bars of the batch, S segments, Z latent of a bar, P latent of a piece, D width.
 """
@@ -89,9 +90,15 @@ class LatentSpace(nn.Module):
             nn.init.zeros_(self.prior.to_gaussian.weight)
             nn.init.zeros_(self.prior.to_gaussian.bias)
 
+    def bars(self, bar: Tensor, lengths: list[int]) -> Bars:
+        """What has a latent of its own: the bars ``(N,)`` of packed segments, or without hierarchy each segment as one
+        long bar.
+        """
+        return bars_of(bar if self.config.hierarchy else torch.zeros_like(bar), lengths)
+
     def encode(self, ids: Tensor, time: MusicalTime, lengths: list[int], bars: Bars | None = None) -> Encoded:
         """Posteriors of packed segments ``(N,)``."""
-        bars = bars_of(time.bar, lengths) if bars is None else bars
+        bars = self.bars(time.bar, lengths) if bars is None else bars
         summary = self.encoder(ids, time, bars)
         piece = self.pool_piece(summary, bars.segment, len(lengths))
         return Encoded(bars, Gaussian.of(self.to_bar(summary)), Gaussian.of(self.to_piece(piece)))

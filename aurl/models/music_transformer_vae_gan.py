@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from aurl.models.attention import Cache
-from aurl.models.bars import bars_of
 from aurl.models.conditions import Conditions
 from aurl.models.config import ModelConfig
 from aurl.models.decoder import Condition, Decoder, initialise
@@ -88,7 +87,7 @@ class MusicTransformerVAEGAN(nn.Module):
         """
         if self.latent is None:
             return ModelOutput(self.decoder(ids, time, lengths))
-        bars = bars_of(time.bar, lengths)
+        bars = self.latent.bars(time.bar, lengths)
         if bar_latents is not None:
             condition = Condition(self.latent.for_layers(bar_latents), bars.of_token)
             return ModelOutput(self.decoder(ids, time, lengths, condition))

@@ -13,6 +13,9 @@ from torch import Tensor
 from aurl.models.discriminator import Judgement
 from aurl.training.adversarial_config import AdversarialLoss
 
+SMALLEST_SQUARE = 1e-12
+"""Keeps the slope of the square root finite where a gradient vanishes."""
+
 
 def critic_loss(kind: AdversarialLoss, real: Judgement, fake: Judgement) -> Tensor:
     """What the discriminator minimises: the mean over scales."""
@@ -29,11 +32,13 @@ def _critic(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Tensor:
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     if kind is AdversarialLoss.logistic:
         return F.softplus(-real).mean() + F.softplus(fake).mean()
+    if kind is AdversarialLoss.wasserstein:
+        return fake.mean() - real.mean()
     return (real - 1).square().mean() + (fake + 1).square().mean()
 
 
 def _generator(kind: AdversarialLoss, fake: Tensor) -> Tensor:
-    if kind is AdversarialLoss.hinge:
+    if kind in (AdversarialLoss.hinge, AdversarialLoss.wasserstein):
         return -fake.mean()
     if kind is AdversarialLoss.logistic:
         return F.softplus(-fake).mean()
@@ -57,9 +62,41 @@ def gradient_penalty(judgement: Judgement, inputs: Sequence[Tensor], count: int)
         inputs: that need gradients.
         count: judged windows.
     """
-    total = torch.stack([scores.mean() for scores in judgement.scores.values()]).sum() * count
-    gradients = torch.autograd.grad(total, inputs, create_graph=True, allow_unused=True)
+    gradients = _gradients(judgement, inputs, count)
     return torch.stack([each.square().sum() for each in gradients if each is not None]).sum() / count
+
+
+def interpolation_penalty(
+    judgement: Judgement, inputs: Sequence[Tensor], windows: Sequence[Tensor], count: int
+) -> Tensor:
+    """Squared distance from 1 of the norm of that gradient, mean over judged windows (Gulrajani et al. 2017,
+    arXiv:1704.00028, equation 3).
+
+    Args:
+        judgement: of the inputs.
+        inputs: between real and written, that need gradients ``(rows, ...)`` each.
+        windows: judged window of each row of each input.
+        count: judged windows.
+    """
+    squares = inputs[0].new_zeros(count)
+    for gradient, window in zip(_gradients(judgement, inputs, count), windows, strict=True):
+        if gradient is not None:
+            squares = squares.index_add(0, window, gradient.square().flatten(1).sum(1))
+    return ((squares + SMALLEST_SQUARE).sqrt() - 1).square().mean()
+
+
+def between(real: Sequence[Tensor], fake: Sequence[Tensor], windows: Sequence[Tensor], share: Tensor) -> list[Tensor]:
+    """Inputs on the straight way from real to written ones, at a ``share`` ``(count,)`` of it for each window."""
+    return [
+        torch.lerp(one.detach(), other.detach(), share[window].unsqueeze(-1)).requires_grad_()
+        for one, other, window in zip(real, fake, windows, strict=True)
+    ]
+
+
+def _gradients(judgement: Judgement, inputs: Sequence[Tensor], count: int) -> tuple[Tensor | None, ...]:
+    """Of the sum over windows of mean scores, by what was judged."""
+    total = torch.stack([scores.mean() for scores in judgement.scores.values()]).sum() * count
+    return torch.autograd.grad(total, inputs, create_graph=True, allow_unused=True)
 
 
 def accuracy(real: Judgement, fake: Judgement) -> tuple[float, float]:

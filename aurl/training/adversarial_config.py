@@ -24,6 +24,8 @@ class AdversarialLoss(str, Enum):
     """Cross entropy; the model maximises the log odds of being taken as real (Goodfellow et al. 2014)."""
     least_squares = "least_squares"
     """Squared distance from 1 and -1 (Mao et al. 2017, arXiv:1611.04076)."""
+    wasserstein = "wasserstein"
+    """Difference of mean scores (Arjovsky et al. 2017, arXiv:1701.07875); needs a critic that cannot become steep."""
 
 
 class RolloutLatents(str, Enum):
@@ -97,7 +99,7 @@ class AdversarialConfig:
     adversarial_share: float = 0.1
     """Largest norm of the adversarial gradient, as a share of that of the rest of the loss."""
     adversarial_loss: AdversarialLoss = AdversarialLoss.hinge
-    """hinge, logistic or least_squares."""
+    """hinge, logistic, least_squares or wasserstein."""
     adversarial_start: int = 1000
     """Optimiser steps before the discriminator begins; 0 where training starts from a trained model (init_from)."""
     adversarial_every: int = 5
@@ -120,6 +122,9 @@ class AdversarialConfig:
     """Weight of the squared gradient of scores where music is real (Mescheder et al. 2018, arXiv:1801.04406)."""
     r2_weight: float = 0.0
     """The same where it is written."""
+    interpolation_weight: float = 0.0
+    """Weight of the squared distance from 1 of the gradient of scores between real and written music (WGAN-GP:
+    Gulrajani et al. 2017, arXiv:1704.00028, who take 10)."""
     feature_matching_weight: float = 1.0
     """Weight of the distance between mean hidden features of real and written music (Salimans et al. 2016)."""
     rollouts: int = 8
@@ -138,7 +143,7 @@ class AdversarialConfig:
     def __post_init__(self) -> None:
         for key, low, high in (
             *((f"{name}_weight", 0.0, MOST_WEIGHT) for name in ("key", "density", "range", "adversarial", "r1", "r2")),
-            ("feature_matching_weight", 0.0, MOST_WEIGHT),
+            *((f"{name}_weight", 0.0, MOST_WEIGHT) for name in ("feature_matching", "interpolation")),
             ("adversarial_share", 0.0, 1.0),
             ("instance_noise", 0.0, 10.0),
             ("critic_transpose", 0, 12),

@@ -26,8 +26,16 @@ from aurl.models.config import Prior, Sees
 from aurl.models.discriminator import Discriminator, Evidence, Judgement
 from aurl.models.latent import Latents
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
-from aurl.training.adversarial import accuracy, critic_loss, feature_matching, generator_loss, gradient_penalty
-from aurl.training.adversarial_config import RolloutLatents
+from aurl.training.adversarial import (
+    accuracy,
+    between,
+    critic_loss,
+    feature_matching,
+    generator_loss,
+    gradient_penalty,
+    interpolation_penalty,
+)
+from aurl.training.adversarial_config import AdversarialLoss, RolloutLatents
 from aurl.training.rollouts import Windows, choose_segments, evidence, real_windows, write
 from aurl.training.schedules import Turn, adversarial_turn, rollout_length, warmup_cosine
 from aurl.utils.errors import AurlError
@@ -57,6 +65,10 @@ class Judged(NamedTuple):
         """All that gradients can reach."""
         return [self.music.states, self.music.tokens, self.latents]
 
+    def windows(self) -> list[Tensor]:
+        """Window of each of their rows."""
+        return [self.music.rows, self.music.rows, self.piece]
+
     def of(self, inputs: Sequence[Tensor]) -> Judged:
         """The same with other inputs."""
         states, tokens, latents = inputs
@@ -85,6 +97,12 @@ class Adversary:
             raise AurlError(
                 "loss.critic_sees=[latents] teaches nothing with model.prior=normal, which cannot learn; add states, "
                 "tokens or music, or choose another prior"
+            )
+        bounded = module.model.config.spectral_norm or self.config.interpolation_weight
+        if self.config.adversarial_loss is AdversarialLoss.wasserstein and not bounded:
+            raise AurlError(
+                "loss.adversarial_loss=wasserstein lets scores grow without end; set loss.interpolation_weight=10, or "
+                "model.spectral_norm=true"
             )
         self.last: dict[str, float] = {}
         """Losses of the last judgement, for log lines."""
@@ -136,8 +154,7 @@ class Adversary:
         if torch.isfinite(norm):
             optimizer.step()
         else:
-            self.module.skipped_batches += 1
-            log.warning("the discriminator's gradient is not finite; its step was skipped")
+            self.module.guard.skip("the discriminator's gradient is not finite; its step was skipped")
         optimizer.zero_grad()
         cast("list[Any]", self.module.lr_schedulers())[1].step()
 
@@ -236,6 +253,12 @@ class Adversary:
             for weight, judgement, own in zip((config.r1_weight, config.r2_weight), seen, leaves, strict=True):
                 if weight:
                     penalty = penalty + 0.5 * weight * gradient_penalty(judgement, own, config.rollouts)
+            if config.interpolation_weight:
+                windows, count = real.windows(), real.music.windows
+                inputs = between(leaves[0], leaves[1], windows, torch.rand(count, device=self.module.device))
+                judgement = self._judge(real.of(inputs), since, shift, noise)
+                steepness = interpolation_penalty(judgement, inputs, windows, count)
+                penalty = penalty + config.interpolation_weight * steepness
             adversarial = generator_loss(config.adversarial_loss, seen[1])
             matching = feature_matching(*seen)
             wanted = adversarial + config.feature_matching_weight * matching
@@ -292,8 +315,7 @@ class Adversary:
         factor = min(self.config.adversarial_weight, self.config.adversarial_share * there / max(norm, TINY))
         if not norm < float("inf"):  # not a number either
             factor, norm = 0.0, float("nan")
-            self.module.skipped_batches += 1
-            log.warning("the adversarial gradient is not finite and was left out")
+            self.module.guard.skip("the adversarial gradient is not finite and was left out")
             added = [torch.zeros_like(each) for each in added]
         for (each, old), part in zip(pairs, added, strict=True):
             each.grad = part * factor if old is None else old.add_(part, alpha=factor)

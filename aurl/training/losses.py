@@ -29,6 +29,8 @@ optimiser,
 
     C = mean over scales of E max(0, 1 - c(x, z)) + E max(0, 1 + c(x', z'))              (hinge; others by config)
         + r1_weight / 2 * E |grad c(x, z)|^2 + r2_weight / 2 * E |grad c(x', z')|^2
+        + interpolation_weight * E (|grad c(x~, z~)| - 1)^2,  x~ and z~ a random way from real to written: states,
+          tokens and latents mixed window by window, over the bars of the real one
 
 and to the gradient g of the loss above comes, every adversarial_every steps,
 

@@ -27,6 +27,7 @@ from aurl.training.adversary import Adversary
 from aurl.training.balancing import UncertaintyWeights
 from aurl.training.config import OptimConfig, Rule
 from aurl.training.constraints import MusicalConstraints
+from aurl.training.finite import FiniteGuard
 from aurl.training.loss_config import Annealing, LossConfig
 from aurl.training.losses import (
     ATTRIBUTES_FEATURE,
@@ -45,8 +46,6 @@ from aurl.utils.errors import AurlError
 
 log = logging.getLogger("aurl.training.module")
 
-NON_FINITE_LIMIT = 20
-"""Batches in a row without a finite loss after which training stops."""
 EMA_WARMUP = 10.0
 """The average forgets faster in its first steps: decay is at most (1 + step) / (EMA_WARMUP + step)."""
 
@@ -97,8 +96,7 @@ class MusicModule(L.LightningModule):
         """Batches that an earlier run had seen when this one continued it."""
         self.files_processed = 0
         self.files_augmented = 0
-        self.skipped_batches = 0
-        self._skipped_in_a_row = 0
+        self.guard = FiniteGuard(optim.lr)
         self.last_losses = {"recon": float("nan")}
         """Terms of the loss of the last batch."""
         self._restored: tuple[Tensor, Tensor | None, dict[str, int]] | None = None
@@ -171,7 +169,7 @@ class MusicModule(L.LightningModule):
         self.batches_seen += 1
         self.files_processed += len(batch.lengths)
         self.files_augmented += batch.augmented
-        if self._is_usable(losses.total):
+        if self.guard.accepts(losses.total, self.batches_seen):
             self.last_losses = losses.parts()
             self.manual_backward(losses.total / self.optim_config.accumulate)
             self.log_dict({f"train/loss/{name}": value for name, value in self.last_losses.items()})
@@ -187,19 +185,6 @@ class MusicModule(L.LightningModule):
         if self.batches_seen % self.optim_config.accumulate == 0:
             self._step()
 
-    def _is_usable(self, loss: Tensor) -> bool:
-        if torch.isfinite(loss):
-            self._skipped_in_a_row = 0
-            return True
-        self.skipped_batches += 1
-        self._skipped_in_a_row += 1
-        log.warning("batch %d has a loss of %s and was skipped", self.batches_seen, loss.item())
-        if self._skipped_in_a_row >= NON_FINITE_LIMIT:
-            raise AurlError(
-                f"the loss was not finite in {NON_FINITE_LIMIT} batches in a row; lower optim.lr={self.optim_config.lr}"
-            )
-        return False
-
     def _step(self) -> None:
         optimizers = self.optimizers()
         optimizer = optimizers[0] if isinstance(optimizers, list) else optimizers
@@ -208,8 +193,7 @@ class MusicModule(L.LightningModule):
         norm = torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self.model.written_with()], limit)
         self.log("train/gradient_norm", norm)
         if not torch.isfinite(norm):
-            self.skipped_batches += 1
-            log.warning("batch %d has a gradient that is not finite and was skipped", self.batches_seen)
+            self.guard.skip("batch %d has a gradient that is not finite and was skipped", self.batches_seen)
             optimizer.zero_grad()
         optimizer.step()
         optimizer.zero_grad()
@@ -360,7 +344,7 @@ class MusicModule(L.LightningModule):
             "batches": self.batches_seen,
             "files": self.files_processed,
             "augmented": self.files_augmented,
-            "skipped": self.skipped_batches,
+            "skipped": self.guard.skipped,
             "programs": self.programs,
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
         }
@@ -390,7 +374,7 @@ class MusicModule(L.LightningModule):
                 "tokenizer.bpe learned from); continue it with its own settings, or begin a new one"
             )
         progress = checkpoint["aurl"]["progress"]
-        self.batches_seen, self.skipped_batches = progress["batches"], progress["skipped"]
+        self.batches_seen, self.guard.skipped = progress["batches"], progress["skipped"]
         self.batches_restored = self.batches_seen
         self.files_processed, self.files_augmented = progress["files"], progress["augmented"]
         self._restored = checkpoint["rng"], checkpoint.get("cuda_rng"), checkpoint["position"]

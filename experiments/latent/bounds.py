@@ -44,7 +44,7 @@ class Excerpt(NamedTuple):
 
 def excerpts(setting: Setting) -> list[Excerpt]:
     """The first window of each piece: whole bars, at most the context."""
-    store, found = setting.session.store, []
+    store, found = setting.store, []
     for number in setting.numbers:
         ids, bars, beats = (np.asarray(part(number)) for part in (store.ids, store.bars, store.beats))
         stop = len(ids) - 1
@@ -53,7 +53,7 @@ def excerpts(setting: Setting) -> list[Excerpt]:
             if stop < 2:
                 continue
         ids = ids[: stop + 1].astype(np.int64)
-        notes = setting.tools.codec.vocabulary.count_notes(ids)
+        notes = setting.tools.codec.vocabulary.count_notes(setting.tools.codec.expand(ids))
         time = MusicalTime(
             torch.arange(stop),
             torch.from_numpy(beats[:stop].astype(np.float32)),

@@ -35,9 +35,9 @@ def measure(setting: Setting) -> list[Row]:
         begin = time.process_time()
         edit = session.rewrite(EDITED, latents)[0]
         later.append(time.process_time() - begin)
-    before = tools.beginning(piece, EDITED[0])
-    after = len(piece.tokens) - len(tools.beginning(piece, EDITED[-1] + 1))
-    written = len(edit.sample.ids) - len(before) - after
+    before = tools.codec.merge(tools.beginning(piece, EDITED[0]))
+    after = len(tools.codec.merge(piece.tokens)) - len(tools.codec.merge(tools.beginning(piece, EDITED[-1] + 1)))
+    written = len(tools.codec.merge(edit.sample.ids)) - len(before) - after
     again, agrees = recomputed(setting, edit.piece, len(before), written)
     cached = float(np.median(later)) / written
     note = f"{1000 * cached:.2f} ms against {1000 * again:.1f}; {written} tokens after {len(before)}; {agrees}"
@@ -54,8 +54,8 @@ def measure(setting: Setting) -> list[Row]:
 def recomputed(setting: Setting, piece: LatentPiece, start: int, count: int) -> tuple[float, str]:
     """Seconds a token when everything is computed anew for each, and how often the likeliest is the written one."""
     tools = setting.tools
-    ids = np.concatenate([[tools.codec.vocabulary.bos], piece.tokens])
-    bar, beat = tools.codec.vocabulary.musical_time(ids)
+    ids = np.concatenate([[tools.codec.vocabulary.bos], tools.codec.merge(piece.tokens)])
+    bar, beat = tools.codec.model_vocabulary.musical_time(ids)
     spent, same = [], 0
     places = np.unique(np.linspace(start + 1, start + count - 1, min(TIMED_TOKENS, count)).astype(int))
     for place in places:

@@ -5,7 +5,8 @@
 Keys of its own (default): measures ([use,reconstruction,steering,interpolation,editing,bounds]), pieces (32), bars (64:
 bars that are steered), batch_size (64), draws (16: of the bounds), middles (8: stretches reconstructed in the middle of
 pieces), seed (0), json (results.json beside this file), flat (none: a checkpoint whose reconstruction stands beside),
-plain (none: a transformer whose likelihood stands beside). All others are keys of ``aurl-evaluate``: split, data=...,
+plain (none: a transformer whose likelihood stands beside), routes (none: a file of experiments.latent.routes or of
+``aurl-latent routes`` that steering follows). All others are keys of ``aurl-evaluate``: split, data=...,
 paths.cache=...; without data it is the checkpoint's own corpus.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from aurl.generation.latent_routes import Routes
 from experiments.latent import bounds, editing, interpolation, reconstruction, steering, use
 from experiments.latent.setting import Row, Setting, open_session
 
@@ -30,7 +32,7 @@ HEADS = ("what", "value", "goal", "met", "note")
 
 def own_keys(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     """Keys of this command, and the rest."""
-    names = {*OWN, "ckpt", "measures", "json", "flat", "plain"}
+    names = {*OWN, "ckpt", "measures", "json", "flat", "plain", "routes"}
     own = {key: value for key, _, value in (argument.partition("=") for argument in arguments) if key in names}
     return own, [argument for argument in arguments if argument.partition("=")[0] not in names]
 
@@ -46,6 +48,8 @@ def main() -> None:
     setting = Setting(
         open_session(own["ckpt"], rest), *(numbers[key] for key in ("pieces", "bars", "batch_size", "seed"))
     )
+    if "routes" in own:
+        setting.tools.routes = Routes.load(Path(own["routes"]), setting.tools.fingerprint)
     detail: dict = {}
     rows: dict[str, list[Row]] = {}
     for name in wanted:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from aurl.cli.evaluate_model import Session
+from aurl.data.merging import MergedStore
 from aurl.generation.latent_piece import LatentPiece
 from aurl.generation.latent_tools import LatentTools
 from aurl.generation.prompt import first_bars
@@ -48,6 +49,12 @@ class Setting:
         if len(every) <= self.pieces:
             return list(every)
         return [every[place] for place in np.linspace(0, len(every) - 1, self.pieces).round().astype(int)]
+
+    @cached_property
+    def store(self) -> Any:
+        """The pieces in tokens as the model reads them."""
+        merges = self.tools.codec.merges
+        return self.session.store if merges is None else MergedStore(self.session.store, merges, self.numbers)
 
     def tokens(self, number: int) -> np.ndarray:
         """Base tokens of a piece without BOS and EOS."""

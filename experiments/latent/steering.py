@@ -1,6 +1,7 @@
 """(3) Steering: each named dimension is put to several values, a bar is written anew, all attributes are measured.
 
-A dimension is put to ``mean + value * deviation`` of its training distribution, the others keep the bar's own latent.
+A dimension is put to ``mean + value * deviation`` of its training distribution; the others keep the bar's own latent,
+or go along its route (``routes=FILE``, aurl/generation/latent_routes.py).
 Beginnings are the piece's own tokens. Attributes are centred within the piece and pooled over pieces; rank correlation
 with the value. *bar* centres within the bar instead, which takes away how bars differ whatever is moved: stricter for
 the other attributes, kinder to the one that is moved.
@@ -17,6 +18,7 @@ from aurl.music.attributes import ATTRIBUTES
 from experiments.latent.setting import Row, Setting, at_least, at_most, nan_mean
 
 VALUES = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+TINY = 1e-9
 VARIES = 1e-6
 """Standard deviation from which an attribute varies in the corpus."""
 
@@ -42,11 +44,11 @@ def written(setting: Setting, values: tuple[float, ...] = VALUES) -> tuple[np.nd
             if np.isnan(piece.attributes[bar - 1, 1:4]).any():
                 continue
             rows = np.repeat(piece.bar_latents[None, :bar], len(names) * len(values), axis=0)
-            for column in range(len(names)):
+            for column, name in enumerate(names):
+                now = (piece.bar_latents[bar - 1, column] - spread.mean[column]) / max(spread.deviation[column], TINY)
                 for place, value in enumerate(values):
-                    rows[column * len(values) + place, -1, column] = (
-                        spread.mean[column] + value * spread.deviation[column]
-                    )
+                    row = column * len(values) + place
+                    rows[row] = tools.slid(rows[row], {name: value - now}, [bar])
             beginning = tools.beginning(piece, bar)
             # A bar's tokens are music by themselves: they begin with the bar and its metre.
             bars = [each.ids[len(beginning) :] for each in tools.write_bars(beginning, rows, reading)]

@@ -16,7 +16,7 @@ BATCH_TOKENS = 8192
 
 def measure(setting: Setting) -> list[Row]:
     """Own latents (posterior means) against those of bars of other pieces, and the figures of validation."""
-    model, store = setting.tools.model, setting.session.store
+    model, store = setting.tools.model, setting.store
     batches = EvaluationBatches(store, setting.numbers, setting.context, BATCH_TOKENS, whole_bars=True)
     use = LatentUse()
     nats = {"own": 0.0, "other": 0.0}

@@ -152,7 +152,7 @@ def test_training_learns_writes_samples_and_leaves_a_checkpoint_for_any_device(
     data = corpus(cache)
     before = score_corpus(model(data), data.store, CONTEXT, split="train").nats_per_note
     module = fit(data, tmp_path, steps=12, precision=precision)
-    assert module.batches_seen == 12 and module.skipped_batches == 0
+    assert module.batches_seen == 12 and module.guard.skipped == 0
     assert list((tmp_path / "samples").rglob("*.mid"))
     scores = []
     for device in (CUDA, CPU):

@@ -30,8 +30,9 @@ from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.training.callbacks.checkpoints import Checkpoints
 from aurl.training.checkpoint_io import AtomicCheckpointIO
 from aurl.training.config import OptimConfig
+from aurl.training.finite import NON_FINITE_LIMIT
 from aurl.training.losses import Losses
-from aurl.training.module import NON_FINITE_LIMIT, MusicModule
+from aurl.training.module import MusicModule
 from aurl.utils.errors import AurlError
 
 CONTEXT = 128
@@ -172,7 +173,7 @@ def test_a_batch_without_a_finite_loss_is_skipped_and_too_many_stop_the_run(
 
     monkeypatch.setattr(learner, "losses", sometimes)
     trainer(tmp_path / "few", max_epochs=1).fit(learner, datamodule=data)
-    assert learner.skipped_batches == 2
+    assert learner.guard.skipped == 2
     assert all(torch.isfinite(parameter).all() for parameter in learner.parameters())
     broken |= set(range(10_000))
     with pytest.raises(AurlError, match=f"not finite in {NON_FINITE_LIMIT} batches in a row; lower optim.lr"):

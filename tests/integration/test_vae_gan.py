@@ -39,6 +39,7 @@ JUDGED = (
 GAN = (*SMALL, *JUDGED, *LATENT)
 EVERY_OPTION = (
     *("loss.r1_weight=0.1", "loss.r2_weight=0.1", "loss.instance_noise=0.1", "loss.critic_transpose=4"),
+    *("loss.adversarial_loss=wasserstein", "loss.interpolation_weight=1"),
     *("loss.rollout_latents=posterior", "loss.token_weights.pitch=2", "loss.token_weights.velocity=0.5"),
     *("loss.key_weight=1", "loss.density_weight=0.1", "loss.range_weight=1", "loss.balance=uncertainty"),
     *("optim.ema_decay=0.9", "optim.accumulate=2", "optim.rule=muon"),
@@ -179,6 +180,11 @@ def test_every_prior_can_be_judged_and_learns_if_it_can(
 def test_judging_latents_alone_of_a_prior_that_cannot_learn_is_refused(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(AurlError, match=r"loss\.critic_sees=\[latents\] teaches nothing with model\.prior=normal"):
         run_training(settings(cache, tmp_path, "model.prior=normal", "loss.critic_sees=[latents]"))
+
+
+def test_wasserstein_scores_without_bounds_are_refused(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(AurlError, match=r"wasserstein lets scores grow without end; set loss\.interpolation_weight=10"):
+        run_training(settings(cache, tmp_path, "loss.adversarial_loss=wasserstein", "model.spectral_norm=false"))
 
 
 def test_a_weight_of_nought_switches_judging_off(cache: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from symusic import Note, Score, TimeSignature, Track
 from aurl.cli import app, evaluate
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
+from aurl.data.merges import Merges
 from aurl.models.checkpoint import save_bundle
 from aurl.models.config import Attention, ModelConfig
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -70,6 +71,17 @@ def test_numbers_and_pictures_of_a_piece_are_written(home: Path, capsys, attenti
         assert f"{attention}/{name}" in printed
         picture = imread(home / attention / name)
         assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 20, "weights of many sizes"
+
+
+def test_learned_tokens_are_read_as_the_model_reads_them(home: Path) -> None:
+    plain = Codec.from_config(TokenizerConfig(positions_per_beat=4, velocities=2, tempos=4))
+    ids = plain.encode(plain.prepare_score(Score(home / "song.mid"))[0])
+    codec = plain.with_merges(Merges.learn([ids, ids], plain.vocabulary, plain.vocabulary.size + 10))
+    model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=16, heads=2, layers=1, context=512), codec.size)
+    save_bundle(home / "learned.ckpt", model, codec.to_dict(), {}, {"programs": [0]})
+    assert run("ckpt=learned.ckpt", "attention=song.mid", "attention_bars=2", "output=learned") == 0
+    with np.load(home / "learned" / "attention.npz") as file:
+        assert len(file["bar_of"]) == len(codec.merge(ids)) + 1 < len(ids)
 
 
 def test_pieces_longer_than_the_context_and_many_bars_are_cut_with_a_word(home: Path, capsys, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from aurl.cli import app, latent
 from aurl.cli.latent_command import LATENT_TASKS
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
+from aurl.data.merges import Merges
 from aurl.models.checkpoint import save_bundle
 from aurl.models.config import Mode, ModelConfig
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -36,18 +38,27 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an untrained checkpoint and two songs."""
     folder = tmp_path_factory.mktemp("latent")
     codec = Codec.from_config(TokenizerConfig(positions_per_beat=4, velocities=2, tempos=4))
-    torch.manual_seed(0)
     size = {"hidden_dim": 16, "heads": 2, "layers": 1, "context": 256, "hearing": False}
     for name, more in (("vae", {"mode": Mode.vae, "latent_dim": 4, "attributes": ["density"]}), ("plain", {})):
-        model = MusicTransformerVAEGAN(ModelConfig(**size, **more), codec.size)  # type: ignore[arg-type]
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.data.mul_(8.0)
-        save_bundle(folder / f"{name}.ckpt", model, codec.to_dict(), {}, {"programs": [0]})
+        save_untrained(folder / f"{name}.ckpt", codec, ModelConfig(**size, **more))  # type: ignore[arg-type]
     (folder / "songs").mkdir()
     write_song(folder / "songs" / "a song (1).mid", 4, 0)
     write_song(folder / "songs" / "b.mid", 3, 1)
+    pieces = [codec.encode(codec.prepare_score(Score(file))[0]) for file in (folder / "songs").iterdir()]
+    learned = codec.with_merges(Merges.learn(pieces, codec.vocabulary, codec.vocabulary.size + 10))
+    config = ModelConfig(**size, mode=Mode.vae, latent_dim=4, attributes=["density"])  # type: ignore[arg-type]
+    save_untrained(folder / "learned.ckpt", learned, config)
     return folder
+
+
+def save_untrained(path: Path, codec: Codec, config: ModelConfig) -> None:
+    """A checkpoint of a model with large random weights, so that it is sure of what it writes."""
+    torch.manual_seed(0)
+    model = MusicTransformerVAEGAN(config, codec.size)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(8.0)
+    save_bundle(path, model, codec.to_dict(), {}, {"programs": [0]})
 
 
 @pytest.fixture(autouse=True)
@@ -55,9 +66,9 @@ def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
 
 
-def run(*arguments: str) -> int:
+def run(*arguments: str, ckpt: str = "vae.ckpt") -> int:
     words = latent.with_task(arguments)
-    return app.execute("latent", latent.latent, [*words, "ckpt=vae.ckpt", "device=cpu"])
+    return app.execute("latent", latent.latent, [*words, f"ckpt={ckpt}", "device=cpu"])
 
 
 def names(folder: Path) -> set[str]:
@@ -115,10 +126,17 @@ def test_a_map_is_a_picture_of_all_bars(tmp_path: Path):
     assert names(tmp_path) == {"map.png", "index.html"}
 
 
-def test_latents_of_a_file_are_decoded_as_they_were_encoded(tmp_path: Path):
-    assert run("encode", FIRST, MIDI, f"output={tmp_path / 'latents'}") == 0
-    assert run("decode", str(tmp_path / "latents" / "a_song_1.npz"), MIDI, f"output={tmp_path / 'music'}") == 0
-    assert run("reconstruct", FIRST, MIDI, f"output={tmp_path / 'again'}") == 0
+def test_a_checkpoint_with_learned_tokens_writes_bars_anew(tmp_path: Path):
+    assert run("replace", FIRST, "bars=1,3", MIDI, f"output={tmp_path}", ckpt="learned.ckpt") == 0
+    assert names(tmp_path) == {"original.mid", "version_01.mid", "version_01.npz"}
+
+
+@pytest.mark.parametrize("ckpt", ["vae.ckpt", "learned.ckpt"])
+def test_latents_of_a_file_are_decoded_as_they_were_encoded(ckpt: str, tmp_path: Path):
+    assert run("encode", FIRST, MIDI, f"output={tmp_path / 'latents'}", ckpt=ckpt) == 0
+    latents = str(tmp_path / "latents" / "a_song_1.npz")
+    assert run("decode", latents, MIDI, f"output={tmp_path / 'music'}", ckpt=ckpt) == 0
+    assert run("reconstruct", FIRST, MIDI, f"output={tmp_path / 'again'}", ckpt=ckpt) == 0
     one, other = tmp_path / "music" / "a_song_1.mid", tmp_path / "again" / "a_song_1_again.mid"
     assert one.read_bytes() == other.read_bytes()
 
@@ -148,6 +166,27 @@ def test_a_file_that_cannot_be_read_is_left_out_of_several_and_refused_alone(tmp
     assert "is a file; give a folder" in capsys.readouterr().err
 
 
+def test_routes_are_written_beside_the_checkpoint_and_followed_from_then_on(home: Path, tmp_path: Path, capsys):
+    for name in ("vae", "learned"):
+        shutil.copy(home / f"{name}.ckpt", tmp_path)
+    write_song(tmp_path / "long.mid", 110, 5)
+    ckpt, routes = str(tmp_path / "vae.ckpt"), tmp_path / "vae.routes.npz"
+    assert run("routes", str(tmp_path / "long.mid"), ckpt=ckpt) == 0 and routes.is_file()
+    assert run("routes", str(tmp_path / "long.mid"), ckpt=ckpt) == 1
+    assert "already there" in capsys.readouterr().err
+    assert run("routes", str(tmp_path / "long.mid"), f"output={tmp_path}", ckpt=ckpt) == 1
+    assert "is a folder; give a file for the routes" in capsys.readouterr().err
+    slide = ("slide", SECOND, "sliders=[density:+1.5]", MIDI)
+    assert run(*slide, f"output={tmp_path / 'along'}", ckpt=ckpt) == 0
+    assert f"sliders follow {routes}" in capsys.readouterr().err
+    assert run(*slide, f"output={tmp_path / 'alone'}", "routes=none", ckpt=ckpt) == 0
+    assert "sliders follow" not in capsys.readouterr().err
+    assert run(*slide, f"output={tmp_path / 'wrong'}", "routes=nowhere.npz", ckpt=ckpt) == 1
+    assert "routes=nowhere.npz does not exist; allowed: auto, none, or a file" in capsys.readouterr().err
+    assert run(*slide, f"output={tmp_path / 'wrong'}", f"routes={routes}", ckpt=str(tmp_path / "learned.ckpt")) == 1
+    assert "are of another checkpoint" in capsys.readouterr().err
+
+
 def test_without_a_folder_results_get_numbered_ones(home: Path):
     for _ in range(2):
         assert run("reconstruct", SECOND, "bars_read=1", MIDI) == 0
@@ -171,6 +210,7 @@ def test_without_a_folder_results_get_numbered_ones(home: Path):
         (["slide", FIRST, "sliders=density:1", "bars=4-2"], "bars=4-2 is no bar"),
         (["interpolate", FIRST, SECOND, "steps=1"], "steps=1 is out of range"),
         (["traverse", FIRST, "values=[]"], "values=[] names none"),
+        (["routes", FIRST], "4 bars are too few for routes; give 100 or more, best all of training"),
         (["map", FIRST, "bars_read=2"], "a map needs 3 bars or more, these pieces have 2"),
         (["encode", FIRST, "formats=mp4"], "formats=mp4: allowed are one or more of midi, wav, png, html"),
     ],

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from latent_pieces import ATTRIBUTE_DIMENSIONS, MakeModel, make_tools, song
+from latent_pieces import ATTRIBUTE_DIMENSIONS, MakeModel, make_learned_tools, make_tools, song
 
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
 from aurl.data.kinds import Kind
 from aurl.generation.config import SamplerConfig
-from aurl.generation.generator import Generator
+from aurl.generation.generator import GenerationRequest, Generator
 from aurl.generation.latent_editing import EditSession
 from aurl.generation.latent_piece import LatentPiece, load_latents, save_latents
 from aurl.generation.latent_tools import LatentTools
@@ -160,6 +160,36 @@ def test_latents_of_the_prior_follow_their_seed_and_the_bars_before(tools: Laten
     np.testing.assert_array_equal(first, tools.prior_latents(piece, 3, 2, seed=1))
     assert not np.allclose(first, tools.prior_latents(piece, 3, 2, seed=2))
     assert tools.prior_latents(piece, 1, 1).shape == (1, 6)
+
+
+@pytest.mark.parametrize("learned", [False, True], ids=["plain", "learned tokens"])
+def test_a_prompt_has_the_latents_that_its_bars_have_by_themselves(codec: Codec, make_model: MakeModel, learned: bool):
+    sampler = SamplerConfig(greedy=True, latent_temperature=0.0)
+    tools = make_learned_tools(sampler=sampler) if learned else make_tools(codec, make_model, sampler=sampler)
+    begun, _ = tools.encode(song(3, seed=4))
+    expected = np.concatenate([begun.bar_latents, tools.prior_latents(begun, 4, 2)])
+    request = GenerationRequest(sampler=sampler, prompt=begun.tokens, bars=2)
+    drawn = tools.generator.generate(request)[0]
+    given = tools.generator.generate(replace(request, latents=expected))[0]
+    assert drawn.ids.tolist() == given.ids.tolist()
+
+
+def test_without_hierarchy_all_bars_share_one_latent(codec: Codec, make_model: MakeModel):
+    tools = make_tools(codec, make_model, hierarchy=False)
+    piece, _ = tools.encode(song(4))
+    assert piece.bar_latents.shape == (4, 6) and (piece.bar_latents == piece.bar_latents[0]).all()
+    again = tools.reconstruct(piece)
+    assert again.ids.tolist() == tools.decode(piece.bar_latents[None, :1].repeat(4, axis=1))[0].ids.tolist()
+    drawn = tools.prior_latents(piece, 3, 2, seed=1)
+    assert drawn.shape == (2, 6) and (drawn[0] == drawn[1]).all() and not np.allclose(drawn[0], piece.bar_latents[0])
+    request = GenerationRequest(sampler=tools.sampler, bars=2, num_samples=2)
+    first, second = tools.generator.generate(request)
+    assert first.ids.tolist() != second.ids.tolist(), "each sample draws its own latent"
+    prompted = tools.generator.generate(replace(request, prompt=piece.tokens, num_samples=1))[0]
+    given = tools.generator.generate(
+        replace(request, prompt=piece.tokens, num_samples=1, latents=piece.bar_latents[:1])
+    )[0]
+    assert prompted.ids.tolist() == given.ids.tolist()
 
 
 def test_an_edit_keeps_all_other_bars(tools: LatentTools, piece: LatentPiece):

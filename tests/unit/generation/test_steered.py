@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from latent_pieces import MakeModel, make_tools, song
+from latent_pieces import MakeModel, make_learned_tools, make_tools, song
 
 from aurl.data.codec import Codec
-from aurl.data.config import TokenizerConfig
 from aurl.generation.config import SamplerConfig
 from aurl.generation.latent_tools import LatentTools
-from aurl.generation.loop import Decoding
+from aurl.generation.loop import window_starts
 from aurl.generation.prompt import to_next_bar
 from aurl.generation.steered import Reading, SteeredDecoding, condition_of
+from aurl.models.config import Attention
 from aurl.models.positions import MusicalTime
 
 
@@ -22,9 +22,10 @@ def tools(codec: Codec, make_model: MakeModel) -> LatentTools:
     return make_tools(codec, make_model)
 
 
-def full_logits(tools: LatentTools, ids: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
-    """Logits after ids (BOS included) without any cache."""
-    bar, beat = tools.codec.vocabulary.musical_time(ids)
+def full_logits(tools: LatentTools, ids: np.ndarray, latents: torch.Tensor, first: int = 0) -> torch.Tensor:
+    """Logits after ids (BOS included), those before ``first`` not seen, without any cache."""
+    bar, beat = (part[first:] for part in tools.codec.vocabulary.musical_time(ids))
+    ids = ids[first:]
     time = MusicalTime(torch.arange(len(ids)), torch.from_numpy(beat), torch.from_numpy(bar).long())
     rows = latents[np.minimum(np.unique(bar), len(latents) - 1)]  # later bars follow the last latent
     return tools.model(torch.from_numpy(ids), time, [len(ids)], bar_latents=rows).logits[-1]
@@ -52,17 +53,39 @@ def test_every_row_follows_its_own_latents_as_the_model_would_without_a_cache(to
         assert decoding.active == 3
 
 
-def test_rows_that_share_a_prompt_write_what_the_plain_loop_writes(tools: LatentTools):
+def test_what_a_row_writes_depends_neither_on_the_others_nor_on_a_reading(tools: LatentTools):
     prompt, latents = begun(tools, 3)
     rows = torch.stack([latents, latents])
     rows[1, 4:] += 1.0
     sampler = SamplerConfig(temperature=1.0, repetition_penalty=1.5)
-    parts = (tools.model, tools.grammar(2), sampler, prompt, [5, 6], rows)
-    one, other = SteeredDecoding(*parts), Decoding(*parts)
-    for _ in range(4):
-        written = [{each.number: each.ids.tolist() for each in decoding.run(10_000)} for decoding in (one, other)]
-        assert written[0] == written[1]
-    assert not one.active and not other.active
+    start = tools.model, tools.grammar(2), sampler, prompt
+    together = finished(SteeredDecoding(*start, [5, 6], rows))
+    alone = [finished(SteeredDecoding(*start, [5 + row], rows[row : row + 1]))[0] for row in range(2)]
+    assert [together[0], together[1]] == alone and alone[0] != alone[1]
+    reading = Reading(tools.model, tools.grammar(1), prompt, latents)
+    assert finished(SteeredDecoding(*start, [5, 6], rows, reading)) == together
+
+
+def finished(decoding: SteeredDecoding) -> dict[int, list[int]]:
+    """Tokens of each sample, written to its end."""
+    samples = []
+    while decoding.active:
+        samples += decoding.run(10_000)
+    return {each.number: each.ids.tolist() for each in samples}
+
+
+@pytest.mark.parametrize("bars", [8, 11])
+def test_a_long_prompt_is_read_with_the_window_of_the_plain_loop(codec: Codec, make_model: MakeModel, bars: int):
+    tools = make_tools(codec, make_model, context=128)
+    prompt, latents = begun(tools, bars)
+    assert (len(prompt) < 128) == (bars == 8) and len(prompt) > 96
+    rows = torch.stack([latents, latents + 0.5])
+    decoding = SteeredDecoding(tools.model, tools.grammar(9), SamplerConfig(greedy=True), prompt, [0, 1], rows)
+    for row in range(2):
+        ids = decoding._record[: decoding._length, row].numpy()
+        _, starts = window_starts(codec.vocabulary.bar_lines(ids)[:, None], 128)
+        expected = full_logits(tools, ids, rows[row], int(starts[0]))
+        torch.testing.assert_close(decoding._logits[row], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_reading_serves_many_edits_and_stays_as_it_was(tools: LatentTools):
@@ -114,18 +137,8 @@ def test_a_bar_longer_than_half_the_context_is_cut(codec: Codec, make_model: Mak
     assert 0 < known.cache.length <= 9
 
 
-def test_learned_tokens_are_steered_too(make_model: MakeModel):
-    from aurl.data.merges import Merges
-    from aurl.generation.generator import Generator
-    from aurl.models.config import Mode, ModelConfig
-    from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
-
-    plain = Codec.from_config(TokenizerConfig(positions_per_beat=4, velocities=4, tempos=8))
-    pieces = [plain.encode(plain.prepare_score(song(8, seed))[0]) for seed in range(6)]
-    codec = plain.with_merges(Merges.learn(pieces, plain.vocabulary, plain.vocabulary.size + 20))
-    torch.manual_seed(0)
-    config = ModelConfig(mode=Mode.vae, latent_dim=4, hidden_dim=16, heads=2, layers=1, context=256, hearing=False)
-    tools = LatentTools(Generator(MusicTransformerVAEGAN(config, codec.size).eval(), codec), SamplerConfig(greedy=True))
+def test_learned_tokens_are_steered_too():
+    tools = make_learned_tools()
     piece, _ = tools.encode(song(4))
     assert len(tools.codec.merge(piece.tokens)) < len(piece.tokens)
     known = Reading(tools.model, tools.grammar(1), tools.codec.merge(piece.tokens), torch.from_numpy(piece.bar_latents))
@@ -135,6 +148,19 @@ def test_learned_tokens_are_steered_too(make_model: MakeModel):
     )
     assert with_reading == without
     assert tools.bars_of(np.array(without)) == 3
+
+
+def test_with_local_attention_bars_are_written_anew_too(codec: Codec, make_model: MakeModel):
+    tools = make_tools(codec, make_model, attention=Attention.local)
+    prompt, latents = begun(tools, 9)
+    reading = Reading(tools.model, tools.grammar(1), prompt, latents)
+    start = tools.model, tools.grammar(2), SamplerConfig(greedy=True), prompt, [0, 1]
+    rows = torch.stack([latents, latents + 0.5])
+    decoding, without = SteeredDecoding(*start, rows, reading), SteeredDecoding(*start, rows)
+    for row in range(2):
+        ids = decoding._record[: decoding._length, row].numpy()
+        torch.testing.assert_close(decoding._logits[row], full_logits(tools, ids, rows[row]), rtol=1e-3, atol=1e-3)
+    assert finished(decoding) == finished(without)
 
 
 def test_wrong_use_is_refused(tools: LatentTools, make_model: MakeModel):

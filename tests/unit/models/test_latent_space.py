@@ -109,6 +109,37 @@ def test_cached_decoding_with_latents_gives_the_logits_of_the_plain_pass() -> No
     torch.testing.assert_close(torch.cat([found[0][:1], *found[1:]]), expected[9 : LENGTHS[0]], atol=1e-4, rtol=1e-4)
 
 
+def test_without_hierarchy_a_segment_has_one_latent_that_touches_all_of_it_and_nothing_else() -> None:
+    model, (ids, time) = model_of(hierarchy=False), music()
+    output = model(ids, time, LENGTHS)
+    assert output.latents is not None and output.latents.bar.shape == (2, Z)
+    whole = output.latents.bar_divergence.sum() + output.latents.piece_divergence.sum()
+    torch.testing.assert_close(cost_of_tokens(output.latents, torch.ones(len(ids), dtype=torch.bool)).sum(), whole)
+    latents = torch.randn(2, Z, requires_grad=True)
+    logits = model(ids, time, LENGTHS, bar_latents=latents).logits
+    (gradient,) = torch.autograd.grad(logits[0].sum(), latents, retain_graph=True)
+    assert gradient[0].any() and not gradient[1].any()
+    (gradient,) = torch.autograd.grad(logits[LENGTHS[0] :].sum(), latents)
+    assert gradient[1].any() and not gradient[0].any()
+    alone = model.latent.encode(ids[: LENGTHS[0]], MusicalTime(*(part[: LENGTHS[0]] for part in time)), LENGTHS[:1])
+    both = model.latent.encode(ids, time, LENGTHS)
+    torch.testing.assert_close(alone.bar.mean, both.bar.mean[:1], atol=1e-5, rtol=1e-4)
+    moved = model.latent.encode(ids.flip(0), time, LENGTHS)  # the encoder reads all of the segment
+    assert not torch.isclose(moved.bar.mean, both.bar.mean).any(dim=1).all()
+
+
+def test_without_hierarchy_cached_decoding_gives_the_logits_of_the_plain_pass() -> None:
+    model, (ids, time) = model_of(hierarchy=False), music()
+    latents = torch.randn(2, Z)
+    with torch.no_grad():
+        expected = model(ids, time, LENGTHS, bar_latents=latents).logits[LENGTHS[0] - 1]
+        cache = model.new_cache(1, 40)
+        model.steer(cache, latents[:1, None])
+        for token in range(LENGTHS[0]):
+            found = model.decode(ids[token : token + 1][None], rows(time, token, token + 1), cache)
+    torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=1e-4)
+
+
 def test_decoding_without_latents_is_refused() -> None:
     model, (ids, time) = model_of(), music()
     with pytest.raises(ValueError, match="only with latents of bars"):
@@ -246,6 +277,12 @@ def test_conditions_have_room_for_all_keys_and_chords() -> None:
         ({"encoder_layers": 0}, "model.encoder_layers=0 is out of range; allowed: 1 or more"),
         ({"attributes": list("abcdefg")}, "names 7 dimensions, model.latent_dim=6 has fewer"),
         ({"attributes": ["density", "density"]}, "names one twice"),
+        ({"hierarchy": False, "mode": Mode.vae_gan}, "model.hierarchy=false needs model=vae"),
+        (
+            {"hierarchy": False, "attributes": ["density"]},
+            "are of bars, which have no latents with model.hierarchy=false",
+        ),
+        ({"hierarchy": False, "prior_conditions": ["key"]}, r'set "model\.prior_conditions=\[\]"'),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes: dict, message: str) -> None:

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from aurl.models.discriminator import Judgement
-from aurl.training.adversarial import accuracy, critic_loss, feature_matching, generator_loss, gradient_penalty
+from aurl.training.adversarial import (
+    accuracy,
+    between,
+    critic_loss,
+    feature_matching,
+    generator_loss,
+    gradient_penalty,
+    interpolation_penalty,
+)
 from aurl.training.adversarial_config import AdversarialConfig, AdversarialLoss, TokenWeights
 from aurl.training.balancing import UncertaintyWeights
 from aurl.training.constraints import Predicted, density_loss, key_loss, predicted_pitches, range_loss
@@ -29,7 +37,8 @@ def test_a_critic_that_tells_right_loses_least_and_a_model_that_is_believed_lose
     ignorant = critic_loss(kind, judged(0.0, 0.0), judged(0.0, 0.0))
     wrong = critic_loss(kind, judged(-1.0, -1.0), judged(1.0, 1.0))
     assert right < ignorant < wrong
-    assert float(ignorant) == pytest.approx(2 * math.log(2) if kind is AdversarialLoss.logistic else 2.0)
+    expected = {AdversarialLoss.logistic: 2 * math.log(2), AdversarialLoss.wasserstein: 0.0}
+    assert float(ignorant) == pytest.approx(expected.get(kind, 2.0))
     fake = judged(-0.5, 0.2)
     generator_loss(kind, fake).backward()
     assert fake.scores["token"].grad is not None and (fake.scores["token"].grad < 0).all()
@@ -65,6 +74,30 @@ def test_the_gradient_penalty_is_the_squared_slope_and_can_be_learned_from() -> 
 # -- schedules --------------------------------------------------------------------------------------------------------
 
 
+def test_the_penalty_between_real_and_written_is_the_distance_of_the_slope_from_one() -> None:
+    slope = torch.tensor([3.0, 4.0], requires_grad=True)
+    real, written, windows = torch.zeros(4, 2), torch.ones(4, 2), torch.tensor([0, 0, 1, 1])
+    (inputs,) = between([real], [written], [windows], torch.tensor([0.25, 1.0]))
+    assert inputs.tolist() == [[0.25, 0.25], [0.25, 0.25], [1.0, 1.0], [1.0, 1.0]] and inputs.requires_grad
+    judgement = Judgement({"bar": inputs @ slope}, [])
+    unseen = torch.zeros(4, 1, requires_grad=True)
+    penalty = interpolation_penalty(judgement, [inputs, unseen], [windows, windows], count=2)
+    # A window's score is the mean over its two rows, so each row moves it by half the slope of length 5.
+    norm = math.sqrt(2 * (5 / 2) ** 2)
+    assert float(penalty.detach()) == pytest.approx((norm - 1) ** 2)
+    penalty.backward()
+    assert slope.grad is not None and (slope.grad > 0).all()
+
+
+def test_a_penalty_of_no_slope_can_be_learned_from() -> None:
+    slope = torch.zeros(2, requires_grad=True)
+    inputs = torch.ones(2, 2, requires_grad=True)
+    penalty = interpolation_penalty(Judgement({"bar": inputs @ slope}, []), [inputs], [torch.tensor([0, 1])], count=2)
+    penalty.backward()
+    assert float(penalty.detach()) == pytest.approx(1.0, abs=1e-5) and slope.grad is not None
+    assert slope.grad.isfinite().all()
+
+
 def test_rollouts_double_up_to_the_last_length() -> None:
     lengths = [rollout_length(step, 16, 128, 100) for step in range(0, 600, 50)]
     assert lengths == [16, 16, 32, 32, 64, 64, 128, 128, 128, 128, 128, 128]
@@ -82,6 +115,7 @@ def test_the_critic_begins_and_warms_up_before_the_model_learns_at_the_ratio_ask
     ("changes", "message"),
     [
         ({"adversarial_share": 1.5}, r"loss\.adversarial_share=1\.5 is out of range; allowed: 0 to 1"),
+        ({"interpolation_weight": -1.0}, r"loss\.interpolation_weight=-1\.0 is out of range; allowed: 0 to 100"),
         ({"r1_weight": -1.0}, r"loss\.r1_weight=-1\.0 is out of range; allowed: 0 to 100"),
         ({"critic_ratio": 0}, r"loss\.critic_ratio=0 is out of range; allowed: 1 or more"),
         ({"adversarial_start": -1}, r"loss\.adversarial_start=-1 is out of range; allowed: 0 or more"),

@@ -1,0 +1,64 @@
+"""``aurl-latent routes`` and where the other verbs find what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aurl.utils.errors import AurlError
+from aurl.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    from aurl.generation.latent_piece import LatentPiece
+    from aurl.generation.latent_routes import Routes
+    from aurl.generation.latent_tools import LatentTools
+
+log = get_logger("cli.latent_routes")
+
+ROUTES_SUFFIX = ".routes.npz"
+"""Behind the name of the checkpoint."""
+AUTO, NONE = "auto", "none"
+MOVING_VERBS = ("slide", "replace", "traverse")
+
+
+def routes_file(checkpoint: Path) -> Path:
+    """Where the routes of a checkpoint are looked for."""
+    return checkpoint.with_suffix(ROUTES_SUFFIX)
+
+
+def write_routes(tools: LatentTools, pieces: Sequence[LatentPiece], path: Path) -> Path:
+    """Fit routes to the bars of pieces and write them.
+
+    Raises:
+        AurlError: too few bars, or a checkpoint without named dimensions.
+    """
+    import numpy as np
+
+    from aurl.generation.latent_routes import Routes
+
+    latents, attributes = (
+        np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("bar_latents", "attributes")
+    )
+    Routes.fit(latents, attributes, tools.model.config.attributes, tools.fingerprint).save(path)
+    log.info("routes of %d bars of %d pieces", len(latents), len(pieces))
+    return path
+
+
+def find_routes(asked: str, task: str, checkpoint: Path, tools: LatentTools) -> Routes | None:
+    """The routes that sliders follow; None where a slider moves its dimension alone.
+
+    Raises:
+        AurlError: a file that is missing or of another checkpoint.
+    """
+    from aurl.generation.latent_routes import Routes
+
+    if asked == NONE or task not in MOVING_VERBS:
+        return None
+    path = routes_file(checkpoint) if asked == AUTO else Path(asked).expanduser()
+    if not path.is_file():
+        if asked != AUTO:
+            raise AurlError(f"routes={asked} does not exist; allowed: auto, none, or a file of `aurl-latent routes`")
+        return None
+    log.info("sliders follow %s", path)
+    return Routes.load(path, tools.fingerprint)

@@ -1,0 +1,178 @@
+"""Where bars lie in latent space as a named dimension grows: what else has to move for a slider to be believed.
+
+A decoder that was trained on the latents of real bars hears an attribute in all dimensions that tell it, not only in
+the one that has its name. Moving that one alone asks for a bar that does not exist (more notes at once, all else as
+before), and the other dimensions win. A slider therefore follows the route of its dimension k, the mean of real bars
+
+    m_k(t) = E[z | z_k = t],
+
+estimated by a kernel over bars of training in which the attribute is defined (Nadaraya 1964, Watson 1964):
+
+    m_k(t) = sum over bars of w z / sum of w,   w = exp(-(z_k - t)^2 / (2 h^2)),   h = KERNEL_SHARE deviations of z_k,
+
+and beyond the outermost bars (TAIL of them on each side) the least-squares line. A bar z whose slider asks for t' in
+the place of t = z_k becomes z + m_k(t') - m_k(t): it keeps what distinguishes it from other bars of its kind. The
+named dimension itself ends exactly where it was asked to. Dimensions that do as well by themselves (ALONE) have no
+route.
+
+Axes: N bars, A named dimensions, G places on a route, Z latent of a bar.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aurl.generation.latent_piece import Floats
+from aurl.music.attributes import ATTRIBUTES
+from aurl.utils.errors import AurlError
+from aurl.utils.files import atomic_write_bytes
+
+PLACES = 61
+"""Places on a route between which it is straight."""
+KERNEL_SHARE = 0.15
+"""Width of the kernel in standard deviations of the dimension."""
+TAIL = 0.002
+"""Share of bars on each side beyond which a route is its least-squares line."""
+ALONE = ("mean_pitch", "velocity", "syncopation")
+"""Dimensions that are obeyed as well or better when they move by themselves (experiments/latent)."""
+FEWEST_BARS = 100
+"""Bars from which routes say something; a tenth of a minute of music is none."""
+VARIES = 1e-6
+"""Standard deviation from which a dimension or an attribute varies."""
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Routes of the named dimensions of a checkpoint."""
+
+    names: tuple[str, ...]
+    """Of the dimensions, which are the first of the latent, in order (A)."""
+    places: Floats
+    """Values of the dimension, rising ``(A, G)``."""
+    means: Floats
+    """Mean latent of bars there ``(A, G, Z)``."""
+    slopes: Floats
+    """Change of the mean latent with the dimension beyond the places ``(A, Z)``."""
+    checkpoint: str
+    """Fingerprint of the model."""
+
+    @classmethod
+    def fit(
+        cls,
+        latents: Floats,
+        attributes: Floats,
+        names: Sequence[str],
+        checkpoint: str,
+        alone: Sequence[str] = ALONE,
+    ) -> Routes:
+        """Find the routes.
+
+        Args:
+            latents: of bars of training ``(N, Z)``.
+            attributes: what is heard in them ``(N, 8)``, NaN where undefined.
+            names: of the first dimensions.
+            checkpoint: fingerprint of the model.
+            alone: names of dimensions that shall move by themselves.
+
+        Raises:
+            AurlError: too few bars, or no named dimension.
+
+        Example:
+            >>> routes = Routes.fit(latents, attributes, ["density", "polyphony"], "")  # doctest: +SKIP
+            >>> routes.shift("density", now=latents[:, 0], step=1.0).shape  # doctest: +SKIP
+            (N, Z)
+        """
+        if not names:
+            raise AurlError(
+                "this checkpoint has no named dimensions, so there are no routes; train with model.attributes"
+            )
+        if len(latents) < FEWEST_BARS:
+            raise AurlError(
+                f"{len(latents)} bars are too few for routes; give {FEWEST_BARS} or more, best all of training"
+            )
+        found = [
+            _line(latents.shape[1], k) if name in alone else _route(latents, attributes[:, ATTRIBUTES.index(name)], k)
+            for k, name in enumerate(names)
+        ]
+        places, means, slopes = (np.stack(parts).astype(np.float32) for parts in zip(*found, strict=True))
+        return cls(tuple(names), places, means, slopes, checkpoint)
+
+    def shift(self, name: str, now: NDArray[np.floating], step: float) -> Floats:
+        """What is added to latents ``(..., Z)`` whose named dimension is ``now`` ``(...)``, to be ``now + step``."""
+        row = self.names.index(name)
+        begin: NDArray[np.float64] = np.asarray(now, np.float64)
+        shift = np.subtract(self._at(row, begin + step), self._at(row, begin))
+        shift[..., row] = step
+        return shift.astype(np.float32)
+
+    def _at(self, row: int, value: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean latents ``(..., Z)`` of bars whose dimension has a value ``(...)``."""
+        places, means = self.places[row].astype(np.float64), self.means[row].astype(np.float64)
+        inside = value.clip(places[0], places[-1])
+        position = np.interp(inside, places, np.arange(len(places)))
+        low = np.minimum(position.astype(np.int64), len(places) - 2)
+        share = (position - low)[..., None]
+        return (1 - share) * means[low] + share * means[low + 1] + (value - inside)[..., None] * self.slopes[row]
+
+    def save(self, path: Path) -> None:
+        """Write ``.npz`` without pickles; the file appears whole or not at all."""
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            places=self.places,
+            means=self.means,
+            slopes=self.slopes,
+            names=np.array(self.names),
+            checkpoint=np.array(self.checkpoint),
+        )
+        atomic_write_bytes(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path, checkpoint: str) -> Routes:
+        """Read what :meth:`save` wrote, for the model with that fingerprint.
+
+        Raises:
+            AurlError: no such file, something else, or routes of another checkpoint.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                places, means, slopes = (stored[name] for name in ("places", "means", "slopes"))
+                names, made_for = tuple(stored["names"].tolist()), str(stored["checkpoint"])
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise AurlError(f"routes={path} cannot be read ({error}); make it with `aurl-latent routes`") from error
+        if made_for != checkpoint:
+            raise AurlError(
+                f"routes={path} are of another checkpoint; make them again (`aurl-latent routes`) or set routes=none"
+            )
+        return cls(names, places, means, slopes, made_for)
+
+
+def _line(width: int, column: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The route of a dimension that moves by itself."""
+    alone = np.zeros(width)
+    alone[column] = 1.0
+    places = np.linspace(-1.0, 1.0, PLACES)
+    return places, places[:, None] * alone, alone
+
+
+def _route(
+    latents: Floats, attribute: Floats, column: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Places ``(G,)``, means ``(G, Z)`` and slopes ``(Z,)`` of one dimension; where nothing varies it moves alone."""
+    bars = latents[~np.isnan(attribute)].astype(np.float64)
+    if len(bars) < FEWEST_BARS or bars[:, column].std() < VARIES or np.nanstd(attribute) < VARIES:
+        return _line(latents.shape[1], column)
+    value = bars[:, column]
+    low, high = np.quantile(value, [TAIL, 1 - TAIL])
+    places = np.linspace(low, high, PLACES)
+    weight = np.exp(-0.5 * ((places[:, None] - value) / (KERNEL_SHARE * value.std())) ** 2)
+    means = weight @ bars / weight.sum(axis=1, keepdims=True)
+    centred = value - value.mean()
+    return places, means, centred @ (bars - bars.mean(axis=0)) / (centred @ centred)
