@@ -3,6 +3,7 @@
     python experiments/preprocessing/run.py killed FOLDER --good 5000 --work WORK
     python experiments/preprocessing/run.py corpora FOLDER --work WORK
     python experiments/preprocessing/run.py memory --work WORK
+    python experiments/preprocessing/run.py melodies --pieces 12000 100000 --work WORK
 
 FOLDER holds unpacked corpora (and hostile_midi for ``killed``). Results are printed as JSON lines.
 """
@@ -305,6 +306,44 @@ def run_memory(args: argparse.Namespace) -> None:
         subprocess.run([sys.executable, "-c", MEMORY, str(folder)], check=True)
 
 
+MELODIES = """
+import json, resource, sys, time
+from pathlib import Path
+import numpy as np
+from aurl.data.duplicates import NearDuplicates
+from aurl.data.splits import assign_splits
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+count, hashes = int(sys.argv[1]), int(sys.argv[2])
+rng, before = np.random.default_rng(0), peak()
+began, ids, largest = time.process_time(), [], 0
+with NearDuplicates(Path(sys.argv[3])) as pieces:
+    for number in range(count):
+        signature = rng.integers(0, 2**63, hashes, dtype=np.uint64)
+        if number % 10 == 9:  # every tenth piece is a variant of the one before it
+            signature[: hashes // 2] = last[: hashes // 2]
+        last = signature
+        pieces.add(signature)
+        ids.append(f"folder/{number:07d}.mid")
+    gathered, groups = peak(), pieces.groups()
+    grouped = peak()
+splits = assign_splits(ids, groups, 0.1, 0.1, 0)
+marks = {"gathered": gathered, "grouped": grouped, "dealt": peak()}
+print(json.dumps({
+    "pieces": count, "hashes": hashes, "groups": len(set(groups)), "held_out": sum(s != "train" for s in splits),
+    "cpu_seconds": round(time.process_time() - began, 1),
+    "peak_mb_over_start": {name: round(mb - before, 1) for name, mb in marks.items()},
+}))
+"""
+
+
+def run_melodies(args: argparse.Namespace) -> None:
+    """Memory of grouping near-duplicates and dealing splits, on made-up signatures."""
+    Path(args.work).mkdir(parents=True, exist_ok=True)
+    for count in args.pieces:
+        subprocess.run([sys.executable, "-c", MELODIES, str(count), str(args.hashes), args.work], check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tasks = parser.add_subparsers(required=True)
@@ -313,10 +352,11 @@ def main() -> None:
         ("corpora", run_corpora),
         ("stages", run_stages),
         ("memory", run_memory),
+        ("melodies", run_melodies),
     ):
         sub = tasks.add_parser(name)
         sub.set_defaults(task=task)
-        if name != "memory":
+        if name not in ("memory", "melodies"):
             sub.add_argument("folder", help="unpacked corpora")
         sub.add_argument("--work", default="preprocessing-work", help="folder for links and caches")
         sub.add_argument("--workers", type=int, default=os.cpu_count())
@@ -324,6 +364,7 @@ def main() -> None:
         sub.add_argument("--kills", type=int, default=10)
         sub.add_argument("--features", default="", help="data.features, separated by commas")
         sub.add_argument("--every", type=int, default=10, help="stages: every n-th piece")
+        sub.add_argument("--hashes", type=int, default=300, help="melodies: hashes of a piece")
         sub.add_argument("--pieces", type=int, nargs="+", default=[10_000, 100_000])
     args = parser.parse_args()
     args.task(args)
