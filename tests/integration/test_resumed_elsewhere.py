@@ -39,7 +39,7 @@ class Seen(L.Callback):
 
 
 def ranked(cache: Path, rank: int, world: int) -> MusicDataModule:
-    data = corpus(cache, batch_tokens=800)
+    data = corpus(cache, pieces=12, batch_tokens=900)
     data._place = lambda: {"rank": rank, "world": world}  # type: ignore[method-assign]
     return data
 
@@ -48,7 +48,7 @@ def run(data: MusicDataModule, folder: Path, **settings: Any) -> Seen:
     """Train two epochs, from a checkpoint if one is given."""
     seen = Seen()
     start, kill, every = settings.pop("start", None), settings.pop("kill", None), settings.pop("every", 10_000)
-    callbacks = [seen, Checkpoints(str(folder), every_n_batches=every), *([StopAfter(kill)] if kill else [])]
+    callbacks = [*([StopAfter(kill)] if kill else []), seen, Checkpoints(str(folder), every_n_batches=every)]
     run = trainer(folder, callbacks=callbacks, limit_val_batches=1, **settings)
     arguments: dict[str, Any] = {"ckpt_path": str(start), "weights_only": True} if start else {}
     if kill:
