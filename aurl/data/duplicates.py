@@ -54,12 +54,12 @@ class Spill:
     """
 
     def __init__(self, folder: Path | None = None, rows: int = ROWS_IN_MEMORY) -> None:
-        self._folder, self._file = folder, None
+        self._folder = folder
         self._buffer = np.empty((rows, 2), dtype=np.uint64)
         self._held = 0
         self._borders: list[NDArray[np.int64]] = []
         """For each time that the buffer was written: the first row in the file of each part, and the end."""
-        self._file: IO[bytes] | None
+        self._file: IO[bytes] | None = None
 
     def add(self, keys: NDArray[np.uint64], values: NDArray[np.uint64] | int) -> None:
         """Keep a row for each key.

@@ -35,5 +35,6 @@ def count_on(trainer: L.Trainer, loader: Any) -> None:
     if drawn and done == whole:  # trainer.limit_train_batches ends the epoch here
         loader.skip_rest()
     if done != counted:
-        current.ready = current.started = current.processed = done
+        for name in vars(current):  # Lightning takes all of them from the last, completed
+            setattr(current, name, done)
         current.completed = done - pending
