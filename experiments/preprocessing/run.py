@@ -62,17 +62,21 @@ def start(settings: dict[str, Any], cache: Path) -> subprocess.Popen[str]:
     )
 
 
-def watch(process: subprocess.Popen[str], peaks: dict[str, float], until: Any = None) -> None:
-    """Sample resident memory of a process and its workers until it ends or ``until()`` is true."""
+def watch(process: subprocess.Popen[str], peaks: dict[str, float], until: Any = None) -> float:
+    """Sample resident memory of a process and its workers until it ends or ``until()`` is true; returns the seconds of
+    processor time that all of them had spent when they were last looked at."""
     parent = psutil.Process(process.pid)
+    spent: dict[int, float] = {}
     while process.poll() is None and not (until is not None and until()):
         try:
-            peaks["parent"] = max(peaks.get("parent", 0.0), parent.memory_info().rss / MB)
-            for child in parent.children(recursive=True):
-                peaks["worker"] = max(peaks.get("worker", 0.0), child.memory_info().rss / MB)
+            for name, each in (("parent", parent), *(("worker", child) for child in parent.children(recursive=True))):
+                peaks[name] = max(peaks.get(name, 0.0), each.memory_info().rss / MB)
+                times = each.cpu_times()
+                spent[each.pid] = times.user + times.system
         except psutil.Error:
             pass
         time.sleep(SAMPLE_SECONDS)
+    return sum(spent.values())
 
 
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -140,8 +144,8 @@ def run_killed(args: argparse.Namespace) -> None:
     last = finished(process)
     seconds = time.monotonic() - began
     process = start(settings, caches["calm"])
-    watch(process, peaks)
-    calm = finished(process)
+    cpu = watch(process, peaks)
+    calm = finished(process) | {"cpu_seconds": round(cpu, 1)}
     one, two = tree(Path(last["folder"])), tree(Path(calm["folder"]))
     rows = [json.loads(line) for line in (Path(last["folder"]) / "skipped.jsonl").open()]
     print(
@@ -167,7 +171,7 @@ def run_corpora(args: argparse.Namespace) -> None:
     cache = Path(args.work) / "cache-corpora"
     shutil.rmtree(cache, ignore_errors=True)
     features = args.features.split(",") if args.features else []
-    sums = {"pieces": 0, "skipped": 0, "cold": 0.0, "warm": 0.0}
+    sums = {"pieces": 0, "skipped": 0, "cold": 0.0, "warm": 0.0, "cold_cpu": 0.0, "warm_cpu": 0.0}
     peaks: dict[str, float] = {}
     for name, pattern in ARCHIVES.items():
         settings = {"name": name, "source": "archive", "path": str(Path(args.folder) / name), "workers": args.workers}
@@ -175,10 +179,12 @@ def run_corpora(args: argparse.Namespace) -> None:
         row: dict[str, Any] = {"corpus": name}
         for kind in ("cold", "warm"):
             process = start(settings, cache)
-            watch(process, peaks)
+            cpu = round(watch(process, peaks), 2)
             done = finished(process)
-            row |= {kind: done["seconds"], "pieces": done["pieces"], "skipped": done["skipped"]}
+            row |= {kind: done["seconds"], f"{kind}_cpu": cpu}
+            row |= {"pieces": done["pieces"], "skipped": done["skipped"]}
             sums[kind] += done["seconds"]
+            sums[f"{kind}_cpu"] += cpu
         sums["pieces"] += row["pieces"]
         sums["skipped"] += row["skipped"]
         print(json.dumps(row), flush=True)
@@ -243,6 +249,7 @@ import gc, json, os, sys, time
 from pathlib import Path
 from aurl.data.store import TokenStore
 from aurl.data.codec import Codec
+from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.batching import TrainingBatches, TrainingPlan
 import torch
 def anonymous():
@@ -254,7 +261,7 @@ codec = Codec.from_dict(store.tokenizer)
 rows["opened"] = anonymous()
 began = time.perf_counter()
 pieces = store.split("train")
-loader = TrainingBatches(TrainingPlan(store, pieces, codec.vocabulary, 1024, 8192, (-5, 6), 0))
+loader = TrainingBatches(TrainingPlan(store, pieces, codec.vocabulary, 1024, 8192, AugmentConfig(), 0))
 rows["plan"] = anonymous()
 batches = iter(loader)
 for _ in range(20):
