@@ -34,10 +34,11 @@ def start_examining() -> Any:
     from aurl.music.examine import examine_file
 
     def examine(path: str) -> dict[str, Any]:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         report = examine_file(Path(path))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"report": report, "seconds": time.perf_counter() - began, "megabytes": peak}
+        seconds, cpu = time.perf_counter() - began, time.process_time() - spent
+        return {"report": report, "seconds": seconds, "cpu_seconds": cpu, "megabytes": peak}
 
     return examine
 
@@ -70,7 +71,9 @@ def hostile(folder: Path) -> None:
     for verdict in VERDICTS:
         print(f"| {verdict} | {wanted[verdict]} of {total[verdict]} |")
     print(f"crashes or more than 10 s: {len(results) - len(done)}")
-    print(f"slowest file: {max(result['seconds'] for result in done):.2f} s")
+    for name, what in (("seconds", "by the clock"), ("cpu_seconds", "of processor time")):
+        slowest = max(range(len(results)), key=lambda n: 0 if isinstance(results[n], Failure) else results[n][name])
+        print(f"slowest file: {results[slowest][name]:.2f} s {what} ({rows[slowest]['file']})")
     print(f"largest process: {max(result['megabytes'] for result in done):.0f} MB")
     print("files by kind of repair: " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()))
 
