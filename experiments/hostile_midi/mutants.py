@@ -1,7 +1,7 @@
 """Structural damage to real MIDI files: lost chunks, lying lengths, foreign bytes, files glued, packed and transcoded.
 
-Each function takes a file's bytes and gives damaged ones; all that is random comes from the source. The byte noise of the
-tests (tests/unit/music/test_midi_repair.py) shares no code with it.
+Each function takes a file's bytes and gives damaged ones; all that is random comes from the source. The byte noise of
+the tests (tests/unit/music/test_midi_repair.py) shares no code with it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ FILES_A_CORPUS = 250
 LARGEST_ORIGINAL, LARGEST_MUTANT = 150_000, 3_000_000
 END = b"\x00\xff\x2f\x00"
 FOREIGN = (
-    bytes(300), b"\xff\xd8\xff\xe0JFIF", b"<html><body>404</body></html>", b"MThd\0\0\0\6\0\1\0\1\0\x60", b"MTrk\0\0\0\4",
+    bytes(300), b"\xff\xd8\xff\xe0JFIF", b"<html><body>404</body></html>", b"MThd\0\0\0\6\0\1\0\1\0\x60",
+    b"MTrk\0\0\0\4",
     "Ã¤öü".encode(), b"\r\n", b"\xf0" * 20, b"\xf7" * 9,
 )  # fmt: skip
 NUMBERS = (b"\xff" * 9, b"\x80" * 300 + b"\x01", b"\xff\xff\xff\x7f\x90\x3c\x40")
 STORMS = (
-    b"\0\xff\x51\x03\0\0\0", b"\0\xff\x51\x03\xff\xff\xff", b"\0\xff\x58\x04\xff\xff\0\0", b"\0\xff\x58\x04\0\0\x18\x08",
+    b"\0\xff\x51\x03\0\0\0", b"\0\xff\x51\x03\xff\xff\xff", b"\0\xff\x58\x04\xff\xff\0\0",
+    b"\0\xff\x58\x04\0\0\x18\x08",
     b"\0\xff\x59\x02\x7f\x07", b"\0\xe0\x7f\x7f", b"\0\xb0\x40\x7f\0\xb0\x40\0", b"\0\x90\x3c\x40", b"\0\x90\x3c\0",
     b"\xff\xff\xff\x7f\x90\x3c\x40", b"\0\xff\x7f\0", b"\0\xf0\0", b"\0\xff\x01\x05hello", b"\x7f\xc0\x05",
 )  # fmt: skip
