@@ -168,9 +168,14 @@ def test_ranks_together_get_the_rows_of_one_and_a_resumed_loader_goes_on_with_th
 
     alone = list(TrainingBatches(plan()))
     shared = [list(TrainingBatches(plan(), rank, 2)) for rank in range(2)]
-    for number, batch in enumerate(alone[: 2 * len(shared[0])]):
+    whole = len(alone) // 2 * 2
+    for number, batch in enumerate(alone[:whole]):
         for name in NAMES:
             assert torch.equal(shared[number % 2][number // 2].features[name], batch.features[name])
+    for batch in alone[whole:]:  # the ranks share it
+        for name in NAMES:
+            rows = torch.cat([rank[-1].features[name] for rank in shared])
+            assert torch.equal(rows.double().sum(0), batch.features[name].double().sum(0))
     broken_off, resumed = TrainingBatches(plan()), TrainingBatches(plan())
     next(iter(broken_off))
     resumed.load_state_dict(broken_off.state_dict())
