@@ -74,3 +74,7 @@ def verb_modules() -> Iterator[ModuleType]:
     for name in names:
         if name.startswith(VERB_PREFIX):
             yield importlib.import_module(f"{aurl.cli.__name__}.{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -79,6 +79,8 @@ def repair_files(options: argparse.Namespace) -> int:
 
 
 def _worked(jobs: list[Any], start: Callable[[], Callable[[Any], Any]], workers: int) -> Iterator[Any]:
+    if workers < 0:
+        raise AurlError(f"--workers {workers} is too small; allowed: 0 (one a core) or more")
     return in_order(work_through(jobs, start, workers or available_cores(), JOB_SECONDS, fork=True))
 
 

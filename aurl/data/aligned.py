@@ -32,8 +32,8 @@ class Level(str, Enum):
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Where the rows of a piece lie in time, in quarter notes."""
+class RowTimes:
+    """Where the rows of a piece (those of tokens, beats and bars) lie in time, in quarter notes."""
 
     tokens: NDArray[np.float32]
     """Onset of each token (T,)."""
@@ -49,7 +49,7 @@ class Grid:
         return {Level.token: len(self.tokens), Level.beat: len(self.beats), Level.bar: len(self.bars)}[level]
 
     @classmethod
-    def of(cls, beats: NDArray[np.float32], bars: NDArray[np.int32], length: float) -> Grid:
+    def of(cls, beats: NDArray[np.float32], bars: NDArray[np.int32], length: float) -> RowTimes:
         """The grid of a piece from the musical time of its tokens.
 
         Args:
@@ -79,7 +79,8 @@ class Provider:
     """One kind of aligned array.
 
     Example:
-        >>> onset_density.compute(ScoreTick(480), Grid.of(np.zeros(2, np.float32), np.zeros(2, np.int32), 2.0)).tolist()
+        >>> times = RowTimes.of(np.zeros(2, np.float32), np.zeros(2, np.int32), 2.0)
+        >>> onset_density.compute(ScoreTick(480), times).tolist()
         [0.0, 0.0]
     """
 
@@ -89,7 +90,7 @@ class Provider:
     """NumPy type such as ``<f4``."""
     shape: tuple[int, ...]
     """Shape of one row; () for a number."""
-    compute: Callable[[ScoreTick, Grid], NDArray[Any]]
+    compute: Callable[[ScoreTick, RowTimes], NDArray[Any]]
     """(score as it is tokenised, grid) -> array (rows, ``*shape``)."""
     code: tuple[str, ...] = (__name__,)
     """Modules that decide the values (with what they import): when one changes, the array is computed again."""
@@ -135,7 +136,7 @@ def check_features(names: Sequence[str]) -> None:
         raise ValueError(f"data.features={list(names)} names an array twice")
 
 
-def compute(kind: Provider, score: ScoreTick, grid: Grid) -> NDArray[Any]:
+def compute(kind: Provider, score: ScoreTick, grid: RowTimes) -> NDArray[Any]:
     """The array of a piece, checked against what its provider declares.
 
     Raises:
@@ -148,7 +149,7 @@ def compute(kind: Provider, score: ScoreTick, grid: Grid) -> NDArray[Any]:
     return array
 
 
-def _onset_density(score: ScoreTick, grid: Grid) -> NDArray[Any]:
+def _onset_density(score: ScoreTick, grid: RowTimes) -> NDArray[Any]:
     """Notes that begin in each beat."""
     beats = [track.notes.numpy()["time"] // score.ticks_per_quarter for track in score.tracks if len(track.notes)]
     onsets = np.concatenate([np.zeros(0, dtype=np.int64), *beats])

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from aurl.data.aligned import provider
 from aurl.data.config import DataConfig
+from aurl.data.duplicates import NearDuplicates
 from aurl.data.encoding import Encoded, from_entry
 from aurl.data.entries import DamagedEntry
 from aurl.data.index import Index
 from aurl.data.manifest import PieceRecord
 from aurl.data.piece_store import read_entry
 from aurl.data.plan import DATA_VERSION, Plan, Planned
-from aurl.data.splits import assign_splits, group_near_duplicates
+from aurl.data.splits import assign_splits
 from aurl.data.store_writer import StoreWriter
 from aurl.data.workers import Recipe
 from aurl.utils.errors import AurlError
@@ -76,9 +75,11 @@ def assemble(
     from aurl.data.codec import Codec
 
     kinds = [provider(name) for name in recipe.features]
-    tally, dealing = Tally(), _Dealing()
+    tally = Tally()
     missing, shards, first = 0, set(), ""
-    with StoreWriter(folder, {kind.name: (kind.level, kind.dtype, kind.shape) for kind in kinds}) as writer:
+    columns = {kind.name: (kind.level, kind.dtype, kind.shape) for kind in kinds}
+    with NearDuplicates(folder) as melodies, StoreWriter(folder, columns) as writer:
+        dealing = _Dealing(melodies)
         for planned in plan:
             on_piece()
             found: Encoded | str
@@ -147,24 +148,29 @@ def _add(writer: StoreWriter, planned: Planned, encoded: Encoded, tally: Tally) 
 
 
 class _Dealing:
-    """Gathers what splits are dealt by."""
+    """Gathers what splits are dealt by.
 
-    def __init__(self) -> None:
-        self.own: list[str | None] = []
-        self.ids: list[str] = []
-        self.signatures: list[NDArray[np.uint64]] = []
+    Args:
+        melodies: takes the signatures of the pieces without a split of their own.
+    """
+
+    def __init__(self, melodies: NearDuplicates) -> None:
+        self._own: list[str | None] = []
+        self._ids: list[str] = []
+        self._melodies = melodies
 
     def add(self, planned: Planned, encoded: Encoded) -> None:
-        self.own.append(planned.piece.split)
-        if planned.piece.split is None:
-            self.ids.append(planned.piece.id)
-            self.signatures.append(encoded.signature)
+        split = planned.piece.split
+        self._own.append(sys.intern(split) if split is not None else None)  # one string for a million pieces
+        if split is None:
+            self._ids.append(planned.piece.id)
+            self._melodies.add(encoded.signature)
 
     def splits(self, data: DataConfig) -> list[str]:
         """The split of each piece: the corpus's own, else dealt out by near-duplicate groups."""
-        groups = group_near_duplicates(self.signatures)
-        dealt = iter(assign_splits(self.ids, groups, data.valid_share, data.test_share, data.split_seed))
-        return [own if own is not None else next(dealt) for own in self.own]
+        groups = self._melodies.groups()
+        dealt = iter(assign_splits(self._ids, groups, data.valid_share, data.test_share, data.split_seed))
+        return [own if own is not None else next(dealt) for own in self._own]
 
 
 def _touch(index: Index, shards: set[Any]) -> None:

@@ -220,7 +220,7 @@ def harmony_ngrams(grid: np.ndarray, n: int = 4) -> set[int]:
     """Hashes of runs of n sonorities of all voices, the same for every transposition and rhythm.
 
     Two copies of one harmonisation share nearly all of them, two harmonisations of one hymn tune nearly none: so they
-    are signatures for :func:`aurl.data.splits.group_near_duplicates`.
+    are signatures for :func:`aurl.data.duplicates.group_near_duplicates`.
 
     Args:
         grid: (steps, voices) pitches, -1 where silent; from :func:`voice_grid` or a JSB grid.

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-from aurl.data.aligned import Grid, Level, Provider
+from aurl.data.aligned import Level, Provider, RowTimes
 from aurl.data.rolls import frames_of
 from aurl.music.attributes import ATTRIBUTES, attributes_of, transpose_attributes
 from aurl.music.pianoroll import note_arrays
 
 
-def _attributes(score: ScoreTick, grid: Grid) -> NDArray[Any]:
+def _attributes(score: ScoreTick, grid: RowTimes) -> NDArray[Any]:
     """A row for each bar of the tokens; NaN in a bar that begins with the next."""
     with_length, frames = frames_of(Level.bar, score, grid)
     rows = np.full((len(with_length), len(ATTRIBUTES)), np.nan, np.float32)

@@ -285,7 +285,7 @@ class TrainingBatches:
 
     Args:
         plan: what is drawn.
-        rank: this process among ``world``; each takes every ``world``-th batch.
+        rank: this process among ``world``; each takes every ``world``-th batch, and a part of what is left at the end.
         world: number of processes.
     """
 
@@ -299,7 +299,7 @@ class TrainingBatches:
         self._part_of_epoch = 1.0
 
     def __len__(self) -> int:
-        return max(1, self.plan.batches // self.world)
+        return -(-self.plan.batches // self.world)
 
     def set_length(self, batches: int, batches_per_epoch: int) -> None:
         """Say how long training will be, which schedules of augmentation need.
@@ -328,30 +328,42 @@ class TrainingBatches:
         if self.drawn and not self._resumes:  # the last epoch was left early, as trainer.limit_train_batches does
             self.epoch, self.drawn = self.epoch + 1, 0
         self._resumes = False
-        epoch, end = self.epoch, self._drawable
+        epoch = self.epoch
         batches = self.plan.epoch(epoch)
-        for start in range(self.drawn, end - self.world + 1, self.world):
+        for start in range(self.drawn, len(batches), self.world):
             # Before the last batch is handed out, too: whoever counts batches never asks for the one after it.
             after = start + self.world
-            self.epoch, self.drawn = (epoch, after) if after + self.world <= end else (epoch + 1, 0)
-            batch = (start + self.rank) % len(batches)
-            yield self.plan.collate(batches[batch], epoch, self.share_done(epoch, batch))
+            self.epoch, self.drawn = (epoch, after) if after < len(batches) else (epoch + 1, 0)
+            together = batches[start:after]
+            batch = start + self.rank if len(together) == self.world else start
+            yield self.plan.collate(self._share(together), epoch, self.share_done(epoch, batch))
 
-    @property
-    def _drawable(self) -> int:
-        """Batches of an epoch's plan that all processes together draw."""
-        return len(self) * self.world
+    def _share(self, together: list[list[Window]]) -> list[Window]:
+        """This process's part of the batches that all draw at once.
+
+        Where the epoch ends with fewer batches than processes, their segments are dealt out, so that every process has
+        some and nothing of the epoch is left out; a segment comes twice only where there are fewer than processes.
+        """
+        if len(together) == self.world:
+            return together[self.rank]
+        windows = [window for batch in together for window in batch]
+        return windows[self.rank :: self.world] or [windows[self.rank % len(windows)]]
+
+    def steps_done(self) -> int:
+        """Batches that this process need not draw any more in this epoch, of ``len(self)``."""
+        return len(self) + (self.drawn - self.plan.batches) // self.world
+
+    def skip_rest(self) -> None:
+        """Go on with the next epoch."""
+        self.epoch, self.drawn = self.epoch + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, and the batches of its plan that all processes together have drawn: the same in each of them."""
         return {"epoch": self.epoch, "drawn": self.drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict` of any number of processes; older checkpoints count this process's batches.
-
-        Where fewer batches than processes are left in the epoch, the next one begins.
-        """
+        """Continue from :meth:`state_dict` of any number of processes; older checkpoints count those of one process."""
         self.epoch, self.drawn = state["epoch"], state.get("drawn", state.get("consumed", 0) * self.world)
-        if self.drawn + self.world > self._drawable:
-            self.epoch, self.drawn = self.epoch + 1, 0
+        if self.drawn >= self.plan.batches:
+            self.skip_rest()
         self._resumes = True

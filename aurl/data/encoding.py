@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-from aurl.data.aligned import Grid, Provider, compute
+from aurl.data.aligned import Provider, RowTimes, compute
 from aurl.data.codec import Codec
 from aurl.data.entries import pack_plain, unpack_plain
 from aurl.data.harmony import count_symbols
@@ -118,7 +118,7 @@ def _beside(
     counts: dict[str, int] = {}
     kind = providers[0]
     try:
-        grid = Grid.of(beats, bars, length)
+        grid = RowTimes.of(beats, bars, length)
         for kind in providers:
             features[kind.name] = compute(kind, score, grid)
             counts |= kind.count(score) if kind.count is not None else {}

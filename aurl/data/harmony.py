@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-from aurl.data.aligned import MOST_BEATS, Grid, Level, Provider
+from aurl.data.aligned import MOST_BEATS, Level, Provider, RowTimes
 from aurl.data.augmentation.labels import transpose_keys
 from aurl.music.chord_arrays import chord_arrays, transpose_chords
 from aurl.music.chord_detection import detect_chords
@@ -68,11 +68,11 @@ def chord_changes(score: ScoreTick) -> ChordChanges:
     return ChordChanges(onsets, detect_chords(score, onsets).array()[:, :2].astype(np.int64))
 
 
-def _chords(score: ScoreTick, grid: Grid) -> NDArray[Any]:
+def _chords(score: ScoreTick, grid: RowTimes) -> NDArray[Any]:
     return chord_arrays(score, grid.beats)
 
 
-def _key(score: ScoreTick, grid: Grid) -> NDArray[Any]:
+def _key(score: ScoreTick, grid: RowTimes) -> NDArray[Any]:
     return np.full(len(grid.bars), estimated_key(score))
 
 

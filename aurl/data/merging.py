@@ -113,6 +113,14 @@ class MergedBatches:
         """Tell the loader how long training is; see ``TrainingBatches.set_length``."""
         self.loader.set_length(batches, batches_per_epoch)
 
+    def steps_done(self) -> int:
+        """Batches that need not be drawn any more in this epoch; see ``TrainingBatches.steps_done``."""
+        return int(self.loader.steps_done())
+
+    def skip_rest(self) -> None:
+        """Go on with the next epoch."""
+        self.loader.skip_rest()
+
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is."""
         return dict(self.loader.state_dict())

@@ -40,7 +40,13 @@ log = get_logger("data.plan")
 
 DATA_VERSION = 3
 """Layout of prepared corpora; a change makes every corpus be put together anew."""
-ASSEMBLING = ("aurl.data.store_writer", "aurl.data.splits", "aurl.data.plan", "aurl.data.assembly")
+ASSEMBLING = (
+    "aurl.data.store_writer",
+    "aurl.data.splits",
+    "aurl.data.duplicates",
+    "aurl.data.plan",
+    "aurl.data.assembly",
+)
 """Modules that decide how entries become a prepared corpus."""
 FINGERPRINT_LETTERS = 16
 REMEMBER_EACH = 1000

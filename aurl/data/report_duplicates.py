@@ -1,7 +1,7 @@
-"""Near-duplicates for the data report: which pieces hang together, how alike they are, which pairs a split tears apart.
+"""Near-duplicates for the data report: which pieces hang together, how alike, which pairs a split tears apart.
 
-Groups are those of splits.py, so the report shows what preparing decides by. Two pieces are as alike as the part of the
-smaller signature that they share: 1 is a copy or a transposition, ``splits.SHARED_PART`` the least that counts.
+Groups are those of duplicates.py, so the report shows what preparing decides by. Two pieces are as alike as the part of
+the smaller signature that they share: 1 is a copy or a transposition, ``duplicates.SHARED_PART`` the least that counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aurl.data.splits import SHARED_PART, group_near_duplicates
+from aurl.data.duplicates import SHARED_PART, group_near_duplicates
 
 MOST_COMPARED = 100
 """Of a larger group only so many pieces, those of the smaller splits first, are compared with each other."""
@@ -34,7 +34,7 @@ def near_duplicates(signatures: Sequence[Signature | None], splits: Sequence[str
         ``across`` (a, b, similarity), the most alike first; ``extra``, pieces beyond the first of each group;
         ``not_compared``, pieces of groups too large to compare all pairs.
     """
-    numbers = group_near_duplicates([set(s.tolist()) if s is not None else set() for s in signatures])
+    numbers = group_near_duplicates(s if s is not None else set() for s in signatures)
     members: dict[int, list[int]] = defaultdict(list)
     for piece, number in enumerate(numbers):
         members[number].append(piece)

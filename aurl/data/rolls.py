@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-from aurl.data.aligned import Grid, Level, Provider, unmoved
+from aurl.data.aligned import Level, Provider, RowTimes, unmoved
 from aurl.data.augmentation.labels import transpose_chroma, transpose_pitch_axis
-from aurl.music import grid as music_grid
 from aurl.music.features import FEATURES, Feature, notes_of
+from aurl.music.grid import Grid, grid_of
 
 LEVELS = (Level.beat, Level.bar)
 TRANSPOSED = {
@@ -28,7 +28,7 @@ TRANSPOSED = {
 """Features that move with the pitches; numbers of notes do not, and drums never do."""
 
 
-def compute_rows(feature: Feature, level: Level, score: ScoreTick, grid: Grid) -> NDArray[Any]:
+def compute_rows(feature: Feature, level: Level, score: ScoreTick, grid: RowTimes) -> NDArray[Any]:
     """The feature of a piece, a row for each beat or bar of its tokens; bars that begin with the next stay 0."""
     with_length, frames = frames_of(level, score, grid)
     rows = np.zeros(feature.shape(len(with_length)), feature.dtype)
@@ -36,7 +36,7 @@ def compute_rows(feature: Feature, level: Level, score: ScoreTick, grid: Grid) -
     return rows
 
 
-def frames_of(level: Level, score: ScoreTick, grid: Grid) -> tuple[NDArray[np.bool_], music_grid.Grid]:
+def frames_of(level: Level, score: ScoreTick, grid: RowTimes) -> tuple[NDArray[np.bool_], Grid]:
     """The beats or bars of a piece's tokens as frames for the music room.
 
     Returns:
@@ -44,14 +44,14 @@ def frames_of(level: Level, score: ScoreTick, grid: Grid) -> tuple[NDArray[np.bo
     """
     onsets = grid.beats if level is Level.beat else grid.bars
     with_length = np.append(np.diff(onsets) > 0, True)
-    return with_length, music_grid.Grid.from_onsets(onsets[with_length], _end(level, score, onsets))
+    return with_length, Grid.from_onsets(onsets[with_length], _end(level, score, onsets))
 
 
 def _end(level: Level, score: ScoreTick, onsets: NDArray[np.float64]) -> float | None:
     """Where the last bar ends by the metre of the score; None where its tokens have other bars."""
     if level is Level.beat:
         return None
-    own = music_grid.grid_of(score, "bar").edges
+    own = grid_of(score, "bar").edges
     same = len(own) > len(onsets) and np.allclose(own[: len(onsets)], onsets)
     return float(own[len(onsets)]) if same else None
 

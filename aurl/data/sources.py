@@ -20,7 +20,7 @@ from aurl.data.storable import storable
 from aurl.music.formats import MIDI_SUFFIXES, SCORE_SUFFIXES
 from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.score import Reading, count_songs, read_piece
-from aurl.utils.errors import AurlError
+from aurl.utils.errors import AurlError, UnreadableFile
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.jsonl"
 SPLITS = ("train", "valid", "test")
 BOOK_SUFFIX = ".abc"
+LOCKED = "locked"
+LOCKED_REASON = "a folder that cannot be listed; allow reading it, or move it away"
 PLACED_KEYS = frozenset({"id", "split", "path"})
 """Keys of a manifest line that are fields of a piece; the rest is metadata."""
 
@@ -43,7 +45,7 @@ class Piece:
     path: str
     """The file; empty where there is none."""
     loader: str
-    """Who reads it: file, bach or synth."""
+    """Who reads it: file, bach or synth; locked for a folder that cannot be listed, which nobody can."""
     tune: int = 0
     """Which tune of the file, counted from 0."""
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -110,8 +112,10 @@ def load_reading(piece: Piece, limits: ReadLimits = DEFAULT_LIMITS) -> Reading:
         from aurl.data import synth
 
         return Reading(synth.load(piece))
+    if piece.loader == LOCKED:
+        raise UnreadableFile(piece.path, LOCKED_REASON)
     if piece.loader != "file":
-        raise ValueError(f"piece.loader={piece.loader} is unknown; allowed: file, bach, synth")
+        raise ValueError(f"piece.loader={piece.loader} is unknown; allowed: file, bach, synth, {LOCKED}")
     return read_piece(Path(piece.path), limits, piece.tune)
 
 
@@ -122,16 +126,21 @@ def list_folder(root: Path, limits: ReadLimits = DEFAULT_LIMITS) -> Iterator[Pie
     """Every score file at or below ``root``, by path; a tune book gives one piece a tune, MIDI format 2 one a song.
 
     Links are followed, each folder is entered once. Hidden files and folders are left out. What lies beside a file or
-    is in its name is its metadata, and its split if that says train, valid or test.
+    is in its name is its metadata, and its split if that says train, valid or test. A folder that cannot be listed
+    comes last, as a piece that will be skipped with that reason.
 
     Raises:
         AurlError: there is no score file.
     """
-    found = False
-    for file in [root] if root.is_file() else walk_scores(root):
+    found, locked = False, list[OSError]()
+    for file in [root] if root.is_file() else walk_scores(root, on_error=locked.append):
         found = True
         yield from _pieces_of_file(file, root, limits)
-    if not found:
+    for error in locked:
+        folder = Path(os.fsdecode(error.filename))
+        name = folder.relative_to(root).as_posix() if folder != root else root.name
+        yield Piece(f"{printable(name)}/", None, str(folder), LOCKED)
+    if not found and not locked:
         kinds = " ".join(sorted(SCORE_SUFFIXES))
         raise AurlError(f"data.path={root} holds no music files; looked for {kinds} in it and in all folders below")
 

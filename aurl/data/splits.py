@@ -1,15 +1,14 @@
 """Who is held out: near-duplicates share a melody, and whole groups of them are dealt to train, valid and test.
 
-Pure functions of notes, sets and strings; nothing here reads files. The one idea: a piece's fate depends on a hash of
-its own group only, so adding music to a folder does not move what was already dealt out.
+Here are the hashes of a piece's melody and the dealing; duplicates.py finds the groups. Pure functions of notes and
+strings; nothing here reads files. The one idea: a piece's fate depends on a hash of its own group only, so adding music
+to a folder does not move what was already dealt out.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,17 +16,12 @@ import numpy as np
 if TYPE_CHECKING:
     from symusic.core import ScoreTick
 
-SHARED_PART = 0.25
-"""Two pieces are near-duplicates when they share this part of the smaller one's n-grams."""
-LEAST_SHARED = 2
-"""... and at least so many n-grams (or all of them, when a piece has fewer)."""
 LEAST_INTERVALS = 3
 """An n-gram with fewer different intervals (repeated notes, trills, plain scales) says nothing about a tune."""
-WINDOW = 32
-"""Pieces that share an n-gram are compared with so many neighbours, in an order that puts similar ones together."""
 HASH_SEED = 0x5EED
 
 SPLITS = ("train", "valid", "test")
+TRAIN, VALID, TEST = range(len(SPLITS))
 
 
 def top_line(score: ScoreTick) -> np.ndarray:
@@ -119,7 +113,7 @@ def content_hash(score: ScoreTick) -> int:
 
 
 def top_line_ngrams(score: ScoreTick, n: int = 12) -> set[int]:
-    """The signature of a piece for :func:`group_near_duplicates`: n-grams of its top line and one hash of its content.
+    """The signature of a piece for duplicates.py: n-grams of its top line and one hash of its content.
 
     Args:
         score: any symusic score in ticks.
@@ -131,79 +125,6 @@ def top_line_ngrams(score: ScoreTick, n: int = 12) -> set[int]:
     signature = interval_ngrams(top_line(score), n)
     content = content_hash(score)
     return signature | {content} if content else signature
-
-
-Signature = AbstractSet[int] | np.ndarray
-"""64-bit hashes of a piece, as a set or a uint64 array without repetitions."""
-
-
-def group_near_duplicates(signatures: Sequence[Signature], shared_part: float = SHARED_PART) -> list[int]:
-    """Group pieces that share enough of their signatures, and whatever hangs together through such pairs.
-
-    Args:
-        signatures: 64-bit hashes of each piece; one without any is a group of its own.
-        shared_part: part of the smaller signature that two near-duplicates share.
-
-    Returns:
-        A group number for each piece; groups are numbered by their first piece. Which pieces belong together does not
-        depend on the order they are given in.
-    """
-    parents = list(range(len(signatures)))
-    # As big-endian bytes sorted hashes compare like lists of numbers, and take a tenth of the memory.
-    packed = [_sorted_hashes(signature).astype(">u8").tobytes() for signature in signatures]
-    ranked = sorted((index for index, content in enumerate(packed) if content), key=packed.__getitem__)
-    for previous, index in pairwise(ranked):
-        if packed[previous] == packed[index]:
-            _unite(parents, previous, index)
-    distinct = ranked[:1] + [index for before, index in pairwise(ranked) if packed[before] != packed[index]]
-    sizes = np.array([len(signatures[index]) for index in distinct], dtype=np.int64)
-    first, second, shared = _count_shared(
-        [np.frombuffer(packed[index], dtype=">u8").astype(np.uint64) for index in distinct]
-    )
-    smaller = np.minimum(sizes[first], sizes[second])
-    alike = (shared >= shared_part * smaller) & (shared >= np.minimum(smaller, LEAST_SHARED))
-    for left, right in zip(first[alike].tolist(), second[alike].tolist(), strict=True):
-        _unite(parents, distinct[left], distinct[right])
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(_root(parents, index), len(numbers)) for index in range(len(signatures))]
-
-
-def _sorted_hashes(signature: Signature) -> np.ndarray:
-    if isinstance(signature, np.ndarray):
-        return np.sort(signature)
-    return np.array(sorted(signature), dtype=np.uint64)
-
-
-def _count_shared(signatures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each pair with something in common: both positions and the count, by one sort of all (hash, piece) rows."""
-    if not signatures:
-        empty = np.zeros(0, dtype=np.int64)
-        return empty, empty, empty
-    count = len(signatures)
-    hashes = np.concatenate(signatures)
-    owners = np.repeat(np.arange(count, dtype=np.int64), [len(signature) for signature in signatures])
-    order = np.lexsort((owners, hashes))
-    hashes, owners = hashes[order], owners[order]
-    pairs: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
-    for lag in range(1, min(WINDOW, len(hashes) - 1) + 1):
-        same = hashes[:-lag] == hashes[lag:]
-        if not same.any():
-            break
-        pairs.append(owners[:-lag][same] * count + owners[lag:][same])
-    keys, shared = np.unique(np.concatenate(pairs), return_counts=True)
-    return keys // count, keys % count, shared
-
-
-def _root(parents: list[int], index: int) -> int:
-    while parents[index] != index:
-        parents[index] = parents[parents[index]]
-        index = parents[index]
-    return index
-
-
-def _unite(parents: list[int], left: int, right: int) -> None:
-    left, right = _root(parents, left), _root(parents, right)
-    parents[max(left, right)] = min(left, right)
 
 
 def assign_splits(
@@ -233,32 +154,31 @@ def assign_splits(
         raise ValueError(f"{len(ids)} ids but {len(groups)} groups; give one group for each id")
     if len(set(ids)) != len(ids):
         raise ValueError("ids of pieces must be unique, or a group could not be told from another")
-    firsts: dict[int, str] = {}
-    sizes: dict[int, int] = {}
-    for name, group in zip(ids, groups, strict=True):
-        firsts[group] = min(name, firsts.get(group, name))
-        sizes[group] = sizes.get(group, 0) + 1
-    draws = {group: unit_hash(f"aurl-split/{seed}/{first}") for group, first in firsts.items()}
-    chosen: dict[int, str] = {}
-    for group, draw in draws.items():
-        split, share = ("test", test_share) if draw < test_share else ("valid", valid_share)
-        held_out = draw < test_share + valid_share and sizes[group] <= max(1.0, share * len(ids))
-        chosen[group] = split if held_out else "train"
-    _fill_empty(chosen, draws, sizes, {"valid": valid_share, "test": test_share})
-    return [chosen[group] for group in groups]
+    if not len(ids):
+        return []
+    _, number, sizes = np.unique(np.asarray(groups, dtype=np.int64), return_inverse=True, return_counts=True)
+    firsts: list[str | None] = [None] * len(sizes)
+    for name, group in zip(ids, number.tolist(), strict=True):
+        first = firsts[group]
+        firsts[group] = name if first is None else min(first, name)
+    draws = np.array([unit_hash(f"aurl-split/{seed}/{first}") for first in firsts])
+    chosen = np.where(draws < test_share, TEST, VALID)
+    wanted = np.where(chosen == TEST, test_share, valid_share)
+    held_out = (draws < test_share + valid_share) & (sizes <= np.maximum(1.0, wanted * len(ids)))
+    chosen = np.where(held_out, chosen, TRAIN)
+    _fill_empty(chosen, draws, sizes, {VALID: valid_share, TEST: test_share})
+    return [SPLITS[split] for split in chosen[number].tolist()]
 
 
-def _fill_empty(
-    chosen: dict[int, str], draws: dict[int, float], sizes: dict[int, int], shares: dict[str, float]
-) -> None:
+def _fill_empty(chosen: np.ndarray, draws: np.ndarray, sizes: np.ndarray, shares: dict[int, float]) -> None:
     """Give a wanted but empty valid or test split one small train group, and train one group if it has none."""
-    order = sorted(draws, key=lambda group: (sizes[group], draws[group]))
+    order = np.lexsort((draws, sizes))
     for split, share in shares.items():
-        train = [group for group in order if chosen[group] == "train"]
-        if share > 0 and split not in chosen.values() and len(train) > 1:
+        train = order[chosen[order] == TRAIN]
+        if share > 0 and not (chosen == split).any() and len(train) > 1:
             chosen[train[0]] = split
-    if order and "train" not in chosen.values():
-        chosen[max(draws, key=lambda group: (sizes[group], draws[group]))] = "train"
+    if not (chosen == TRAIN).any():
+        chosen[order[-1]] = TRAIN
 
 
 def unit_hash(text: str) -> float:

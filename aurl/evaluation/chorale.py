@@ -132,7 +132,7 @@ def cadences(voices: Voices) -> dict[str, float]:
     """Points of rest: how many, how many are root-position triads, and how they are approached."""
     chords = voices.chords
     rests = np.flatnonzero(_full(chords) & (chords.length >= REST_QUARTERS * UNITS_PER_QUARTER))
-    key = estimate_key(voices)
+    key = nearest_key(voices)
     kinds = [cadence_kind(chords, int(index), key) for index in rests]
     triads = sum(is_root_triad(chords.pitch[index]) for index in rests)
     last = len(chords.start) - 1
@@ -173,7 +173,7 @@ def is_root_triad(pitch: np.ndarray) -> bool:
 
 def pitches(voices: Voices) -> dict[str, float]:
     """Share of sounding time in the estimated key, dissonant chords, and melodic steps."""
-    scale = np.array(sorted(estimate_key(voices).scale))
+    scale = np.array(sorted(nearest_key(voices).scale))
     pitch = np.concatenate([notes.pitch for notes in voices.notes])
     length = np.concatenate([notes.length for notes in voices.notes])
     chords = voices.chords
@@ -189,8 +189,11 @@ def pitches(voices: Voices) -> dict[str, float]:
     }
 
 
-def estimate_key(voices: Voices) -> Key:
-    """The key whose profile is nearest (Euclidean) to the sounding time of each pitch class; C major for silence."""
+def nearest_key(voices: Voices) -> Key:
+    """The key whose profile is nearest (Euclidean) to the sounding time of each pitch class; C major for silence.
+
+    Chorales are measured against these two profiles of their own; for other music :func:`aurl.music.keys.estimate_key`.
+    """
     heard = np.zeros(OCTAVE)
     for notes in voices.notes:
         np.add.at(heard, notes.pitch % OCTAVE, notes.length)

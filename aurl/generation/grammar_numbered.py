@@ -20,7 +20,7 @@ from torch import Tensor
 from aurl.data.kinds import Kind
 from aurl.data.vocabulary import Vocabulary
 from aurl.generation.grammar import PITCHES, Ending, Rules, runs_of
-from aurl.generation.grammar_steps import State, StepGrammar, StepWalk
+from aurl.generation.grammar_steps import StepGrammar, StepState, StepWalk
 from aurl.generation.sampling import NOTHING
 from aurl.utils.errors import AurlError
 
@@ -52,21 +52,21 @@ class NumberedGrammar(StepGrammar):
         self.bar_positions = self._tensor(np.asarray(vocabulary.bar_positions))
         (self.bar_run,), (self.position_run,) = runs_of(kind == Kind.BAR), runs_of(kind == Kind.POSITION)
 
-    def _followers(self, kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> dict[State, np.ndarray]:
+    def _followers(self, kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> dict[StepState, np.ndarray]:
         """See ``StepGrammar._followers``."""
         of = {each: (kind == each) & allowed for each in Kind}
         return {
-            State.START: of[Kind.BAR],
-            State.BAR: of[Kind.TIMESIG],
-            State.TIMESIG: of[Kind.POSITION],
-            State.POSITION: of[Kind.TEMPO],
-            State.TEMPO: of[Kind.PROGRAM],
-            State.PROGRAM: of[Kind.PITCH],
-            State.DRUM_PROGRAM: of[Kind.PITCH_DRUM],
-            State.PITCH: of[Kind.VELOCITY],
-            State.VELOCITY: of[Kind.DURATION],
-            State.NOTE: of[Kind.BAR] | (kind == Kind.EOS),
-            State.DONE: kind == Kind.PAD,
+            StepState.START: of[Kind.BAR],
+            StepState.BAR: of[Kind.TIMESIG],
+            StepState.TIMESIG: of[Kind.POSITION],
+            StepState.POSITION: of[Kind.TEMPO],
+            StepState.TEMPO: of[Kind.PROGRAM],
+            StepState.PROGRAM: of[Kind.PITCH],
+            StepState.DRUM_PROGRAM: of[Kind.PITCH_DRUM],
+            StepState.PITCH: of[Kind.VELOCITY],
+            StepState.VELOCITY: of[Kind.DURATION],
+            StepState.NOTE: of[Kind.BAR] | (kind == Kind.EOS),
+            StepState.DONE: kind == Kind.PAD,
         }
 
     def walk(self, batch_size: int) -> NumberedWalk:
@@ -105,7 +105,7 @@ class NumberedWalk(StepWalk[NumberedGrammar]):
         if bars is None:
             return
         # The prompt's last Bar token, where nothing follows it, begins the first bar that is written.
-        begun = int(self._bar[0]) + int(self._state[0] not in (State.START, State.BAR))
+        begun = int(self._bar[0]) + int(self._state[0] not in (StepState.START, StepState.BAR))
         if begun + bars > grammar.bars:
             raise AurlError(
                 f"bars={bars} after a prompt of {begun} are more than the {grammar.bars} bars that the tokenizer has "
@@ -170,10 +170,10 @@ class NumberedWalk(StepWalk[NumberedGrammar]):
         if self._is_limited:
             self._meet_the_end(logits, may_end, allowed)
         if closing:
-            allowed &= (state == State.START)[:, None]
+            allowed &= (state == StepState.START)[:, None]
         logits += grammar.barrier.index_select(0, state)
         logits[:, grammar.bar_run].masked_fill_(~allowed, NOTHING)
-        logits[:, grammar.vocabulary.eos].masked_fill_(~may_end & (state != State.DONE), NOTHING)
+        logits[:, grammar.vocabulary.eos].masked_fill_(~may_end & (state != StepState.DONE), NOTHING)
         self._keep(logits[:, grammar.metre_run], self._metre - grammar.metre_run.start, self._stays)
         position = torch.arange(grammar.position_run.stop - grammar.position_run.start, device=logits.device)
         earliest = torch.where(self._stays, self._position + crowded, 0)

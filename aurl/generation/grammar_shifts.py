@@ -26,7 +26,7 @@ from torch import Tensor
 from aurl.data.kinds import Form, Kind
 from aurl.data.vocabulary import Vocabulary
 from aurl.generation.grammar import CLOSING_TOKENS, PITCHES, Ending, Rules, runs_of
-from aurl.generation.grammar_steps import State, StepGrammar, StepWalk
+from aurl.generation.grammar_steps import StepGrammar, StepState, StepWalk
 from aurl.generation.sampling import NOTHING
 
 CLOSING_MARGIN = 8
@@ -59,23 +59,23 @@ class ShiftGrammar(StepGrammar):
         self.shifts = self.value[self.shift_run]  # (H,) positions
         self.end_runs = self._value_runs(np.isin(kind, (Kind.NOTE_OFF, Kind.NOTE_OFF_DRUM)))
 
-    def _followers(self, kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> dict[State, np.ndarray]:
+    def _followers(self, kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> dict[StepState, np.ndarray]:
         """See ``StepGrammar._followers``."""
         of = {each: (kind == each) & allowed for each in Kind}
         program = kind == Kind.PROGRAM  # those that may not be played may still have notes to end
         shift, eos = kind == Kind.TIME_SHIFT, kind == Kind.EOS
         moment = program | shift
         return {
-            State.START: of[Kind.TIMESIG],
-            State.TIMESIG: of[Kind.TEMPO] | moment | eos,
-            State.TEMPO: moment,
-            State.SHIFT: of[Kind.TIMESIG] | of[Kind.TEMPO] | moment,
-            State.PROGRAM: of[Kind.PITCH] | (kind == Kind.NOTE_OFF),
-            State.DRUM_PROGRAM: of[Kind.PITCH_DRUM] | (kind == Kind.NOTE_OFF_DRUM),
-            State.PITCH: of[Kind.VELOCITY],
-            State.VELOCITY: moment if self.has_ends else of[Kind.DURATION],
-            State.NOTE: moment | eos,
-            State.DONE: kind == Kind.PAD,
+            StepState.START: of[Kind.TIMESIG],
+            StepState.TIMESIG: of[Kind.TEMPO] | moment | eos,
+            StepState.TEMPO: moment,
+            StepState.SHIFT: of[Kind.TIMESIG] | of[Kind.TEMPO] | moment,
+            StepState.PROGRAM: of[Kind.PITCH] | (kind == Kind.NOTE_OFF),
+            StepState.DRUM_PROGRAM: of[Kind.PITCH_DRUM] | (kind == Kind.NOTE_OFF_DRUM),
+            StepState.PITCH: of[Kind.VELOCITY],
+            StepState.VELOCITY: moment if self.has_ends else of[Kind.DURATION],
+            StepState.NOTE: moment | eos,
+            StepState.DONE: kind == Kind.PAD,
         }
 
     def walk(self, batch_size: int) -> ShiftWalk:
@@ -162,7 +162,7 @@ class ShiftWalk(StepWalk[ShiftGrammar]):
         last = room <= to_line
         full = (self._bar_tokens >= rules.max_bar_tokens) & ~closing
         may_end = closing | last | (rules.bars is None or rules.ending is Ending.model)
-        may_end &= (sounding == 0) & ((self._state == State.NOTE) | closing)
+        may_end &= (sounding == 0) & ((self._state == StepState.NOTE) | closing)
         ticks = grammar.shifts * grammar.position_ticks[self._metre][:, None]  # (B, H)
         inside = ticks < room[:, None]
         if grammar.has_ends:
@@ -170,12 +170,12 @@ class ShiftWalk(StepWalk[ShiftGrammar]):
         if self.bar_limit is not None:
             self._meet_the_end(logits, ticks, inside, may_end, to_line, sounding)
         logits += grammar.barrier.index_select(0, self._state)
-        logits[:, grammar.vocabulary.eos].masked_fill_(~may_end & (self._state != State.DONE), NOTHING)
+        logits[:, grammar.vocabulary.eos].masked_fill_(~may_end & (self._state != StepState.DONE), NOTHING)
         self._restrict_shifts(logits, ticks, inside, to_line, closing, full, last, sounding)
         over = closing | (room <= 0)
         marks = over | full
         logits[:, grammar.tempo_run].masked_fill_(marks[:, None], NOTHING)
-        starts = self._state == State.START
+        starts = self._state == StepState.START
         here = (to_line == length) & ~marks  # a bar line
         logits[:, grammar.metre_run].masked_fill_(~(here | starts)[:, None], NOTHING)
         same = (self._metre - grammar.metre_run.start).clamp(min=0)[:, None]
@@ -201,7 +201,7 @@ class ShiftWalk(StepWalk[ShiftGrammar]):
         grown = torch.logaddexp(onto, leaving[:, None])
         if grammar.rules.ending is Ending.exact:
             line = torch.where(inside & (ticks <= to_line[:, None]), ticks, -1).argmax(1, keepdim=True)
-            to_next = ~may_end & fits & (self._state == State.NOTE)
+            to_next = ~may_end & fits & (self._state == StepState.NOTE)
             ended = torch.logaddexp(shifts.gather(1, line), logits[:, end : end + 1])
             shifts.scatter_(1, line, torch.where(to_next[:, None], ended, shifts.gather(1, line)))
         leaves = torch.isfinite(leaving) & to_shift
@@ -240,8 +240,12 @@ class ShiftWalk(StepWalk[ShiftGrammar]):
         old = ends_here > 0  # (B, P + 1): something of the track may end
         playing = self._count if grammar.has_ends else torch.where(self._new_tick == self._tick[:, None], self._new, 0)
         free = playing < grammar.room
-        waits = (self._state != State.NOTE) & (sounding == 0)  # nothing sounds, and the piece cannot end without a note
-        may_begin = torch.where(closing, waits & (self._state != State.TIMESIG), torch.where(full, waits & last, True))
+        waits = (self._state != StepState.NOTE) & (
+            sounding == 0
+        )  # nothing sounds, and the piece cannot end without a note
+        may_begin = torch.where(
+            closing, waits & (self._state != StepState.TIMESIG), torch.where(full, waits & last, True)
+        )
         may_begin &= room > 0
         writes = old | (free & may_begin[:, None])
         for run, track in grammar.program_runs:

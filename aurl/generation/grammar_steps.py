@@ -18,8 +18,10 @@ from aurl.data.vocabulary import Vocabulary
 from aurl.generation.grammar import Rules, allowed_tokens, runs_of
 
 
-class State(IntEnum):
-    """What the last token was; each grammar reaches those whose tokens it has."""
+class StepState(IntEnum):
+    """What the last token was; each grammar reaches those whose tokens it has. Unlike the states of grammar.py they do
+    not number rows of a table of linear steps, and a note ends in one state however it ends.
+    """
 
     START = 0
     BAR = auto()
@@ -37,20 +39,20 @@ class State(IntEnum):
 
 
 STATES = {
-    Kind.BAR: State.BAR,
-    Kind.TIMESIG: State.TIMESIG,
-    Kind.POSITION: State.POSITION,
-    Kind.TEMPO: State.TEMPO,
-    Kind.TIME_SHIFT: State.SHIFT,
-    Kind.PROGRAM: State.PROGRAM,
-    Kind.PITCH: State.PITCH,
-    Kind.PITCH_DRUM: State.PITCH,
-    Kind.VELOCITY: State.VELOCITY,
-    Kind.DURATION: State.NOTE,
-    Kind.NOTE_OFF: State.NOTE,
-    Kind.NOTE_OFF_DRUM: State.NOTE,
-    Kind.EOS: State.DONE,
-    Kind.PAD: State.DONE,
+    Kind.BAR: StepState.BAR,
+    Kind.TIMESIG: StepState.TIMESIG,
+    Kind.POSITION: StepState.POSITION,
+    Kind.TEMPO: StepState.TEMPO,
+    Kind.TIME_SHIFT: StepState.SHIFT,
+    Kind.PROGRAM: StepState.PROGRAM,
+    Kind.PITCH: StepState.PITCH,
+    Kind.PITCH_DRUM: StepState.PITCH,
+    Kind.VELOCITY: StepState.VELOCITY,
+    Kind.DURATION: StepState.NOTE,
+    Kind.NOTE_OFF: StepState.NOTE,
+    Kind.NOTE_OFF_DRUM: StepState.NOTE,
+    Kind.EOS: StepState.DONE,
+    Kind.PAD: StepState.DONE,
 }
 
 
@@ -81,15 +83,15 @@ class StepGrammar:
         state = np.zeros(vocabulary.size, np.int64)
         for each, number in STATES.items():
             state[kind == each] = number
-        state[(kind == Kind.PROGRAM) & (value < 0)] = State.DRUM_PROGRAM
+        state[(kind == Kind.PROGRAM) & (value < 0)] = StepState.DRUM_PROGRAM
         self.state = self._tensor(state)
         self.kind, self.value, self.track = self._tensor(kind), self._tensor(value), self._tensor(track)
         self.position_ticks = self._tensor(vocabulary.position_ticks)
         self.bar_ticks = self._tensor(vocabulary.bar_ticks)
         followers = self._followers(kind, value, allowed)
         nothing = np.zeros(vocabulary.size, dtype=bool)
-        table = np.stack([followers.get(each, nothing) for each in State])
-        self.barrier = self._tensor(np.where(table, 0.0, -np.inf), torch.float32)  # (len(State), V)
+        table = np.stack([followers.get(each, nothing) for each in StepState])
+        self.barrier = self._tensor(np.where(table, 0.0, -np.inf), torch.float32)  # (len(StepState), V)
         (self.metre_run,) = runs_of(kind == Kind.TIMESIG)
         (self.tempo_run,) = runs_of(kind == Kind.TEMPO)
         self.program_runs = [(run, self.track[run]) for run in runs_of(is_program)]
@@ -106,7 +108,7 @@ class StepGrammar:
         """Stretches of tokens and their values."""
         return [(run, self.value[run]) for run in runs_of(mask)]
 
-    def _followers(self, kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> dict[State, np.ndarray]:
+    def _followers(self, kind: np.ndarray, value: np.ndarray, allowed: np.ndarray) -> dict[StepState, np.ndarray]:
         """Tokens that may follow in each state, time and notes apart, ``(V,)`` bool each."""
         raise NotImplementedError
 
@@ -150,12 +152,12 @@ class StepWalk(Generic[G]):
     @property
     def done(self) -> Tensor:
         """Which samples have ended, ``(B,)`` bool."""
-        return self._state == State.DONE
+        return self._state == StepState.DONE
 
     @property
     def writes_pitch(self) -> Tensor:
         """Which samples write a pitch next (drums not counted), ``(B,)`` bool."""
-        return self._state == State.PROGRAM
+        return self._state == StepState.PROGRAM
 
     @property
     def track(self) -> Tensor:

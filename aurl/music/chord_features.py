@@ -30,7 +30,8 @@ MIN_BARS_ON_BEATS = 0.5
 
 @dataclass(frozen=True)
 class BeatGrid:
-    """Beats of a piece and how strong they are.
+    """Beats as the metre groups them (a dotted quarter in 6/8) and how strong they are; frames of quarter notes or bars
+    are :class:`aurl.music.grid.Grid`.
 
     Attributes:
         edges: quarters at which beats begin and the last one ends, float64 ``(beats + 1,)``.

@@ -71,7 +71,8 @@ def repair_file(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> tuple[ReadRe
             return report, [data]
         exact, repaired, _ = examine_midi(data, str(path), limits)
         if exact is not None:
-            repaired = repair_midi(exact.data, limits, exact=True)
+            # The copy holds the notes of the reading: stray ones that it leaves out are not ended in the copy.
+            repaired = repair_midi(exact.data, limits, exact=True, leave_out="left_out_hanging_notes" in report.repairs)
     except (UnreadableFile, DamagedMidi) as error:
         return ReadReport(Verdict.rejected, reason=getattr(error, "reason", str(error))), []
     assert repaired is not None

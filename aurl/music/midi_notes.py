@@ -61,6 +61,25 @@ def close_notes(events: list[Event], ticks_per_quarter: int, repairs: Counter[st
     return _merged(added, kept) if added else kept
 
 
+def leave_out_hanging(events: list[Event], repairs: Counter[str]) -> list[Event]:
+    """Leave out notes without an end, as the parser does; counted as ``left_out_hanging_notes``.
+
+    Args:
+        events: times rising.
+        repairs: counts.
+    """
+    sounding: dict[int, deque[int]] = defaultdict(deque)
+    for number, event in enumerate(events):
+        key = (event.status & 0x0F) << 7 | event.first
+        if is_onset(event):
+            sounding[key].append(number)
+        elif event.status & 0xE0 == NOTE_OFF and sounding[key]:
+            sounding[key].popleft()
+    hanging = {number for numbers in sounding.values() for number in numbers}
+    repairs["left_out_hanging_notes"] += len(hanging)
+    return [event for number, event in enumerate(events) if number not in hanging] if hanging else events
+
+
 def lengthen_notes(events: list[Event], repairs: Counter[str]) -> list[Event]:
     """Let notes that end on the tick where they begin last one tick; counted as ``zero_length_notes``.
 

@@ -23,7 +23,7 @@ from aurl.music.midi_check import (
     write_midi,
 )
 from aurl.music.midi_events import META, TEMPO, DamagedMidi
-from aurl.music.midi_notes import close_notes, is_onset, lengthen_notes, mend_marks, track_bytes
+from aurl.music.midi_notes import close_notes, is_onset, leave_out_hanging, lengthen_notes, mend_marks, track_bytes
 from aurl.music.midi_scan import LARGEST_SILENCE, TRACK_NAME, Event, TrackScan
 
 HEADER_NAME = b"MThd"
@@ -68,13 +68,14 @@ class _Song:
     end: int
 
 
-def repair_midi(data: bytes, limits: ReadLimits, exact: bool = False) -> RepairedMidi:
+def repair_midi(data: bytes, limits: ReadLimits, exact: bool = False, leave_out: bool = False) -> RepairedMidi:
     """Read a damaged file as far as it can be read.
 
     Args:
         data: the whole file.
         limits: what is refused for its size.
         exact: the bytes passed the walk, only note ends are missing: long silences are then meant.
+        leave_out: leave out notes without an end instead of ending them.
 
     Raises:
         LimitReached: too large; the text names the limit.
@@ -82,14 +83,14 @@ def repair_midi(data: bytes, limits: ReadLimits, exact: bool = False) -> Repaire
     """
     if len(data) > limits.bytes:
         raise LimitReached(limits.message("bytes", len(data)))
-    return _Repair(data, limits, exact).run()
+    return _Repair(data, limits, exact, leave_out).run()
 
 
 class _Repair:
     """One run over one file."""
 
-    def __init__(self, data: bytes, limits: ReadLimits, exact: bool) -> None:
-        self.data, self.limits, self.exact = data, limits, exact
+    def __init__(self, data: bytes, limits: ReadLimits, exact: bool, leave_out: bool) -> None:
+        self.data, self.limits, self.exact, self.leave_out = data, limits, exact, leave_out
         self.repairs: Counter[str] = Counter()
         self.events_left = limits.events
         self.read = self.skipped = self.tracks = 0
@@ -148,6 +149,8 @@ class _Repair:
 
     def _mended(self, events: list[Event], division: int) -> list[Event]:
         """A track whose notes all end and whose marks are possible."""
+        if self.leave_out:
+            events = leave_out_hanging(events, self.repairs)
         return mend_marks(lengthen_notes(close_notes(events, division, self.repairs), self.repairs), self.repairs)
 
     def _count_wrapper(self, start: int) -> None:

@@ -1,6 +1,6 @@
 """The notes of a whole score as arrays, and a score's other events moved in time: what every preprocessing step needs.
 
-Steps work on :class:`NoteArrays` (all tracks together, N notes) and write them back with :func:`with_notes`. What is
+Steps work on :class:`TickNotes` (all tracks together, N notes) and write them back with :func:`with_notes`. What is
 not a note moves by a monotone function of time: :func:`move_performance` for what a player does (controllers, pedals,
 bends, lyrics), :func:`move_marks` for what the notation says (metre, key, markers); tempi are left to the caller.
 """
@@ -33,8 +33,11 @@ LAST_TICK = 2**30
 """Times stay below it: native code wraps at 2^31."""
 
 
-class NoteArrays(NamedTuple):
-    """Every note of a score, each field (N,); times in ticks, tracks one after the other."""
+class TickNotes(NamedTuple):
+    """Every note of a score, each field (N,); times in ticks, tracks one after the other: to be changed.
+
+    What measures notes in quarters takes :class:`aurl.music.pianoroll.NoteArrays`.
+    """
 
     time: IntArray
     end: IntArray
@@ -45,9 +48,9 @@ class NoteArrays(NamedTuple):
     drum: NDArray[np.bool_]
     """Whether that track is drums."""
 
-    def take(self, chosen: IntArray | NDArray[np.bool_]) -> NoteArrays:
+    def take(self, chosen: IntArray | NDArray[np.bool_]) -> TickNotes:
         """The notes at these places."""
-        return NoteArrays(
+        return TickNotes(
             self.time[chosen],
             self.end[chosen],
             self.pitch[chosen],
@@ -57,7 +60,7 @@ class NoteArrays(NamedTuple):
         )
 
 
-def notes_of(score: ScoreTick) -> NoteArrays:
+def notes_of(score: ScoreTick) -> TickNotes:
     """All notes of a score.
 
     Example:
@@ -73,10 +76,10 @@ def notes_of(score: ScoreTick) -> NoteArrays:
     time = joined("time")
     track = np.repeat(np.arange(len(columns)), lengths)
     drum = np.array([track_.is_drum for track_ in score.tracks], dtype=bool)[track]
-    return NoteArrays(time, time + joined("duration"), joined("pitch"), joined("velocity"), track, drum)
+    return TickNotes(time, time + joined("duration"), joined("pitch"), joined("velocity"), track, drum)
 
 
-def with_notes(score: ScoreTick, notes: NoteArrays) -> ScoreTick:
+def with_notes(score: ScoreTick, notes: TickNotes) -> ScoreTick:
     """A copy of the score that has these notes instead of its own, each track's in the order readers give them.
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
-from aurl.music.note_arrays import IntArray, NoteArrays, notes_of, with_notes
+from aurl.music.note_arrays import IntArray, TickNotes, notes_of, with_notes
 
 OVERLAP = 0.125
 """Quarters: notes that sound together for less are played one after the other; shorter remains are scraps."""
@@ -74,7 +74,7 @@ def reduce_polyphony(score: ScoreTick, kept: Polyphony, most: int) -> tuple[Scor
     return with_notes(score, changed.take(new_end > notes.time)), counts
 
 
-def most_sounding(notes: NoteArrays) -> int:
+def most_sounding(notes: TickNotes) -> int:
     """How many notes sound together at most; a note that ends where another begins does not sound with it."""
     if not len(notes.time):
         return 0
@@ -82,7 +82,7 @@ def most_sounding(notes: NoteArrays) -> int:
     return int((np.arange(1, len(starts) + 1) - np.searchsorted(ends, starts, side="right")).max())
 
 
-def limit_voices(notes: NoteArrays, most: int, overlap: int) -> IntArray:
+def limit_voices(notes: TickNotes, most: int, overlap: int) -> IntArray:
     """New ends so that at most ``most`` notes sound together; an end at its own onset leaves the note out.
 
     Moves through the onsets in order; where too many sound, one after the other gives way until there is room: first
@@ -140,7 +140,7 @@ def _first_to_go(
     return min(inner, key=lambda note: (velocity[note], end[note], -pitch[note], note))
 
 
-def outer_line(notes: NoteArrays, overlap: int, highest: bool) -> IntArray:
+def outer_line(notes: TickNotes, overlap: int, highest: bool) -> IntArray:
     """New ends that leave the highest (or lowest) line, one note at a time; an end at its own onset leaves it out.
 
     A note belongs to the line if none beyond it sounds at its onset (the skyline of Uitdenbogerd and Zobel, 1999, with
@@ -182,7 +182,7 @@ def outermost(height: IntArray, slot: IntArray, until: IntArray, slots: int) -> 
     return top
 
 
-def _without_scraps(notes: NoteArrays, ends: IntArray, overlap: int) -> IntArray:
+def _without_scraps(notes: TickNotes, ends: IntArray, overlap: int) -> IntArray:
     """Ends with those notes left out of which almost nothing remained."""
     left = ends - notes.time
     scrap = (ends < notes.end) & (left < overlap) & (left < (notes.end - notes.time) * SCRAP_SHARE)

@@ -20,7 +20,7 @@ from aurl.music.metrical_grid import MetricalGrid, grid_resolution, metrical_gri
 from aurl.music.note_arrays import (
     FloatArray,
     IntArray,
-    NoteArrays,
+    TickNotes,
     check_range,
     copy_with_resolution,
     move_keys_and_markers,
@@ -200,7 +200,7 @@ def choose_grids(
     return GridChoice(positions, total > TERNARY_COST)
 
 
-def merge_unisons(notes: NoteArrays) -> NoteArrays:
+def merge_unisons(notes: TickNotes) -> TickNotes:
     """Of the notes of a track that begin together at one pitch keep one, with the last end and the highest velocity."""
     order = np.lexsort((notes.pitch, notes.time, notes.track))
     ordered = notes.take(order)
@@ -213,7 +213,7 @@ def merge_unisons(notes: NoteArrays) -> NoteArrays:
     return ordered.take(first)._replace(end=end, velocity=velocity)
 
 
-def errors_of(score: ScoreTick, before: NoteArrays, after: NoteArrays, scale: float) -> dict[str, float]:
+def errors_of(score: ScoreTick, before: TickNotes, after: TickNotes, scale: float) -> dict[str, float]:
     """Mean and 95th percentile of how far notes moved.
 
     Args:

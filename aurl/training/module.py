@@ -41,6 +41,7 @@ from aurl.training.losses import (
 )
 from aurl.training.metrics import LatentUse, Likelihood
 from aurl.training.muon import Muon, parameter_groups
+from aurl.training.resuming import count_on
 from aurl.training.schedules import cyclic_rise, linear_rise, warmup_cosine
 from aurl.utils.errors import AurlError
 
@@ -273,6 +274,7 @@ class MusicModule(L.LightningModule):
             if cuda_rng is not None and self.device.type == "cuda":
                 torch.cuda.set_rng_state(cuda_rng.cpu(), self.device)
             self._loader().load_state_dict(position)
+            count_on(self.trainer, self._loader())
             self._restored = None
         loader = self.trainer.train_dataloader
         if isinstance(loader, TrainingBatches | MergedBatches):  # any other loader has no schedules to follow

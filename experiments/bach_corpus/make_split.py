@@ -27,7 +27,7 @@ from aurl.data.bach import (
     similarity,
     voice_grid,
 )
-from aurl.data.splits import group_near_duplicates
+from aurl.data.duplicates import group_near_duplicates
 from aurl.utils.files import atomic_write_text
 
 SAME_CHORALE = 0.6

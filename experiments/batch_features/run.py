@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from aurl.data.aligned import Grid, compute, provider
+from aurl.data.aligned import RowTimes, compute, provider
 from aurl.data.augmentation.config import (
     AugmentConfig,
     HumanizeConfig,
@@ -63,7 +63,7 @@ def from_scores(store: TokenStore, names: Sequence[str], windows: Sequence[Windo
     for window in windows:
         record = store.pieces[window.piece]
         fitted, _ = codec.prepare_score(read_score(Path(record.path)))
-        grid = Grid.of(store.beats(window.piece), store.bars(window.piece).astype(np.int32), record.beats)
+        grid = RowTimes.of(store.beats(window.piece), store.bars(window.piece).astype(np.int32), record.beats)
         for name in names:
             compute(provider(name), fitted, grid)
 

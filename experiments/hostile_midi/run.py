@@ -9,12 +9,15 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from mutants import mutants
 
 from aurl.data.crew import Failure, in_order, work_through
 
@@ -34,10 +37,11 @@ def start_examining() -> Any:
     from aurl.music.examine import examine_file
 
     def examine(path: str) -> dict[str, Any]:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         report = examine_file(Path(path))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"report": report, "seconds": time.perf_counter() - began, "megabytes": peak}
+        seconds, cpu = time.perf_counter() - began, time.process_time() - spent
+        return {"report": report, "seconds": seconds, "cpu_seconds": cpu, "megabytes": peak}
 
     return examine
 
@@ -70,7 +74,9 @@ def hostile(folder: Path) -> None:
     for verdict in VERDICTS:
         print(f"| {verdict} | {wanted[verdict]} of {total[verdict]} |")
     print(f"crashes or more than 10 s: {len(results) - len(done)}")
-    print(f"slowest file: {max(result['seconds'] for result in done):.2f} s")
+    for name, what in (("seconds", "by the clock"), ("cpu_seconds", "of processor time")):
+        slowest = max(range(len(results)), key=lambda n: 0 if isinstance(results[n], Failure) else results[n][name])
+        print(f"slowest file: {results[slowest][name]:.2f} s {what} ({rows[slowest]['file']})")
     print(f"largest process: {max(result['megabytes'] for result in done):.0f} MB")
     print("files by kind of repair: " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()))
 
@@ -98,6 +104,55 @@ def archives(root: Path) -> None:
         equal = sum(report.notes == count for report, count in zip(reports, theirs, strict=True))
         repaired = sum(bool(report.repairs) for report in reports)
         print(f"| {folder.name} | {len(paths)} | {read} | {equal} | {repaired} |", flush=True)
+
+
+def structural(root: Path, count: int, seed: int) -> None:
+    """Structural damage (mutants.py): what becomes of it, and whether each repaired copy is clean and complete."""
+    verdicts, kinds, wrong = Counter[str](), Counter[str](), 0
+    slowest = largest = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        names, paths = [], []
+        for number, (name, data) in enumerate(mutants(root, count, seed)):
+            names.append(name)
+            paths.append(str(Path(folder) / f"{number:05d}.mid"))
+            Path(paths[-1]).write_bytes(data)
+        for name, result in zip(
+            names, in_order(work_through(paths, start_repairing, workers=1, seconds=600.0, fork=True)), strict=True
+        ):
+            if isinstance(result, Failure):
+                print(f"{name}: {result.reason}", flush=True)
+                continue
+            verdicts[result["verdict"]] += 1
+            kinds.update([name.partition("+")[0]] if result["verdict"] == "rejected" else [])
+            slowest, largest = max(slowest, result["cpu_seconds"]), max(largest, result["megabytes"])
+            if result["again"] not in (None, (result["notes"], 0)):
+                wrong += 1
+                print(f"{name}: {result}", flush=True)
+    print(f"{len(names)} files: " + ", ".join(f"{verdict} {number}" for verdict, number in verdicts.most_common()))
+    print(f"no answer: {len(names) - verdicts.total()}; repaired copies that differ from the reading: {wrong}")
+    print(f"slowest: {slowest:.2f} s of processor time, with its copy; largest process: {largest:.0f} MB")
+    print("rejected, by the first damage: " + ", ".join(f"{kind} {number}" for kind, number in kinds.most_common()))
+
+
+def start_repairing() -> Any:
+    from aurl.music.examine import repair_file
+    from aurl.music.score import read_midi
+
+    def repair(path: str) -> dict[str, Any]:
+        spent = time.process_time()
+        report, songs = repair_file(Path(path))
+        readings = [reading for song in songs for reading in read_midi(song, "copy")]
+        again = sum(reading.score.note_num() for reading in readings), sum(len(reading.repairs) for reading in readings)
+        return {
+            "verdict": report.verdict.value,
+            "reason": report.reason,
+            "notes": report.notes,
+            "again": again if songs else None,
+            "cpu_seconds": time.process_time() - spent,
+            "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+    return repair
 
 
 def damaged(data: bytes, kind: str, source: random.Random) -> bytes:
@@ -178,13 +233,17 @@ def speed(root: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("hostile", "archives", "damage", "speed"))
+    parser.add_argument("what", choices=("hostile", "archives", "damage", "structural", "speed"))
     parser.add_argument("--data", type=Path, required=True, help="folder of unpacked corpora")
+    parser.add_argument("--count", type=int, default=1000, help="files of structural")
+    parser.add_argument("--seed", type=int, default=1, help="of structural")
     arguments = parser.parse_args()
     if arguments.what == "hostile":
         hostile(arguments.data / HOSTILE)
     elif arguments.what == "archives":
         archives(arguments.data)
+    elif arguments.what == "structural":
+        structural(arguments.data, arguments.count, arguments.seed)
     elif arguments.what == "speed":
         speed(arguments.data)
     else:

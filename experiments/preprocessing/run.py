@@ -3,6 +3,7 @@
     python experiments/preprocessing/run.py killed FOLDER --good 5000 --work WORK
     python experiments/preprocessing/run.py corpora FOLDER --work WORK
     python experiments/preprocessing/run.py memory --work WORK
+    python experiments/preprocessing/run.py melodies --pieces 12000 100000 --work WORK
 
 FOLDER holds unpacked corpora (and hostile_midi for ``killed``). Results are printed as JSON lines.
 """
@@ -61,17 +62,21 @@ def start(settings: dict[str, Any], cache: Path) -> subprocess.Popen[str]:
     )
 
 
-def watch(process: subprocess.Popen[str], peaks: dict[str, float], until: Any = None) -> None:
-    """Sample resident memory of a process and its workers until it ends or ``until()`` is true."""
+def watch(process: subprocess.Popen[str], peaks: dict[str, float], until: Any = None) -> float:
+    """Sample resident memory of a process and its workers until it ends or ``until()`` is true; returns the seconds of
+    processor time that all of them had spent when they were last looked at."""
     parent = psutil.Process(process.pid)
+    spent: dict[int, float] = {}
     while process.poll() is None and not (until is not None and until()):
         try:
-            peaks["parent"] = max(peaks.get("parent", 0.0), parent.memory_info().rss / MB)
-            for child in parent.children(recursive=True):
-                peaks["worker"] = max(peaks.get("worker", 0.0), child.memory_info().rss / MB)
+            for name, each in (("parent", parent), *(("worker", child) for child in parent.children(recursive=True))):
+                peaks[name] = max(peaks.get(name, 0.0), each.memory_info().rss / MB)
+                times = each.cpu_times()
+                spent[each.pid] = times.user + times.system
         except psutil.Error:
             pass
         time.sleep(SAMPLE_SECONDS)
+    return sum(spent.values())
 
 
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -139,8 +144,8 @@ def run_killed(args: argparse.Namespace) -> None:
     last = finished(process)
     seconds = time.monotonic() - began
     process = start(settings, caches["calm"])
-    watch(process, peaks)
-    calm = finished(process)
+    cpu = watch(process, peaks)
+    calm = finished(process) | {"cpu_seconds": round(cpu, 1)}
     one, two = tree(Path(last["folder"])), tree(Path(calm["folder"]))
     rows = [json.loads(line) for line in (Path(last["folder"]) / "skipped.jsonl").open()]
     print(
@@ -166,7 +171,7 @@ def run_corpora(args: argparse.Namespace) -> None:
     cache = Path(args.work) / "cache-corpora"
     shutil.rmtree(cache, ignore_errors=True)
     features = args.features.split(",") if args.features else []
-    sums = {"pieces": 0, "skipped": 0, "cold": 0.0, "warm": 0.0}
+    sums = {"pieces": 0, "skipped": 0, "cold": 0.0, "warm": 0.0, "cold_cpu": 0.0, "warm_cpu": 0.0}
     peaks: dict[str, float] = {}
     for name, pattern in ARCHIVES.items():
         settings = {"name": name, "source": "archive", "path": str(Path(args.folder) / name), "workers": args.workers}
@@ -174,10 +179,12 @@ def run_corpora(args: argparse.Namespace) -> None:
         row: dict[str, Any] = {"corpus": name}
         for kind in ("cold", "warm"):
             process = start(settings, cache)
-            watch(process, peaks)
+            cpu = round(watch(process, peaks), 2)
             done = finished(process)
-            row |= {kind: done["seconds"], "pieces": done["pieces"], "skipped": done["skipped"]}
+            row |= {kind: done["seconds"], f"{kind}_cpu": cpu}
+            row |= {"pieces": done["pieces"], "skipped": done["skipped"]}
             sums[kind] += done["seconds"]
+            sums[f"{kind}_cpu"] += cpu
         sums["pieces"] += row["pieces"]
         sums["skipped"] += row["skipped"]
         print(json.dumps(row), flush=True)
@@ -242,6 +249,7 @@ import gc, json, os, sys, time
 from pathlib import Path
 from aurl.data.store import TokenStore
 from aurl.data.codec import Codec
+from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.batching import TrainingBatches, TrainingPlan
 import torch
 def anonymous():
@@ -253,7 +261,7 @@ codec = Codec.from_dict(store.tokenizer)
 rows["opened"] = anonymous()
 began = time.perf_counter()
 pieces = store.split("train")
-loader = TrainingBatches(TrainingPlan(store, pieces, codec.vocabulary, 1024, 8192, (-5, 6), 0))
+loader = TrainingBatches(TrainingPlan(store, pieces, codec.vocabulary, 1024, 8192, AugmentConfig(), 0))
 rows["plan"] = anonymous()
 batches = iter(loader)
 for _ in range(20):
@@ -305,6 +313,44 @@ def run_memory(args: argparse.Namespace) -> None:
         subprocess.run([sys.executable, "-c", MEMORY, str(folder)], check=True)
 
 
+MELODIES = """
+import json, resource, sys, time
+from pathlib import Path
+import numpy as np
+from aurl.data.duplicates import NearDuplicates
+from aurl.data.splits import assign_splits
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+count, hashes = int(sys.argv[1]), int(sys.argv[2])
+rng, before = np.random.default_rng(0), peak()
+began, ids, largest = time.process_time(), [], 0
+with NearDuplicates(Path(sys.argv[3])) as pieces:
+    for number in range(count):
+        signature = rng.integers(0, 2**63, hashes, dtype=np.uint64)
+        if number % 10 == 9:  # every tenth piece is a variant of the one before it
+            signature[: hashes // 2] = last[: hashes // 2]
+        last = signature
+        pieces.add(signature)
+        ids.append(f"folder/{number:07d}.mid")
+    gathered, groups = peak(), pieces.groups()
+    grouped = peak()
+splits = assign_splits(ids, groups, 0.1, 0.1, 0)
+marks = {"gathered": gathered, "grouped": grouped, "dealt": peak()}
+print(json.dumps({
+    "pieces": count, "hashes": hashes, "groups": len(set(groups)), "held_out": sum(s != "train" for s in splits),
+    "cpu_seconds": round(time.process_time() - began, 1),
+    "peak_mb_over_start": {name: round(mb - before, 1) for name, mb in marks.items()},
+}))
+"""
+
+
+def run_melodies(args: argparse.Namespace) -> None:
+    """Memory of grouping near-duplicates and dealing splits, on made-up signatures."""
+    Path(args.work).mkdir(parents=True, exist_ok=True)
+    for count in args.pieces:
+        subprocess.run([sys.executable, "-c", MELODIES, str(count), str(args.hashes), args.work], check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tasks = parser.add_subparsers(required=True)
@@ -313,10 +359,11 @@ def main() -> None:
         ("corpora", run_corpora),
         ("stages", run_stages),
         ("memory", run_memory),
+        ("melodies", run_melodies),
     ):
         sub = tasks.add_parser(name)
         sub.set_defaults(task=task)
-        if name != "memory":
+        if name not in ("memory", "melodies"):
             sub.add_argument("folder", help="unpacked corpora")
         sub.add_argument("--work", default="preprocessing-work", help="folder for links and caches")
         sub.add_argument("--workers", type=int, default=os.cpu_count())
@@ -324,6 +371,7 @@ def main() -> None:
         sub.add_argument("--kills", type=int, default=10)
         sub.add_argument("--features", default="", help="data.features, separated by commas")
         sub.add_argument("--every", type=int, default=10, help="stages: every n-th piece")
+        sub.add_argument("--hashes", type=int, default=300, help="melodies: hashes of a piece")
         sub.add_argument("--pieces", type=int, nargs="+", default=[10_000, 100_000])
     args = parser.parse_args()
     args.task(args)

@@ -25,7 +25,7 @@ from symusic.core import ScoreTick
 from aurl.data.preprocessing import PreprocessConfig, beats_beside, preprocess_score
 from aurl.music.dynamics import Velocity, velocity_map
 from aurl.music.metrical_grid import grid_resolution, metrical_grid
-from aurl.music.note_arrays import NoteArrays, notes_of
+from aurl.music.note_arrays import TickNotes, notes_of
 from aurl.music.performed import FEWEST_ONSETS, examine_timing
 from aurl.music.polyphony import Polyphony, most_sounding, reduce_polyphony
 from aurl.music.quantise import Quantise, choose_grids, quantise
@@ -361,7 +361,7 @@ def bar_lines(score: ScoreTick, high: float) -> list[float]:
     return [float(x) for (start, bar), end in zip(signs, ends, strict=True) for x in np.arange(start, end, bar)]
 
 
-def show(axis: object, notes: NoteArrays, score: ScoreTick) -> None:
+def show(axis: object, notes: TickNotes, score: ScoreTick) -> None:
     """Notes of the first bars as a piano roll, with bar lines, quarters and sixteenths."""
     quarter = score.ticks_per_quarter
     low, high = 0, 16

@@ -1,4 +1,5 @@
-"""Labels that move along when music is transposed: pitch classes, chord labels, keys, and pitch-indexed features.
+"""Labels that move along when music is transposed: pitch classes, keys, and pitch-indexed features; chords are moved by
+:func:`aurl.music.chord_arrays.transpose_chords`.
 
 Pure functions of arrays and a shift. A batch says by how much each of its segments was shifted
 (``PackedBatch.shifts``) and which token of the piece each of its tokens came from (``PackedBatch.source``), so a label
@@ -37,13 +38,6 @@ def transpose_pitch_classes(values: npt.NDArray[np.integer], shift: int | npt.Ar
         raise ValueError(f"pitch classes are 0 to 11 (negative: none), got {int(values.max())}")
     moved = (values.astype(np.int64) + np.asarray(shift, np.int64)) % PITCH_CLASSES
     return np.where(values < 0, values, moved).astype(values.dtype)
-
-
-def transpose_chord_labels(
-    root: npt.NDArray[np.integer], bass: npt.NDArray[np.integer], shift: int | npt.ArrayLike
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Root and bass of chords moved by ``shift`` semitones; a chord's quality does not depend on it."""
-    return transpose_pitch_classes(root, shift), transpose_pitch_classes(bass, shift)
 
 
 def transpose_keys(keys: npt.NDArray[np.integer], shift: int | npt.ArrayLike) -> npt.NDArray[Any]:

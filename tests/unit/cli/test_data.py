@@ -91,6 +91,9 @@ def test_a_limit_can_be_set_and_a_wrong_one_is_one_line(tmp_path: Path):
     assert "(limit: bytes)" in run("check", "--limit", "bytes=10", tmp_path).stderr
     wrong = run("check", "--limit", "size=10", tmp_path)
     assert wrong.returncode == 1 and wrong.stderr.startswith("error: --limit size=10") and wrong.stderr.count("\n") == 1
+    wrong = run("check", "--workers", "-3", tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == "error: --workers -3 is too small; allowed: 0 (one a core) or more\n"
 
 
 def test_repaired_copies_are_clean_and_never_written_over(tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 from corpora import make_music
 from symusic.core import NoteTick, ScoreTick, TrackTick
 
-from aurl.data.aligned import Grid, Level, Provider, check_features, compute, onset_density, provider
+from aurl.data.aligned import Level, Provider, RowTimes, check_features, compute, onset_density, provider
 from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.prepare import prepare
 
@@ -31,14 +31,14 @@ def test_features_of_made_up_music_add_up(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_grid() -> None:
-    grid = Grid.of(np.array([0, 0, 3, 6.5], np.float32), np.array([0, 0, 1, 3], np.int32), 7.2)
+    grid = RowTimes.of(np.array([0, 0, 3, 6.5], np.float32), np.array([0, 0, 1, 3], np.int32), 7.2)
     assert grid.beats.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert grid.bars.tolist() == [0, 3, 6.5, 6.5], "bar 2 has no token"
     assert [grid.rows(level) for level in Level] == [4, 8, 4]
 
 
 def test_an_array_of_another_shape_than_declared_is_refused() -> None:
-    grid = Grid.of(np.zeros(2, np.float32), np.zeros(2, np.int32), 3.0)
+    grid = RowTimes.of(np.zeros(2, np.float32), np.zeros(2, np.int32), 3.0)
     wrong = Provider("wrong", Level.bar, "<f4", (2,), lambda score, grid: np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"feature wrong has shape \(3, 2\) instead of \(1, 2\)"):
         compute(wrong, ScoreTick(480), grid)
@@ -51,7 +51,7 @@ def test_density_counts_the_notes_of_all_tracks() -> None:
         for time in (0, 5, 25):
             track.notes.append(NoteTick(time, 5, 60, 80))
         score.tracks.append(track)
-    grid = Grid.of(np.zeros(1, np.float32), np.zeros(1, np.int32), 3.0)
+    grid = RowTimes.of(np.zeros(1, np.float32), np.zeros(1, np.int32), 3.0)
     assert compute(onset_density, score, grid).tolist() == [4, 0, 2]
 
 

@@ -26,7 +26,7 @@ from aurl.data.bach import (
     split_table,
     voice_grid,
 )
-from aurl.data.splits import group_near_duplicates
+from aurl.data.duplicates import group_near_duplicates
 from aurl.utils.errors import AurlError, UnreadableFile
 
 QUARTER = 120

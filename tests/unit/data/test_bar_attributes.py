@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from score_strategies import make_score
 
-from aurl.data.aligned import Grid, compute, provider
+from aurl.data.aligned import RowTimes, compute, provider
 from aurl.data.batch_features import FeatureReader
 from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.prepare import prepare
@@ -37,7 +37,7 @@ def test_a_prepared_corpus_and_its_batches_have_the_attributes_of_their_bars(tmp
 
 def test_a_bar_without_time_of_its_own_has_no_attributes():
     score = make_score([(0, [(0, 3, 60, 64), (3, 4, 62, 64)])], metres=((0, 3, 4), (3, 4, 4)))
-    grid = Grid(np.zeros(3, np.float32), np.arange(3, dtype=np.int32), np.arange(7.0), np.array([0.0, 3.0, 3.0]))
+    grid = RowTimes(np.zeros(3, np.float32), np.arange(3, dtype=np.int32), np.arange(7.0), np.array([0.0, 3.0, 3.0]))
     found = compute(provider("bar_attributes"), score, grid)
     assert np.isnan(found[1]).all()
     assert found[[0, 2], MEAN_PITCH].tolist() == [60, 62]

@@ -17,7 +17,7 @@ import torch
 from symusic.core import ScoreTick
 
 from aurl.data import synth
-from aurl.data.aligned import Grid, Level, compute, provider
+from aurl.data.aligned import Level, RowTimes, compute, provider
 from aurl.data.augmentation.config import (
     AugmentConfig,
     HumanizeConfig,
@@ -104,7 +104,7 @@ def check_rows(store: TokenStore, batch: PackedBatch) -> int:
     for piece, shift, length in zip(batch.origins, batch.shifts, batch.lengths, strict=True):
         fitted, _ = codec.prepare_score(read_score(Path(store.pieces[piece].path)))
         beats, bars = store.beats(piece), store.bars(piece).astype(np.int32)
-        grid = Grid.of(beats, bars, store.pieces[piece].beats)
+        grid = RowTimes.of(beats, bars, store.pieces[piece].beats)
         source = batch.source.numpy()[start : start + length]
         for name in NAMES:
             kind = provider(name)
@@ -168,9 +168,14 @@ def test_ranks_together_get_the_rows_of_one_and_a_resumed_loader_goes_on_with_th
 
     alone = list(TrainingBatches(plan()))
     shared = [list(TrainingBatches(plan(), rank, 2)) for rank in range(2)]
-    for number, batch in enumerate(alone[: 2 * len(shared[0])]):
+    whole = len(alone) // 2 * 2
+    for number, batch in enumerate(alone[:whole]):
         for name in NAMES:
             assert torch.equal(shared[number % 2][number // 2].features[name], batch.features[name])
+    for batch in alone[whole:]:  # the ranks share it
+        for name in NAMES:
+            rows = torch.cat([rank[-1].features[name] for rank in shared])
+            assert torch.equal(rows.double().sum(0), batch.features[name].double().sum(0))
     broken_off, resumed = TrainingBatches(plan()), TrainingBatches(plan())
     next(iter(broken_off))
     resumed.load_state_dict(broken_off.state_dict())
@@ -236,7 +241,7 @@ def test_a_piece_is_encoded_with_its_arrays_or_refused_with_the_name_of_one() ->
     assert again.features["chords"].tolist() == encoded.features["chords"].tolist()
     assert encoded.features["bar_chroma"].shape == (8, 12) and encode_piece("tune", read, codec).features == {}
 
-    def fail(score: ScoreTick, grid: Grid) -> np.ndarray:
+    def fail(score: ScoreTick, grid: RowTimes) -> np.ndarray:
         raise AurlError("no")
 
     with pytest.raises(UnreadableFile, match=r"^tune: data\.features=chords cannot be computed: no$"):

@@ -2,82 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_store import CONTEXT, MemoryStore, build_vocabulary, plan
 
 from aurl.data.augmentation.augmenter import Augmented
-from aurl.data.augmentation.config import AugmentConfig, Ramp, ScheduleConfig, TransposeConfig
+from aurl.data.augmentation.config import Ramp, ScheduleConfig
 from aurl.data.augmentation.segments import Segments
 from aurl.data.augmentation.tables import Transposer
-from aurl.data.batching import IGNORED, TrainingBatches, TrainingPlan, _packed
-from aurl.data.config import TokenizerConfig
+from aurl.data.batching import IGNORED, TrainingBatches, _packed
 from aurl.data.evaluation_batches import EvaluationBatches
-from aurl.data.store import PieceRecord
-from aurl.data.tokenizer import build_tokenizer
 from aurl.data.vocabulary import Kind, Vocabulary
 from aurl.data.windows import bar_windows, scoring_windows
 from aurl.utils.errors import AurlError
 
-CONTEXT = 64
-
 
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
-    tokenizer = build_tokenizer(TokenizerConfig())
-    return Vocabulary([name for name, _ in sorted(tokenizer.vocab.items(), key=lambda item: item[1])], 8)
-
-
-@dataclass
-class MemoryStore:
-    """Pieces of Bar, TimeSig and one note a bar, in memory."""
-
-    vocabulary: Vocabulary
-    bars_of_pieces: list[int]
-    pieces: list[PieceRecord] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        name = self.vocabulary.index
-        self._ids = []
-        for number, bars in enumerate(self.bars_of_pieces):
-            pitch = 60 + number % 12
-            bar = [
-                "Bar_None",
-                "TimeSig_4/4",
-                "Position_0",
-                "Program_52",
-                f"Pitch_{pitch}",
-                "Velocity_79",
-                "Duration_1.0.8",
-            ]
-            tokens = ["BOS_None", *bar * bars, "EOS_None"]
-            tokens = [
-                next((n for n in name if n.startswith("Velocity")), t) if t.startswith("Velocity") else t
-                for t in tokens
-            ]
-            self._ids.append(np.array([name[token] for token in tokens], dtype=np.uint16))
-            length = len(self._ids[-1])
-            self.pieces.append(PieceRecord(str(number), "train", bars, 4.0 * bars, length, pitch, pitch, 1))
-
-    def ids(self, piece: int) -> np.ndarray:
-        return self._ids[piece]
-
-    def bars(self, piece: int) -> np.ndarray:
-        return self.vocabulary.musical_time(self._ids[piece])[0].astype(np.uint16)
-
-    def beats(self, piece: int) -> np.ndarray:
-        return self.vocabulary.musical_time(self._ids[piece])[1]
-
-
-def plan(
-    store: MemoryStore, seed: int = 0, batch_tokens: int = 256, overlap: float = 0.0, **augment: object
-) -> TrainingPlan:
-    config = AugmentConfig(**({"transpose": TransposeConfig(semitones=[-3, 4])} | augment))  # type: ignore[arg-type]
-    pieces = range(len(store.pieces))
-    return TrainingPlan(store, pieces, store.vocabulary, CONTEXT, batch_tokens, config, seed, overlap)  # type: ignore[arg-type]
+    return build_vocabulary()
 
 
 @pytest.fixture
@@ -196,14 +140,6 @@ def test_a_reader_that_stops_after_the_last_batch_gets_the_next_epoch_whole(stor
         assert seen == [batches.plan.collate(windows, epoch).ids.tolist() for windows in batches.plan.epoch(epoch)]
 
 
-def test_processes_share_the_batches_of_one_plan(store: MemoryStore) -> None:
-    alone = [batch.ids.tolist() for batch in TrainingBatches(plan(store))]
-    ranks = [[batch.ids.tolist() for batch in TrainingBatches(plan(store), rank, 2)] for rank in range(2)]
-    assert len(ranks[0]) == len(ranks[1]) == len(alone) // 2
-    together = [batch for pair in zip(*ranks, strict=True) for batch in pair]
-    assert together == alone[: len(together)]
-
-
 def test_transposed_music_stays_in_the_range_of_the_corpus_and_drums_stay_put(vocabulary: Vocabulary) -> None:
     transposer = Transposer.of(vocabulary, -5, 6, [(40, 70), (45, 81), (-1, -1)])
     assert transposer.allowed(48, 70) == (-5, 6)
@@ -215,52 +151,6 @@ def test_transposed_music_stays_in_the_range_of_the_corpus_and_drums_stay_put(vo
     sounding = {int(vocabulary.value[i]) for b in batches for i in b.ids if vocabulary.kind[i] == Kind.PITCH}
     assert sounding == set(range(60, 72))
     assert {shift for batch in batches for shift in batch.shifts} == set(range(-3, 5))
-
-
-def test_one_process_and_four_see_the_same_batches_and_the_same_schedule(store: MemoryStore) -> None:
-    ramp = ScheduleConfig(shape=Ramp.linear)
-
-    def run(rank: int, world: int) -> list[tuple[list[int], tuple[int, ...]]]:
-        batches = TrainingBatches(plan(store, batch_tokens=100, schedule=ramp), rank, world)
-        batches.set_length(3 * len(batches), len(batches))
-        return [(batch.ids.tolist(), batch.shifts) for _ in range(3) for batch in batches]
-
-    alone, count = run(0, 1), plan(store, batch_tokens=100).batches
-    ranks = [run(rank, 4) for rank in range(4)]
-    for epoch in range(3):
-        share = [each[epoch * (count // 4) : (epoch + 1) * (count // 4)] for each in ranks]
-        together = [batch for group in zip(*share, strict=True) for batch in group]
-        assert together == alone[epoch * count : epoch * count + len(together)]
-
-
-def test_training_goes_on_at_the_same_place_with_another_number_of_processes(store: MemoryStore) -> None:
-    def draw(world: int, steps: int, state: dict[str, int] | None) -> tuple[list[list[int]], dict[str, int]]:
-        loaders = [TrainingBatches(plan(store, batch_tokens=30), rank, world) for rank in range(world)]
-        for loader in loaders:
-            if state is not None:
-                loader.load_state_dict(state)
-        streams = [iter(loader) for loader in loaders]
-        drawn = [next(stream).ids.tolist() for _ in range(steps) for stream in streams]
-        assert all(loader.state_dict() == loaders[0].state_dict() for loader in loaders)
-        return drawn, loaders[0].state_dict()
-
-    whole = [batch.ids.tolist() for batch in TrainingBatches(plan(store, batch_tokens=30))]
-    assert len(whole) > 16
-    seen, state = draw(2, 3, None)
-    for world, steps in ((1, 2), (3, 1), (2, 1)):
-        more, state = draw(world, steps, state)
-        seen += more
-    assert seen == whole[:13]
-    assert state == {"epoch": 0, "drawn": 13}
-
-
-def test_an_epoch_with_fewer_batches_left_than_processes_is_over(store: MemoryStore) -> None:
-    drawn = plan(store, batch_tokens=60)
-    loader = TrainingBatches(drawn, 0, 4)
-    loader.load_state_dict({"epoch": 2, "drawn": drawn.batches - 1})
-    assert loader.state_dict() == {"epoch": 3, "drawn": 0}
-    loader.load_state_dict({"epoch": 2, "consumed": 1})  # as older checkpoints count, this process's batches
-    assert loader.state_dict() == {"epoch": 2, "drawn": 4}
 
 
 def test_a_schedule_raises_augmentation_over_training(store: MemoryStore) -> None:

@@ -9,7 +9,7 @@ import pytest
 from score_strategies import make_score
 
 from aurl.data import rolls
-from aurl.data.aligned import PROVIDERS, Grid, Level, compute, provider
+from aurl.data.aligned import PROVIDERS, Level, RowTimes, compute, provider
 from aurl.data.config import DataConfig, Source, TokenizerConfig
 from aurl.data.prepare import prepare
 from aurl.data.sources import list_pieces, load_piece
@@ -47,8 +47,8 @@ def test_a_prepared_corpus_has_the_rows_of_its_beats_and_bars(tmp_path: Path):
 
 def test_the_last_bar_has_the_length_of_its_metre_and_bars_without_time_stay_empty():
     score = make_score([(0, [(0, 3, 60, 64), (3, 4, 62, 64)])], metres=((0, 3, 4), (3, 4, 4)))
-    grid = Grid(np.zeros(2, np.float32), np.arange(2, dtype=np.int32), np.arange(7.0), np.array([0.0, 3.0]))
+    grid = RowTimes(np.zeros(2, np.float32), np.arange(2, dtype=np.int32), np.arange(7.0), np.array([0.0, 3.0]))
     assert compute(provider("bar_polyphony"), score, grid).tolist() == [1, 1]
-    twice = Grid(np.zeros(3, np.float32), np.arange(3, dtype=np.int32), np.arange(7.0), np.array([0.0, 3.0, 3.0]))
+    twice = RowTimes(np.zeros(3, np.float32), np.arange(3, dtype=np.int32), np.arange(7.0), np.array([0.0, 3.0, 3.0]))
     assert compute(provider("bar_density"), score, twice).tolist() == [1, 0, 1]
     assert provider("bar_density").level is Level.bar

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +128,28 @@ def test_a_file_that_is_gone_is_unreadable_when_it_is_loaded(tmp_path: Path):
         load_piece(Piece(id="a", split=None, path=str(tmp_path / "a.mid"), loader="file"))
     with pytest.raises(ValueError, match="allowed: file, bach, synth"):
         load_piece(Piece(id="a", split=None, path="", loader="tape"))
+
+
+def test_a_folder_that_cannot_be_listed_is_a_piece_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("a.mid", "closed/b.mid", "open/c.mid"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(b"")
+    scandir = os.scandir
+
+    def scan(folder: Path) -> Any:  # permissions do not stop an administrator, who may run the tests
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    pieces = list_pieces(DataConfig(source=Source.folder, path=str(tmp_path)))
+    assert [piece.id for piece in pieces] == ["a.mid", "open/c.mid", "closed/"]
+    with pytest.raises(UnreadableFile, match="closed: a folder that cannot be listed; allow reading it"):
+        load_piece(pieces[-1])
+    only = list_pieces(DataConfig(source=Source.folder, path=str(tmp_path / "closed")))
+    assert [piece.id for piece in only] == ["closed/"]
 
 
 def test_a_pipe_among_the_music_is_listed_and_never_waited_for(tmp_path: Path):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from symusic import Note, Score, Track
 
-from aurl.data.splits import assign_splits, group_near_duplicates, interval_ngrams, top_line, top_line_ngrams
+from aurl.data.duplicates import group_near_duplicates
+from aurl.data.splits import assign_splits, interval_ngrams, top_line, top_line_ngrams
 
 QUARTER = 480
 

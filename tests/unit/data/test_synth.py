@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from symusic import Score
 
 from aurl.data.config import DataConfig, Source
-from aurl.data.splits import group_near_duplicates, top_line_ngrams
+from aurl.data.duplicates import group_near_duplicates
+from aurl.data.splits import top_line_ngrams
 from aurl.data.synth import FORMS, SynthLabels, compose, labels, list_synth, load
 from aurl.data.synth_parts import SCALES
 

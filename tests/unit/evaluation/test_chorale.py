@@ -15,9 +15,9 @@ from aurl.evaluation.chorale import (
     band,
     cadence_kind,
     compare,
-    estimate_key,
     finite,
     is_root_triad,
+    nearest_key,
     piece_statistics,
     share_inside,
     voice_statistics,
@@ -116,11 +116,11 @@ def test_root_position_triads_need_their_third_and_root_in_the_bass(pitch: list[
 @pytest.mark.parametrize("shift", range(12))
 def test_the_key_moves_with_the_music(shift: int) -> None:
     chords = [[pitch + shift for pitch in chord] for chord in (C, F, G, C)]
-    assert estimate_key(read_voices(make_score(chords, [1, 1, 1, 2]))) == Key(shift, minor=False)
+    assert nearest_key(read_voices(make_score(chords, [1, 1, 1, 2]))) == Key(shift, minor=False)
     minor = [[69, 64, 60, 45], [69, 65, 62, 50], [68, 64, 59, 52], [69, 64, 60, 45]]
     chords = [[pitch + shift for pitch in chord] for chord in minor]
     score = make_score(chords, [1, 1, 1, 2])
-    assert estimate_key(read_voices(score)) == Key((9 + shift) % 12, minor=True)
+    assert nearest_key(read_voices(score)) == Key((9 + shift) % 12, minor=True)
     assert piece_statistics(score)["in_key_percent"] == 100  # the leading tone belongs to minor
 
 

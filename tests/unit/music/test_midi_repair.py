@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import struct
 import time
+from pathlib import Path
 
 import pytest
 from midi_bytes import END, TWO_NOTES, chunk, midi
 
+from aurl.music.examine import repair_file
 from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.midi_check import walk_midi
 from aurl.music.midi_events import DamagedMidi
@@ -145,6 +147,17 @@ def test_overlapping_notes_of_a_pitch_end_first_come_first_served():
 def test_a_stray_note_without_end_in_a_thousand_is_left_out_and_counted():
     reading = one(midi(TWO_NOTES * 600 + b"\x00\x90\x48\x40"))
     assert len(notes(reading)) == 1200 and reading.repairs == {"left_out_hanging_notes": 1}
+
+
+@pytest.mark.parametrize("stray", [b"\x00\x90\x48\x40", b"\x00\x90\x3c\x40\x20\x90\x3c\x40\x20\x80\x3c\x00"])
+@pytest.mark.parametrize("flaw", [b"", b"\x00\xff\x54\x05\x3f\x00\x00\x00\x00"])
+def test_the_repaired_copy_of_a_file_with_a_stray_note_holds_the_notes_of_the_reading(
+    tmp_path: Path, stray: bytes, flaw: bytes
+):
+    (tmp_path / "a.mid").write_bytes(midi(flaw + TWO_NOTES * 600 + stray))
+    report, (song,) = repair_file(tmp_path / "a.mid")
+    assert report.repairs["left_out_hanging_notes"] == 1 and one(song).repairs == {}
+    assert notes(one(song)) == notes(one((tmp_path / "a.mid").read_bytes()))
 
 
 def test_controllers_and_pedals_of_every_channel_survive_a_repair():

@@ -11,19 +11,19 @@ from played_scores import played_scores, rows_of, score_of
 from symusic import Score
 from symusic.core import ScoreTick
 
-from aurl.music.note_arrays import NoteArrays, notes_of
+from aurl.music.note_arrays import TickNotes, notes_of
 from aurl.music.polyphony import Polyphony, most_sounding, reduce_polyphony
 
 REDUCED = [kind for kind in Polyphony if kind is not Polyphony.all]
 MOST = {Polyphony.skyline: 1, Polyphony.melody_bass: 2}
 
 
-def pitched(score: ScoreTick) -> NoteArrays:
+def pitched(score: ScoreTick) -> TickNotes:
     notes = notes_of(score)
     return notes.take(~notes.drum)
 
 
-def sounding_at(notes: NoteArrays) -> int:
+def sounding_at(notes: TickNotes) -> int:
     """The most notes at once, counted at every onset."""
     return max((int(((notes.time <= t) & (notes.end > t)).sum()) for t in notes.time.tolist()), default=0)
 
