@@ -22,7 +22,7 @@ import torch
 from aurl.generation.config import SamplerConfig
 from aurl.generation.generator import GenerationRequest, Generator
 from aurl.generation.grammars import make_grammar
-from aurl.generation.loop import Decoding
+from aurl.generation.steered import begin
 from aurl.generation.steering import drawn_latents
 
 BATCH_SIZES = (1, 4, 16, 64)
@@ -167,7 +167,7 @@ def _stepped_run(generator: Generator, request: GenerationRequest) -> tuple[np.n
     space, latents = generator.model.latent, None
     if space is not None:
         latents = drawn_latents(space, None, request.bars, seeds, request.sampler.latent_temperature)
-    decoding = Decoding(generator.model, grammar, request.sampler, NO_PROMPT, seeds, latents)
+    decoding = begin(generator.model, grammar, request.sampler, NO_PROMPT, seeds, latents)
     steps: list[float] = []
     first_note = 0.0
     while decoding.active == request.num_samples:  # later the batch is smaller, and a step quicker

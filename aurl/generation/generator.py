@@ -23,7 +23,7 @@ from aurl.generation.config import SamplerConfig
 from aurl.generation.grammar import Ending, Rules
 from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.loop import Decoding, Finished
-from aurl.generation.steered import SteeredDecoding
+from aurl.generation.steered import begin
 from aurl.generation.steering import drawn_latents, encode_ids, given_latents
 from aurl.models.checkpoint import Bundle, load_bundle
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -227,8 +227,7 @@ class Generator:
                 numbers = range(first, min(first + request.batch_size, request.num_samples))
                 seeds = [request.seed + number for number in numbers]
                 latents = self._latents(request, prompt, numbers, seeds)
-                start = self.model, grammar, request.sampler, self.codec.merge(prompt), seeds
-                decoding = Decoding(*start) if latents is None else SteeredDecoding(*start, latents)
+                decoding = begin(self.model, grammar, request.sampler, self.codec.merge(prompt), seeds, latents)
                 while decoding.active:
                     finished = decoding.run(REPORT_STEPS)
                     samples = [self._sample(each, first, request) for each in finished]

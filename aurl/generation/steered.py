@@ -282,3 +282,16 @@ def copy_listener(listener: Listener | None) -> Listener | None:
     copied = copy.copy(listener)
     copied.select(torch.zeros(1, dtype=torch.long))
     return copied
+
+
+def begin(
+    model: MusicTransformerVAEGAN,
+    grammar: AnyGrammar,
+    sampler: SamplerConfig,
+    prompt: np.ndarray,
+    seeds: Sequence[int],
+    latents: Tensor | None,
+) -> Decoding:
+    """A batch of samples under way, steered where there are latents; arguments as of :class:`SteeredDecoding`."""
+    start = model, grammar, sampler, prompt, seeds
+    return Decoding(*start) if latents is None else SteeredDecoding(*start, latents)

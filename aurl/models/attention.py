@@ -24,6 +24,7 @@ from aurl.models.positions import MusicalTime, Rotation, rotate
 
 if TYPE_CHECKING:
     from aurl.models.listener import Listener
+    from aurl.models.single_step import SingleStepper
     from aurl.models.stepping import Stepper
 
 
@@ -69,7 +70,7 @@ class Cache:
         self.layers = layers
         self.capacity = capacity
         self.length = 0
-        self.stepper: Stepper | None = None
+        self.stepper: Stepper | SingleStepper | None = None
         """The decoder's weights as single steps read them; a cache serves one state of the weights."""
         self.listener: Listener | None = None
         """What each row has heard, where the model listens; made with the first tokens."""
