@@ -21,7 +21,6 @@ from torch import Tensor
 
 from aurl.evaluation.importance import ImportanceEstimate, ImportanceWeights
 from aurl.evaluation.likelihood import BATCH_TOKENS, TokenPiece, Window, pack_windows, plan_windows, read_batch
-from aurl.models.bars import bars_of
 from aurl.models.gaussian import standard_like
 from aurl.models.latent import scored_bars
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -90,7 +89,7 @@ def draw_densities(
     """
     space = model.latent
     assert space is not None
-    bars = bars_of(time.bar, lengths)
+    bars = space.bars(time.bar, lengths)
     encoded = space.encode(ids, time, lengths, bars)
     segment = torch.arange(len(lengths), device=ids.device)
     of_token = segment.repeat_interleave(torch.tensor(lengths, device=ids.device))

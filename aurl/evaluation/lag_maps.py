@@ -11,13 +11,17 @@ Axes: B bars, L lags, K kernels, n pieces.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aurl.evaluation.metrics import structure
 from aurl.evaluation.metrics.table import NoteTable
-from aurl.evaluation.rolls import excerpt_rolls, random_features
+from aurl.evaluation.rolls import BATCH, excerpt_rolls, random_features
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAP_BARS = 96
 """Bars that are drawn: the first of longer pieces, all of shorter ones and nothing after them."""
@@ -64,23 +68,35 @@ def random_map_features(maps: Sequence[Maps], seed: int = 0) -> NDArray[np.float
     """
     import torch
 
-    pictures = torch.from_numpy(np.stack(list(maps)))
-    likeness, exists = pictures[:, :LIKENESSES], pictures[:, LIKENESSES:]
     rng = np.random.default_rng(seed)
     count = KERNELS // len(KERNEL_SHAPES)
-    parts = []
+    kernels = []
+    for shape in KERNEL_SHAPES:
+        kernel = torch.from_numpy(rng.standard_normal((count, LIKENESSES, *shape)).astype(np.float32))
+        kernels.append((kernel, torch.from_numpy(rng.uniform(-1, 1, count).astype(np.float32))))
+    portions = []
     with torch.inference_mode():
-        for bars, lags in KERNEL_SHAPES:
-            kernel = torch.from_numpy(rng.standard_normal((count, LIKENESSES, bars, lags)).astype(np.float32))
-            bias = torch.from_numpy(rng.uniform(-1, 1, count).astype(np.float32))
-            answer = torch.nn.functional.conv2d(likeness, kernel, bias).flatten(2)  # (n, count, places)
-            covered = torch.nn.functional.avg_pool2d(exists, (bars, lags), 1).flatten(2) == 1
-            places = covered.sum(2)
-            highest = answer.masked_fill(~covered, -torch.inf).amax(2)
-            parts.append(torch.where(places > 0, highest, 0))
-            parts.append(((answer > 0) & covered).sum(2) / places.clamp(min=1))
-            parts.append(answer.masked_fill(~covered, 0).sum(2) / places.clamp(min=1))
-    return torch.cat(parts, dim=1).double().numpy()
+        for pictures in torch.from_numpy(np.stack(list(maps))).split(BATCH):
+            portions.append(_answers(pictures, kernels))
+    return torch.cat(portions).double().numpy()
+
+
+def _answers(pictures: Tensor, kernels: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """(n, 3 K) what kernels and biases answer to lag maps (n, 3, B, L)."""
+    import torch
+
+    likeness, exists = pictures[:, :LIKENESSES], pictures[:, LIKENESSES:]
+    parts = []
+    for kernel, bias in kernels:
+        bars, lags = kernel.shape[2:]
+        answer = torch.nn.functional.conv2d(likeness, kernel, bias).flatten(2)  # (n, count, places)
+        covered = torch.nn.functional.avg_pool2d(exists, (bars, lags), 1).flatten(2) == 1
+        places = covered.sum(2)
+        highest = answer.masked_fill(~covered, -torch.inf).amax(2)
+        parts.append(torch.where(places > 0, highest, 0))
+        parts.append(((answer > 0) & covered).sum(2) / places.clamp(min=1))
+        parts.append(answer.masked_fill(~covered, 0).sum(2) / places.clamp(min=1))
+    return torch.cat(parts, dim=1)
 
 
 def untrained_features(tables: Sequence[NoteTable], seed: int = 0) -> NDArray[np.float64]:

@@ -12,7 +12,8 @@ estimated by a kernel over bars of training in which the attribute is defined (N
 
 and beyond the outermost bars (TAIL of them on each side) the least-squares line. A bar z whose slider asks for t' in
 the place of t = z_k becomes z + m_k(t') - m_k(t): it keeps what distinguishes it from other bars of its kind. The
-named dimension itself ends exactly where it was asked to. Dimensions that do as well by themselves (ALONE) have no
+named dimension itself ends exactly where it was asked to. Several sliders share what they have in common
+(:meth:`Routes.together`). Dimensions that do as well by themselves (ALONE) have no
 route.
 
 Axes: N bars, A named dimensions, G places on a route, Z latent of a bar.
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,8 @@ ALONE = ("mean_pitch", "velocity", "syncopation")
 """Dimensions that are obeyed as well or better when they move by themselves (experiments/latent)."""
 FEWEST_BARS = 100
 """Bars from which routes say something; a tenth of a minute of music is none."""
+LEAST_SHARE = 0.1
+"""Of the strongest common way of several sliders, from which a way is gone along."""
 VARIES = 1e-6
 """Standard deviation from which a dimension or an attribute varies."""
 
@@ -112,6 +115,19 @@ class Routes:
         shift[..., row] = step
         return shift.astype(np.float32)
 
+    def together(self, steps: Mapping[str, float]) -> dict[str, float]:
+        """How far to go along each route, so that all of them together end where they were asked to.
+
+        Dimensions that occur together take each other along: going all the way along both routes would count twice what
+        they share. With the slopes S of the lines, ``S[j, k]`` of dimension j along the route of k, the steps solve
+        ``S x = steps`` in least squares; ways that real bars do not go (singular values below :data:`LEAST_SHARE` of
+        the largest) are left out, and there the named dimensions alone move.
+        """
+        rows = [self.names.index(name) for name in steps]
+        slopes = np.stack([self.slopes[row][rows] for row in rows], axis=1).astype(np.float64)
+        along = np.linalg.pinv(slopes, rcond=LEAST_SHARE) @ np.array(list(steps.values()))
+        return dict(zip(steps, along.tolist(), strict=True))
+
     def _at(self, row: int, value: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean latents ``(..., Z)`` of bars whose dimension has a value ``(...)``."""
         places, means = self.places[row].astype(np.float64), self.means[row].astype(np.float64)
@@ -172,7 +188,8 @@ def _route(
     value = bars[:, column]
     low, high = np.quantile(value, [TAIL, 1 - TAIL])
     places = np.linspace(low, high, PLACES)
-    weight = np.exp(-0.5 * ((places[:, None] - value) / (KERNEL_SHARE * value.std())) ** 2)
+    distance = 0.5 * ((places[:, None] - value) / (KERNEL_SHARE * value.std())) ** 2
+    weight = np.exp(distance.min(axis=1, keepdims=True) - distance)  # the nearest bar weighs 1, however far it is
     means = weight @ bars / weight.sum(axis=1, keepdims=True)
     centred = value - value.mean()
     return places, means, centred @ (bars - bars.mean(axis=0)) / (centred @ centred)

@@ -268,10 +268,11 @@ class LatentTools:
             self.dimension(name): amount * self.spread.deviation[self.dimension(name)]
             for name, amount in sliders.items()
         }
-        for column, step in steps.items():
-            name = self.dimension_names[column]
-            if self.routes is not None and name in self.routes.names:
-                shift += self.routes.shift(name, chosen[..., column], step)
+        if self.routes is not None:
+            named = {self.dimension_names[column]: step for column, step in steps.items()}
+            along = self.routes.together({name: step for name, step in named.items() if name in self.routes.names})
+            for name, step in along.items():
+                shift += self.routes.shift(name, chosen[..., self.dimension(name)], step)
         for column, step in steps.items():
             shift[..., column] = step
         moved[..., rows, :] = chosen + shift

@@ -132,7 +132,8 @@ def load_bundle(path: Path, device: str = "cpu") -> Bundle:
         model = MusicTransformerVAEGAN(config, vocab_size, TokenMeaning.unknown(vocab_size)).without_discriminator()
         model.load_state_dict(model_state(content))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()  # of weights, PyTorch names the first after a heading
+        lines = str(error).splitlines()
+        reason = lines[min(1, len(lines) - 1)].strip()  # of weights, PyTorch names the first after a heading
         raise AurlError(
             f"ckpt={path} does not fit this version of the model ({reason}); "
             "use the aurl version that wrote it, or train again"

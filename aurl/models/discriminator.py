@@ -58,6 +58,8 @@ class Judgement(NamedTuple):
     ``latent`` and ``four_latents``, one for each bar."""
     layers: list[Tensor]
     """Hidden features ``(rows, C)`` that feature matching compares."""
+    owners: dict[str, Tensor] = {}  # noqa: RUF012  # nobody writes to it
+    """For each scale which window, or piece, each score is of."""
 
 
 class Discriminator(nn.Module):
@@ -102,7 +104,8 @@ class Discriminator(nn.Module):
         x = self.act(self.from_latent(latents))
         x = self.act(self.latent_layer(x))
         wide, wide_score = self.wide_latent(x, piece)
-        return Judgement({"latent": self.wide_latent.score(x), "four_latents": wide_score}, [x, wide])
+        scores = {"latent": self.wide_latent.score(x), "four_latents": wide_score}
+        return Judgement(scores, [x, wide], dict.fromkeys(scores, piece))
 
     def judge_music(self, evidence: Evidence, sees: Collection[Sees]) -> Judgement:
         """Judge windows of music.
@@ -133,7 +136,8 @@ class Discriminator(nn.Module):
         bar = self.act(self.bar_layer(self.act(bar)))
         wide, scores["four_bars"] = self.wide(bar, bars.window)
         scores["bar"] = self.wide.score(bar)
-        return Judgement(scores, [*layers, bar, wide])
+        owners = {name: evidence.rows if name == "token" else bars.window for name in scores}
+        return Judgement(scores, [*layers, bar, wide], owners)
 
 
 class _Wide(nn.Module):

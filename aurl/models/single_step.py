@@ -3,7 +3,7 @@
 A step of one row reads every weight once and computes little, so what is left to save is the calls around the matrix
 products, and NumPy's cost a fraction of PyTorch's. Gains of the norms are multiplied into the matrices that follow them
 and the scale of attention into the queries' rows, once. Keys and values stay in the tensors of the cache, of which the
-arrays here are views. Weights are copied: a :class:`SingleStepper` serves until they change.
+arrays here are views. Weights are shared or copied: a :class:`SingleStepper` serves until they change.
 
 Axes: D width, H heads, G key/value heads, K width of a head, I inner width of the feed-forward part, S slots, V
 vocabulary.

@@ -22,6 +22,7 @@ from aurl.models.listener import Listener
 from aurl.models.local_attention import LocalSelfAttention, pooling_scores
 from aurl.models.local_cache import LocalCache, LocalLayerCache
 from aurl.models.positions import MusicalTime, RotaryAngles
+from aurl.models.single_step import suits_single_steps
 
 if TYPE_CHECKING:
     from aurl.models.attention import Cache, LayerCache
@@ -130,8 +131,8 @@ class Stepper:
         self._turns = None if decoder.angles is None else _Turns(decoder.angles, turned, config.key_value_heads)
 
     def suits(self, rows: int) -> bool:
-        """Whether its matrices are laid out for so many rows."""
-        return self._is_many == (rows >= PACKED_ROWS)
+        """Whether its matrices are laid out for so many rows, and nothing steps faster."""
+        return self._is_many == (rows >= PACKED_ROWS) and not suits_single_steps(self._decoder, rows)
 
     def __call__(self, ids: Tensor, time: MusicalTime, cache: Cache) -> Tensor:
         """Logits ``(B, V)`` after one more token of each row, ``(B, 1)`` each; it joins the cache."""

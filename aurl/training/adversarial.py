@@ -62,24 +62,31 @@ def gradient_penalty(judgement: Judgement, inputs: Sequence[Tensor], count: int)
         inputs: that need gradients.
         count: judged windows.
     """
-    gradients = _gradients(judgement, inputs, count)
+    total = torch.stack([scores.mean() for scores in judgement.scores.values()]).sum() * count
+    gradients = _gradients(total, inputs)
     return torch.stack([each.square().sum() for each in gradients if each is not None]).sum() / count
 
 
 def interpolation_penalty(
     judgement: Judgement, inputs: Sequence[Tensor], windows: Sequence[Tensor], count: int
 ) -> Tensor:
-    """Squared distance from 1 of the norm of that gradient, mean over judged windows (Gulrajani et al. 2017,
-    arXiv:1704.00028, equation 3).
+    """Squared distance from 1 of the norm of the gradient of a window's score, mean over judged windows (Gulrajani et
+    al. 2017, arXiv:1704.00028, equation 3). A window's score is the mean over scales of its mean score at each.
 
     Args:
-        judgement: of the inputs.
+        judgement: of the inputs, with the window of each score.
         inputs: between real and written, that need gradients ``(rows, ...)`` each.
         windows: judged window of each row of each input.
         count: judged windows.
     """
+    scales = []
+    for name, scores in judgement.scores.items():
+        owner = judgement.owners[name]
+        sums = scores.new_zeros(count).index_add(0, owner, scores)
+        scales.append(sums / torch.bincount(owner, minlength=count).clamp(min=1))
+    total = torch.stack(scales).mean(0).sum()  # windows do not see each other, so one gradient serves all
     squares = inputs[0].new_zeros(count)
-    for gradient, window in zip(_gradients(judgement, inputs, count), windows, strict=True):
+    for gradient, window in zip(_gradients(total, inputs), windows, strict=True):
         if gradient is not None:
             squares = squares.index_add(0, window, gradient.square().flatten(1).sum(1))
     return ((squares + SMALLEST_SQUARE).sqrt() - 1).square().mean()
@@ -93,9 +100,8 @@ def between(real: Sequence[Tensor], fake: Sequence[Tensor], windows: Sequence[Te
     ]
 
 
-def _gradients(judgement: Judgement, inputs: Sequence[Tensor], count: int) -> tuple[Tensor | None, ...]:
-    """Of the sum over windows of mean scores, by what was judged."""
-    total = torch.stack([scores.mean() for scores in judgement.scores.values()]).sum() * count
+def _gradients(total: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """Of a sum of scores by what was judged, to be learned from."""
     return torch.autograd.grad(total, inputs, create_graph=True, allow_unused=True)
 
 

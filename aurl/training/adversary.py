@@ -288,13 +288,15 @@ class Adversary:
             music = music._replace(states=states, tokens=tokens)
         scores: dict[str, Tensor] = {}
         layers: list[Tensor] = []
+        owners: dict[str, Tensor] = {}
+        judgements = []
         if Sees.latents in sees:
-            judgement = self._critic.judge_latents(latents, side.piece)
-            scores, layers = {**judgement.scores}, [*judgement.layers]
+            judgements.append(self._critic.judge_latents(latents, side.piece))
         if sees - {Sees.latents}:
-            judgement = self._critic.judge_music(music, sees)
-            scores, layers = scores | judgement.scores, layers + judgement.layers
-        return Judgement(scores, layers)
+            judgements.append(self._critic.judge_music(music, sees))
+        for judgement in judgements:
+            scores, layers, owners = scores | judgement.scores, layers + judgement.layers, owners | judgement.owners
+        return Judgement(scores, layers, owners)
 
     def _teach(self, inputs: Sequence[Tensor], outer: Sequence[Tensor | None], share: float) -> None:
         """Carry the gradient at what was judged on to the model, no larger than its share of what is there already."""

@@ -44,6 +44,28 @@ def test_a_slider_takes_along_what_goes_with_it_in_real_bars(routes: Routes) -> 
     assert np.abs(shift[..., [1, 4, 5]]).max() < 0.3
 
 
+@pytest.mark.parametrize(("up", "expected"), [(1.0, 0.965), (0.0, 0.49)])
+def test_sliders_that_go_together_in_real_bars_share_what_they_take_along(up: float, expected: float) -> None:
+    generator = np.random.default_rng(1)
+    shared, noise = generator.normal(size=(5000, 1)), generator.normal(size=(5000, 3)) * [0.2, 0.2, 0.05]
+    latents = (shared + noise).astype(np.float32)
+    attributes = np.full((len(latents), len(ATTRIBUTES)), np.nan, np.float32)
+    attributes[:, [ATTRIBUTES.index(name) for name in NAMES]] = latents[:, :2]
+    found = Routes.fit(latents, attributes, NAMES, "me")
+    along = found.together({"density": 1.0, "range": up})
+    third = sum(found.shift(name, np.zeros(1), step)[0, 2] for name, step in along.items())
+    # The conditional mean of three jointly normal dimensions: what is asked for on average, a little less for noise.
+    assert third == pytest.approx(expected, abs=0.08)
+    assert found.together({"range": 0.7}) == pytest.approx({"range": 0.7})
+
+
+def test_between_far_clusters_of_bars_a_route_stays_a_number() -> None:
+    latents, attributes = bars(2000)
+    latents[:8, 0] += 40
+    attributes[:8, ATTRIBUTES.index("density")] += 40
+    assert np.isfinite(Routes.fit(latents, attributes, NAMES, "me").means).all()
+
+
 def test_there_and_back_again_changes_nothing(routes: Routes) -> None:
     now = np.linspace(-5, 5, 11)
     there, back = routes.shift("density", now, 0.7), routes.shift("density", now + 0.7, -0.7)

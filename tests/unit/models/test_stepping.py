@@ -149,18 +149,19 @@ def test_a_step_hears_what_the_whole_sequence_hears(rows: int, lean: bool, monke
             torch.testing.assert_close(stepped, expected, atol=2e-4, rtol=1e-3)
 
 
-def test_the_layout_of_the_weights_follows_the_number_of_rows() -> None:
+@pytest.mark.parametrize("many", [8, 3])
+def test_the_layout_of_the_weights_follows_the_number_of_rows(many: int) -> None:
     model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=1, heads=2, context=32), SIZE).eval()
     with torch.inference_mode():
-        cache = model.new_cache(8, LENGTH)
-        ids = torch.randint(SIZE, (8, LENGTH))
-        model.decode(ids[:, :5], time_of(0, 5, 8), cache)
-        model.decode(ids[:, 5:6], time_of(5, 6, 8), cache)
-        assert cache.stepper is not None and cache.stepper.suits(64)
-        cache.select(torch.tensor([3]))
-        stepped = model.decode(ids[3:4, 6:7], time_of(6, 7, 1), cache)
-        assert cache.stepper.suits(1)
-        whole = model.decode(ids[3:4, :7], time_of(0, 7, 1), model.new_cache(1, LENGTH))
+        cache = model.new_cache(many, LENGTH)
+        ids = torch.randint(SIZE, (many, LENGTH))
+        model.decode(ids[:, :5], time_of(0, 5, many), cache)
+        model.decode(ids[:, 5:6], time_of(5, 6, many), cache)
+        assert isinstance(cache.stepper, Stepper) and cache.stepper.suits(2) == (many == 3)
+        cache.select(torch.tensor([2]))
+        stepped = model.decode(ids[2:3, 6:7], time_of(6, 7, 1), cache)
+        assert isinstance(cache.stepper, SingleStepper)
+        whole = model.decode(ids[2:3, :7], time_of(0, 7, 1), model.new_cache(1, LENGTH))
     torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-4)
 
 

@@ -79,7 +79,7 @@ def test_the_penalty_between_real_and_written_is_the_distance_of_the_slope_from_
     real, written, windows = torch.zeros(4, 2), torch.ones(4, 2), torch.tensor([0, 0, 1, 1])
     (inputs,) = between([real], [written], [windows], torch.tensor([0.25, 1.0]))
     assert inputs.tolist() == [[0.25, 0.25], [0.25, 0.25], [1.0, 1.0], [1.0, 1.0]] and inputs.requires_grad
-    judgement = Judgement({"bar": inputs @ slope}, [])
+    judgement = Judgement({"bar": inputs @ slope}, [], {"bar": windows})
     unseen = torch.zeros(4, 1, requires_grad=True)
     penalty = interpolation_penalty(judgement, [inputs, unseen], [windows, windows], count=2)
     # A window's score is the mean over its two rows, so each row moves it by half the slope of length 5.
@@ -89,10 +89,22 @@ def test_the_penalty_between_real_and_written_is_the_distance_of_the_slope_from_
     assert slope.grad is not None and (slope.grad > 0).all()
 
 
+def test_every_window_counts_once_whatever_its_bars_and_the_scales() -> None:
+    windows = torch.tensor([0] + [1] * 9)
+    inputs = torch.zeros(10, 1, requires_grad=True)
+    # The mean over a window's rows has a gradient of 1 / sqrt(rows) for a slope of 1 at each row.
+    slope = torch.where(windows == 0, 1.0, 3.0)
+    scores = inputs[:, 0] * slope
+    judgement = Judgement({"bar": scores, "four_bars": 1 * scores}, [], {"bar": windows, "four_bars": windows})
+    assert float(interpolation_penalty(judgement, [inputs], [windows], count=2)) == pytest.approx(0.0, abs=1e-9)
+
+
 def test_a_penalty_of_no_slope_can_be_learned_from() -> None:
     slope = torch.zeros(2, requires_grad=True)
     inputs = torch.ones(2, 2, requires_grad=True)
-    penalty = interpolation_penalty(Judgement({"bar": inputs @ slope}, []), [inputs], [torch.tensor([0, 1])], count=2)
+    windows = torch.tensor([0, 1])
+    judgement = Judgement({"bar": inputs @ slope}, [], {"bar": windows})
+    penalty = interpolation_penalty(judgement, [inputs], [windows], count=2)
     penalty.backward()
     assert float(penalty.detach()) == pytest.approx(1.0, abs=1e-5) and slope.grad is not None
     assert slope.grad.isfinite().all()

@@ -21,3 +21,15 @@ def test_products_keep_to_one_thread_and_get_theirs_back() -> None:
         assert before
         assert set(within) == {1}
         assert blas_threads() == before
+
+
+def test_the_last_of_several_threads_gives_the_others_back() -> None:
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        first, second = single_blas_thread(), single_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert set(blas_threads()) == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == before
