@@ -76,7 +76,7 @@ def generate(cfg: DictConfig) -> None:
     setup_logging(None)
     checkpoint = resolve(cfg.ckpt, Path(cfg.paths.runs))
     files = generate_files(to_config(cfg), checkpoint)
-    print(summary(files))
+    print(summary(files, str(cfg.ckpt)))
 
 
 def generate_files(config: GenerateCommand, checkpoint: Path) -> list[Path]:
@@ -269,8 +269,8 @@ def pick_device(device: str) -> str:
     return device
 
 
-def summary(files: Sequence[Path]) -> str:
-    """What was written and what to type next."""
+def summary(files: Sequence[Path], ckpt: str) -> str:
+    """What was written and what to type next, with the same ``ckpt``."""
     from aurl.cli.app import shown
 
     kinds = sorted({file.suffix.lstrip(".") for file in files})
@@ -280,6 +280,7 @@ def summary(files: Sequence[Path]) -> str:
     if again is not None:
         lines += [
             "Next:",
-            f"  aurl-generate prompt={shlex.quote(shown(again))} prompt_bars=4 seed=100    another way on",
+            f"  aurl-generate ckpt={shlex.quote(ckpt)} prompt={shlex.quote(shown(again))} prompt_bars=4 seed=100    "
+            "another way on",
         ]
     return "\n".join(lines)

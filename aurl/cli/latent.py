@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = get_logger("cli.latent")
 
 LATENTS = ".npz"
+FARTHEST = 5
+"""Standard deviations beyond which no slider goes: real bars hardly pass 3."""
 HELP = """
 aurl-latent: what the latents of a model=vae checkpoint know about music, and what they can do to it.
 
@@ -143,7 +145,8 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
     sampler = SamplerConfig(**{item.name: getattr(config, item.name) for item in fields(SamplerConfig)})
     generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
     tools = LatentTools(generator, sampler, config.batch_size, config.seed)
-    tools.routes = find_routes(config.routes, config.task, checkpoint, tools)
+    moves = config.task in ("slide", "traverse") or (config.task == "replace" and bool(config.sliders))
+    tools.routes = find_routes(config.routes, moves, checkpoint, tools)
     outcome = outcome_of(tools, read_pieces(tools, files, config.bars_read), config)
     return write_outcome(outcome, folder, config.formats, config.overwrite)
 
@@ -324,9 +327,14 @@ def read_sliders(given: Sequence[str] | None) -> Mapping[str, float]:
     for part in given:
         name, _, amount = part.partition(":")
         try:
-            sliders[name.strip()] = float(amount)
+            value = float(amount)
         except ValueError:
             raise AurlError(f"sliders={part} is not dimension:amount, for instance density:+1.5") from None
+        if not abs(value) <= FARTHEST:  # NaN is not either
+            raise AurlError(
+                f"sliders={part} is out of range; allowed: -{FARTHEST} to {FARTHEST} standard deviations of training"
+            )
+        sliders[name.strip()] = value
     return sliders
 
 

@@ -19,7 +19,6 @@ log = get_logger("cli.latent_routes")
 ROUTES_SUFFIX = ".routes.npz"
 """Behind the name of the checkpoint."""
 AUTO, NONE = "auto", "none"
-MOVING_VERBS = ("slide", "replace", "traverse")
 
 
 def routes_file(checkpoint: Path) -> Path:
@@ -45,15 +44,25 @@ def write_routes(tools: LatentTools, pieces: Sequence[LatentPiece], path: Path) 
     return path
 
 
-def find_routes(asked: str, task: str, checkpoint: Path, tools: LatentTools) -> Routes | None:
+def find_routes(asked: str, moves: bool, checkpoint: Path, tools: LatentTools) -> Routes | None:
     """The routes that sliders follow; None where a slider moves its dimension alone.
 
+    Args:
+        asked: auto, none, or a file.
+        moves: whether any dimension is moved at all.
+        checkpoint: of the model.
+        tools: of the model.
+
     Raises:
-        AurlError: a file that is missing or of another checkpoint.
+        AurlError: a file that is missing or of another checkpoint, or that nothing would follow.
     """
     from aurl.generation.latent_routes import Routes
 
-    if asked == NONE or task not in MOVING_VERBS:
+    if not moves and asked not in (AUTO, NONE):
+        raise AurlError(
+            f"routes={asked} would do nothing: only slide, traverse and replace with sliders move dimensions"
+        )
+    if asked == NONE or not moves:
         return None
     path = routes_file(checkpoint) if asked == AUTO else Path(asked).expanduser()
     if not path.is_file():

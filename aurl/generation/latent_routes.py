@@ -161,8 +161,12 @@ class Routes:
             with np.load(path, allow_pickle=False) as stored:
                 places, means, slopes = (stored[name] for name in ("places", "means", "slopes"))
                 names, made_for = tuple(stored["names"].tolist()), str(stored["checkpoint"])
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise AurlError(f"routes={path} cannot be read ({error}); make it with `aurl-latent routes`") from error
+        except OSError as error:
+            raise AurlError(f"routes={path} cannot be read ({error.strerror or error})") from error
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise AurlError(
+                f"routes={path} is no file of `aurl-latent routes`; make it with that, or set routes=none"
+            ) from error
         if made_for != checkpoint:
             raise AurlError(
                 f"routes={path} are of another checkpoint; make them again (`aurl-latent routes`) or set routes=none"

@@ -102,7 +102,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        # PyTorch's own reasons are long, and advise to run what a file contains.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         raise AurlError(f"ckpt={path} is damaged or not a checkpoint ({reason}); choose another file") from error
     if not isinstance(content, dict) or "aurl" not in content or "state_dict" not in content:
         raise AurlError(f"ckpt={path} is not a checkpoint of aurl; train one with aurl-train")

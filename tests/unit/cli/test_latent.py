@@ -183,8 +183,21 @@ def test_routes_are_written_beside_the_checkpoint_and_followed_from_then_on(home
     assert "sliders follow" not in capsys.readouterr().err
     assert run(*slide, f"output={tmp_path / 'wrong'}", "routes=nowhere.npz", ckpt=ckpt) == 1
     assert "routes=nowhere.npz does not exist; allowed: auto, none, or a file" in capsys.readouterr().err
+    still = "reconstruct", str(tmp_path / "long.mid")
+    assert run(*still, f"output={tmp_path / 'still'}", "routes=nowhere.npz", ckpt=ckpt) == 1
+    assert "routes=nowhere.npz would do nothing" in capsys.readouterr().err
     assert run(*slide, f"output={tmp_path / 'wrong'}", f"routes={routes}", ckpt=str(tmp_path / "learned.ckpt")) == 1
     assert "are of another checkpoint" in capsys.readouterr().err
+    routes.write_bytes(b"of an earlier state of the checkpoint")
+    assert run(*still, f"output={tmp_path / 'still'}", ckpt=ckpt) == 0
+    assert run(*slide, f"output={tmp_path / 'wrong'}", ckpt=ckpt) == 1
+    assert "is no file of `aurl-latent routes`; make it with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("amount", ["nan", "inf", "20", "-5.1"])
+def test_a_slider_far_beyond_real_music_is_refused(home: Path, amount: str, capsys):
+    assert run("slide", SECOND, f"sliders=[density:{amount}]", MIDI) == 1
+    assert f"sliders=density:{amount} is out of range; allowed: -5 to 5" in capsys.readouterr().err
 
 
 def test_without_a_folder_results_get_numbered_ones(home: Path):

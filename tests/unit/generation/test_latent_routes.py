@@ -109,10 +109,10 @@ def test_routes_survive_their_file_and_belong_to_their_checkpoint(routes: Routes
     with pytest.raises(AurlError, match="are of another checkpoint; make them again"):
         Routes.load(path, "you")
     path.write_bytes(b"PK")
-    with pytest.raises(AurlError, match="cannot be read"):
+    with pytest.raises(AurlError, match="is no file of `aurl-latent routes`"):
         Routes.load(path, "me")
     np.savez(path, names=np.array(NAMES))
-    with pytest.raises(AurlError, match="cannot be read"):
+    with pytest.raises(AurlError, match="is no file of `aurl-latent routes`"):
         Routes.load(path, "me")
 
 
