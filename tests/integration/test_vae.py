@@ -143,8 +143,7 @@ def test_the_published_bound_charges_every_bar_once_and_says_what_latents_cost(t
 
 def test_encoding_a_piece_gives_the_latents_of_its_bars(generator: Generator) -> None:
     sample = generator.generate(GenerationRequest(num_samples=1, bars=5, seed=3))[0]
-    vocabulary = generator.codec.vocabulary
-    encoded = encode_ids(generator.model.latent, sample.ids, vocabulary, "cpu")
+    encoded = encode_ids(generator.model.latent, sample.ids, generator.codec, "cpu")
     assert encoded.bar.mean.shape == (5, 16)
     assert encoded.piece.mean.shape == (1, 4)
 
