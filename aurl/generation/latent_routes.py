@@ -13,8 +13,7 @@ estimated by a kernel over bars of training in which the attribute is defined (N
 and beyond the outermost bars (TAIL of them on each side) the least-squares line. A bar z whose slider asks for t' in
 the place of t = z_k becomes z + m_k(t') - m_k(t): it keeps what distinguishes it from other bars of its kind. The
 named dimension itself ends exactly where it was asked to. Several sliders share what they have in common
-(:meth:`Routes.together`). Dimensions that do as well by themselves (ALONE) have no
-route.
+(:meth:`Routes.together`). Dimensions that do as well by themselves (ALONE) have no route.
 
 Axes: N bars, A named dimensions, G places on a route, Z latent of a bar.
 """
@@ -46,7 +45,7 @@ ALONE = ("mean_pitch", "velocity", "syncopation")
 FEWEST_BARS = 100
 """Bars from which routes say something; a tenth of a minute of music is none."""
 LEAST_SHARE = 0.1
-"""Of the strongest common way of several sliders, from which a way is gone along."""
+"""Part of the largest singular value from which a direction that sliders have in common is followed."""
 VARIES = 1e-6
 """Standard deviation from which a dimension or an attribute varies."""
 
@@ -120,9 +119,11 @@ class Routes:
 
         Dimensions that occur together take each other along: going all the way along both routes would count twice what
         they share. With the slopes S of the lines, ``S[j, k]`` of dimension j along the route of k, the steps solve
-        ``S x = steps`` in least squares; ways that real bars do not go (singular values below :data:`LEAST_SHARE` of
-        the largest) are left out, and there the named dimensions alone move.
+        ``S x = steps`` in least squares; directions in which real bars do not lie (singular values below
+        :data:`LEAST_SHARE` of the largest) are left out, and there the named dimensions alone move.
         """
+        if not steps:
+            return {}
         rows = [self.names.index(name) for name in steps]
         slopes = np.stack([self.slopes[row][rows] for row in rows], axis=1).astype(np.float64)
         along = np.linalg.pinv(slopes, rcond=LEAST_SHARE) @ np.array(list(steps.values()))

@@ -135,5 +135,7 @@ def test_sliders_follow_routes_and_end_exactly_where_they_were_asked_to(codec: C
     assert not moved[[0, 2]].any() and moved[1, 0] == alone[1, 0] == 2.0 and moved[1, 3] == alone[1, 3] == 1.0
     assert alone[1, 2] == 0 and moved[1, 2] == pytest.approx(4.0, abs=0.5)
     assert moved[1, 1] == pytest.approx(1.0, abs=0.1), "other named dimensions go along"
+    unnamed = tools.slid(start, {"z4": 0.5}, bars=[2])
+    assert unnamed[1].nonzero()[0].tolist() == [3], "a dimension without a name has no route"
     both = tools.slid(start, {"density": 1.0, "mean_pitch": -1.0}, bars=[2])
     assert both[1, :2].tolist() == [2.0, -2.0], "unless they were asked for"
