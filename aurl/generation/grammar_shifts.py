@@ -240,12 +240,9 @@ class ShiftWalk(StepWalk[ShiftGrammar]):
         old = ends_here > 0  # (B, P + 1): something of the track may end
         playing = self._count if grammar.has_ends else torch.where(self._new_tick == self._tick[:, None], self._new, 0)
         free = playing < grammar.room
-        waits = (self._state != StepState.NOTE) & (
-            sounding == 0
-        )  # nothing sounds, and the piece cannot end without a note
-        may_begin = torch.where(
-            closing, waits & (self._state != StepState.TIMESIG), torch.where(full, waits & last, True)
-        )
+        state = self._state
+        waits = (state != StepState.NOTE) & (sounding == 0)  # nothing sounds, and the piece cannot end without a note
+        may_begin = torch.where(closing, waits & (state != StepState.TIMESIG), torch.where(full, waits & last, True))
         may_begin &= room > 0
         writes = old | (free & may_begin[:, None])
         for run, track in grammar.program_runs:
