@@ -48,8 +48,10 @@ def test_every_note_sounds_when_it_did_and_nothing_is_lost(score: ScoreTick, bea
     old, new = notes_of(score), notes_of(done.score)
     assert len(old.time) == len(new.time)
     slowest = max((tempo.mspq for tempo in done.score.tempos), default=0) / 1e6
-    # a tick for rounding note and median, and half a microsecond a quarter of the last tempo beyond the last beat
-    allowed = slowest / ALIGNED_TICKS + 2e-4
+    # A tick for rounding note and median; tempi are whole microseconds a quarter, so note and median are each up to half
+    # a microsecond a quarter off.
+    quarters = new.time.max(initial=0) / ALIGNED_TICKS
+    allowed = slowest / ALIGNED_TICKS + 1e-6 * (quarters + 1)
     clock, aligned = tempo_map(score), tempo_map(done.score)
     for track in range(len(score.tracks)):
         mine = [np.sort(c.to_seconds(n.time[n.track == track])) for c, n in ((clock, old), (aligned, new))]
