@@ -39,7 +39,7 @@ UNUSABLE_PRECISIONS = {
     "bf16-true": "positions need 32-bit angles",
 }
 """Trainer precision -> why it cannot be used."""
-FREE_MODEL_KEYS = frozenset({"dropout", "hearing_dropout", "gradient_checkpointing"})
+FREE_MODEL_KEYS = frozenset({"dropout", "token_dropout", "hearing_dropout", "gradient_checkpointing"})
 """Keys of the model that a run may change when it is continued: no weight depends on them."""
 
 KEYS_OF_KINDS = {

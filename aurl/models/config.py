@@ -90,6 +90,10 @@ class ModelConfig:
     """Inner width of the feed-forward part; unset means 8/3 of hidden_dim (SwiGLU)."""
     dropout: float = 0.1
     """Probability of dropping a unit of the residual branches."""
+    token_dropout: float = 0.0
+    """Probability, in training, that the decoder is not told which token stood at a place of the past (word dropout:
+    Bowman et al. 2016, arXiv:1511.06349): it has to go by the rest, by latents and by what it hears.
+    """
     context: int = 2048
     """Longest sequence in tokens that one attention window sees."""
     positions: Positions = Positions.musical
@@ -151,7 +155,7 @@ class ModelConfig:
             raise ValueError(
                 f"model.ffn_dim={self.ffn_dim} is too small; allowed: 1 or more, or null for 8/3 of hidden_dim"
             )
-        for key in ("dropout", "hearing_dropout"):
+        for key in ("dropout", "token_dropout", "hearing_dropout"):
             value = getattr(self, key)
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"model.{key}={value} is out of range; allowed: 0 up to, not including, 1")

@@ -118,8 +118,13 @@ class Decoder(nn.Module):
         if self.ear is not None:
             nn.init.normal_(self.ear.embedding.track.weight, std=GATE_STD)
 
-    def _embed(self, ids: Tensor, time: MusicalTime, heard: Tensor | None) -> tuple[Tensor, Rotation | None]:
+    def _embed(
+        self, ids: Tensor, time: MusicalTime, heard: Tensor | None, hidden: float = 0.0
+    ) -> tuple[Tensor, Rotation | None]:
+        """Vectors of tokens and where they stand; a share ``hidden`` of the tokens is known by its place alone."""
         x = self.embedding(ids)
+        if hidden:
+            x = x * (torch.rand(len(ids), 1, device=x.device) >= hidden).to(x.dtype)
         if heard is not None:
             x = x + heard
         if self.place is not None:
@@ -136,7 +141,7 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, Hearing | None]:
         """Normalised hidden states ``(N, D)`` after the last block, and what is heard: all that logits follow from."""
         hearing = None if self.ear is None else listen(ids, time.beat, lengths, self.ear.meaning)
-        x, rotation = self._embed(ids, time, self._hear(hearing))
+        x, rotation = self._embed(ids, time, self._hear(hearing), self.config.token_dropout if self.training else 0.0)
         x = dropout(x, self.config.dropout, self.training)
         layout = Layout(lengths, time.bar)
         recompute = self.config.gradient_checkpointing and torch.is_grad_enabled()

@@ -207,6 +207,7 @@ def test_gradient_checkpointing_changes_memory_not_gradients() -> None:
         ({"layers": 0}, r"model.layers=0 is too small"),
         ({"ffn_dim": 0}, r"model.ffn_dim=0 is too small"),
         ({"hearing_dropout": 1.0}, r"model.hearing_dropout=1.0 is out of range"),
+        ({"token_dropout": -0.1}, r"model.token_dropout=-0.1 is out of range"),
     ],
 )
 def test_a_wrong_value_is_named(change: dict, message: str) -> None:
@@ -252,6 +253,18 @@ def test_half_precision_stays_near_full_precision(model: MusicTransformerVAEGAN)
         half = model(ids, time, [40]).logits
     half.float().square().mean().backward()
     torch.testing.assert_close(half.float(), full, atol=0.05, rtol=0.05)
+
+
+def test_token_dropout_hides_whole_tokens_in_training_and_none_in_use() -> None:
+    model, plain = small_model(token_dropout=0.3), small_model()
+    ids, time = music(100)
+    torch.testing.assert_close(model(ids, time, [100]).logits, plain(ids, time, [100]).logits)
+    repeated = ids.repeat(40)
+    vectors, _ = model.decoder._embed(repeated, MusicalTime(*(part.repeat(40) for part in time)), None, hidden=0.3)
+    hidden = (vectors == 0).all(dim=1)
+    assert hidden.float().mean().item() == pytest.approx(0.3, abs=0.03)
+    torch.testing.assert_close(vectors[~hidden], model.decoder.embedding(repeated)[~hidden])
+    assert not torch.allclose(model.train()(ids, time, [100]).logits, plain(ids, time, [100]).logits, atol=0.01)
 
 
 def test_training_with_dropout_differs_from_evaluation() -> None:
