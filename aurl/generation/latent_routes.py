@@ -62,6 +62,10 @@ class Routes:
     """Mean latent of bars there ``(A, G, Z)``."""
     slopes: Floats
     """Change of the mean latent with the dimension beyond the places ``(A, Z)``."""
+    heard: Floats
+    """Values of the dimension, rising, and the attribute that bars have there ``(A, 2, G)``; NaN if none has it."""
+    deviations: Floats
+    """Standard deviations of all attributes over bars ``(8,)``, 0 where nothing is defined."""
     checkpoint: str
     """Fingerprint of the model."""
 
@@ -104,7 +108,18 @@ class Routes:
             for k, name in enumerate(names)
         ]
         places, means, slopes = (np.stack(parts).astype(np.float32) for parts in zip(*found, strict=True))
-        return cls(tuple(names), places, means, slopes, checkpoint)
+        heard = [_heard(latents[:, k], attributes[:, ATTRIBUTES.index(name)]) for k, name in enumerate(names)]
+        defined = (~np.isnan(attributes)).any(axis=0)
+        deviations = np.zeros(attributes.shape[1], np.float32)
+        deviations[defined] = np.nanstd(attributes[:, defined], axis=0)
+        return cls(tuple(names), places, means, slopes, np.stack(heard).astype(np.float32), deviations, checkpoint)
+
+    def heard_at(self, name: str, value: float) -> float:
+        """The attribute that bars of training have on average where its dimension has a value; beyond them, that of the
+        outermost; NaN where it is not defined.
+        """
+        places, heard = self.heard[self.names.index(name)]
+        return float(np.interp(value, places, heard))
 
     def shift(self, name: str, now: NDArray[np.floating], step: float) -> Floats:
         """What is added to latents ``(..., Z)`` whose named dimension is ``now`` ``(...)``, to be ``now + step``."""
@@ -146,6 +161,8 @@ class Routes:
             places=self.places,
             means=self.means,
             slopes=self.slopes,
+            heard=self.heard,
+            deviations=self.deviations,
             names=np.array(self.names),
             checkpoint=np.array(self.checkpoint),
         )
@@ -160,7 +177,7 @@ class Routes:
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
-                places, means, slopes = (stored[name] for name in ("places", "means", "slopes"))
+                arrays = [stored[name] for name in ("places", "means", "slopes", "heard", "deviations")]
                 names, made_for = tuple(stored["names"].tolist()), str(stored["checkpoint"])
         except OSError as error:
             raise AurlError(f"routes={path} cannot be read ({error.strerror or error})") from error
@@ -172,7 +189,7 @@ class Routes:
             raise AurlError(
                 f"routes={path} are of another checkpoint; make them again (`aurl-latent routes`) or set routes=none"
             )
-        return cls(names, places, means, slopes, made_for)
+        return cls(names, *arrays, made_for)
 
 
 def _line(width: int, column: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -183,6 +200,25 @@ def _line(width: int, column: int) -> tuple[NDArray[np.float64], NDArray[np.floa
     return places, places[:, None] * alone, alone
 
 
+def _smoothed(value: NDArray[np.float64], rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places ``(G,)`` of a dimension's values ``(N,)``, and the kernel mean of rows ``(N, ...)`` there ``(G, ...)``."""
+    low, high = np.quantile(value, [TAIL, 1 - TAIL])
+    places = np.linspace(low, high, PLACES)
+    distance = 0.5 * ((places[:, None] - value) / (KERNEL_SHARE * value.std())) ** 2
+    weight = np.exp(distance.min(axis=1, keepdims=True) - distance)  # the nearest bar weighs 1, however far it is
+    weight /= weight.sum(axis=1, keepdims=True)
+    return places, weight @ rows
+
+
+def _heard(value: Floats, attribute: Floats) -> NDArray[np.float64]:
+    """Places and the attribute of bars there ``(2, G)``."""
+    there = ~np.isnan(attribute)
+    given = value[there].astype(np.float64)
+    if len(given) < FEWEST_BARS or given.std() < VARIES:
+        return np.stack([np.linspace(-1.0, 1.0, PLACES), np.full(PLACES, np.nan)])
+    return np.stack(_smoothed(given, attribute[there].astype(np.float64)))
+
+
 def _route(
     latents: Floats, attribute: Floats, column: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -191,10 +227,6 @@ def _route(
     if len(bars) < FEWEST_BARS or bars[:, column].std() < VARIES or np.nanstd(attribute) < VARIES:
         return _line(latents.shape[1], column)
     value = bars[:, column]
-    low, high = np.quantile(value, [TAIL, 1 - TAIL])
-    places = np.linspace(low, high, PLACES)
-    distance = 0.5 * ((places[:, None] - value) / (KERNEL_SHARE * value.std())) ** 2
-    weight = np.exp(distance.min(axis=1, keepdims=True) - distance)  # the nearest bar weighs 1, however far it is
-    means = weight @ bars / weight.sum(axis=1, keepdims=True)
+    places, means = _smoothed(value, bars)
     centred = value - value.mean()
     return places, means, centred @ (bars - bars.mean(axis=0)) / (centred @ centred)

@@ -26,7 +26,7 @@ from experiments.latent import bounds, editing, interpolation, reconstruction, s
 from experiments.latent.setting import Row, Setting, open_session
 
 MEASURES = ("use", "reconstruction", "steering", "interpolation", "editing", "bounds")
-OWN = {"pieces": 32, "bars": 64, "batch_size": 64, "draws": 16, "middles": 8, "seed": 0}
+OWN = {"pieces": 32, "bars": 64, "batch_size": 64, "draws": 16, "middles": 8, "tries": 1, "seed": 0}
 HEADS = ("what", "value", "goal", "met", "note")
 
 
@@ -85,7 +85,7 @@ def run(
     if name == "editing":
         return editing.measure(setting)
     if name == "steering":
-        found, detail["steering_matrix"] = steering.measure(setting)
+        found, detail["steering_matrix"] = steering.measure(setting, numbers["tries"])
         return found
     if name == "bounds":
         plain = open_session(own["plain"], rest).bundle.model.eval() if "plain" in own else None

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from aurl.generation.latent_search import SliderSearch
 from aurl.generation.steered import Reading
 from aurl.music.attributes import ATTRIBUTES
 from experiments.latent.setting import Row, Setting, at_least, at_most, nan_mean
@@ -29,7 +30,9 @@ def chosen_bars(bars: int, pieces: int, most: int, generator: np.random.Generato
     return sorted((generator.choice(bars - 1, count, replace=False) + 1).tolist()) if count > 0 else []
 
 
-def written(setting: Setting, values: tuple[float, ...] = VALUES) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def written(
+    setting: Setting, values: tuple[float, ...] = VALUES, tries: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is heard (bars, dimensions, values, attributes), the piece of each bar, and the bars' own attributes."""
     tools = setting.tools
     names = tools.model.config.attributes
@@ -43,16 +46,26 @@ def written(setting: Setting, values: tuple[float, ...] = VALUES) -> tuple[np.nd
         for bar in chosen_bars(piece.bars, len(setting.encoded), setting.bars, generator):
             if np.isnan(piece.attributes[bar - 1, 1:4]).any():
                 continue
-            rows = np.repeat(piece.bar_latents[None, :bar], len(names) * len(values), axis=0)
+            latent, own_attributes = piece.bar_latents[bar - 1], piece.attributes[bar - 1]
+            rows, aims = [], []
             for column, name in enumerate(names):
-                now = (piece.bar_latents[bar - 1, column] - spread.mean[column]) / max(spread.deviation[column], TINY)
-                for place, value in enumerate(values):
-                    row = column * len(values) + place
-                    rows[row] = tools.slid(rows[row], {name: value - now}, [bar])
+                now = (latent[column] - spread.mean[column]) / max(spread.deviation[column], TINY)
+                for value in values:
+                    if tries == 1:
+                        rows.append(tools.slid(latent[None], {name: value - now}))
+                        continue
+                    search = SliderSearch(tools, {name: value - now}, tries)
+                    rows.append(search.candidates(latent, setting.seed + bar))
+                    aims.append(search.aim(latent, own_attributes))
+            latents = np.repeat(piece.bar_latents[None, :bar], len(rows) * tries, axis=0)
+            latents[:, bar - 1] = np.concatenate(rows)
             beginning = tools.beginning(piece, bar)
             # A bar's tokens are music by themselves: they begin with the bar and its metre.
-            bars = [each.ids[len(beginning) :] for each in tools.write_bars(beginning, rows, reading)]
+            bars = [each.ids[len(beginning) :] for each in tools.write_bars(beginning, latents, reading)]
             found = np.stack([tools.attributes_of(tools.codec.decode(tokens), 1)[0] for tokens in bars])
+            found = found.reshape(len(rows), tries, -1)
+            nearest = [int(np.argmin(aim.distance(each))) for aim, each in zip(aims, found, strict=True)] if aims else 0
+            found = found[np.arange(len(rows)), nearest]
             heard.append(found.reshape(len(names), len(values), -1))
             owners.append(number)
             own.append(piece.attributes[bar - 1])
@@ -91,12 +104,12 @@ def encoded_order(setting: Setting, columns: list[int]) -> np.ndarray:
     return np.array(found)
 
 
-def measure(setting: Setting) -> tuple[list[Row], dict]:
+def measure(setting: Setting, tries: int = 1) -> tuple[list[Row], dict]:
     """Diagonal and the rest, and the whole matrix."""
     names = setting.tools.model.config.attributes
     if not names:
         return [], {}
-    heard, owners, _ = written(setting)
+    heard, owners, _ = written(setting, tries=tries)
     columns = [ATTRIBUTES.index(name) for name in names]
     varying = [place for place, column in enumerate(columns) if setting.deviations[column] > VARIES]
     tables = {"piece": matrix(heard, owners), "bar": matrix(heard, np.arange(len(heard)))}

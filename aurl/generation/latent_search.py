@@ -1,0 +1,175 @@
+"""Sliders that are checked by listening: a bar is written in several ways, and the one nearest to the wish is kept.
+
+Latents say what a bar shall be like, and a decoder does not always do it (experiments/latent). A bar that sliders have
+moved is therefore written ``tries`` times at once: along the routes of the sliders as far as asked and farther, along
+the named dimensions alone, and with noise in the dimensions that have no name. Each is measured as the attributes of
+training were (aurl/music/attributes.py), and with standard deviations s of training, attributes w that are wanted and a
+that are heard, the least
+
+    MOVED * mean over moved attributes of |a - w| / s  +  mean over all others of |a - w| / s
+
+wins, the earlier one if two are alike. What is wanted of a moved attribute is what the bar has, and as much more or
+less as bars of training have there (:meth:`Routes.heard_at`); of all others, what the bar has. This is a search at the
+time of writing, as in best-of-n sampling: it makes a slider do what its name says as far as the decoder can write it.
+
+Axes: N tries, Z latent of a bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aurl.generation.generator import Sample
+from aurl.generation.latent_editing import Edit, EditSession
+from aurl.generation.latent_piece import Floats, LatentPiece
+from aurl.generation.latent_routes import VARIES, Routes
+from aurl.generation.latent_tools import LatentTools, check_bars
+from aurl.generation.prompt import first_bars
+from aurl.generation.steered import Reading
+from aurl.music.attributes import ATTRIBUTES
+from aurl.utils.errors import AurlError
+
+MOVED = 2.0
+"""How much a moved attribute weighs against all others together."""
+UNDEFINED = 2.0
+"""Deviations that an attribute counts as missed by where it is wanted and cannot be heard."""
+STRENGTHS = (1.0, 1.5, 2.0)
+"""How far along its routes a try goes, in turn."""
+NOISES = (0.15, 0.3, 0.45, 0.6)
+"""Noise of tries in the dimensions without a name, in standard deviations of training, in turn."""
+
+
+class Aim(NamedTuple):
+    """What a bar shall be like; all ``(8,)``."""
+
+    wanted: NDArray[np.float64]
+    """Attributes; NaN where nothing is wanted."""
+    moved: NDArray[np.bool_]
+    """Which of them sliders move."""
+    scale: NDArray[np.float64]
+    """Standard deviations of training; 0 where an attribute never varies and does not count."""
+
+    def distance(self, heard: NDArray[np.floating]) -> NDArray[np.float64]:
+        """How far attributes ``(..., 8)`` are from it ``(...)``."""
+        counts = ~np.isnan(self.wanted) & (self.scale > VARIES)
+        off = np.abs(heard - self.wanted) / np.where(counts, self.scale, 1.0)
+        off = np.where(np.isnan(off), UNDEFINED, off)
+        distance: NDArray[np.float64] = np.zeros(off.shape[:-1])
+        for chosen, weight in ((counts & self.moved, MOVED), (counts & ~self.moved, 1.0)):
+            if chosen.any():
+                distance = distance + weight * off[..., chosen].mean(axis=-1)
+        return distance
+
+
+class SliderSearch:
+    """Writes bars whose sliders have moved.
+
+    Args:
+        tools: of a checkpoint, with routes.
+        sliders: name of a dimension -> by how many standard deviations of the training data.
+        tries: ways in which each bar is written.
+
+    Raises:
+        AurlError: no routes, fewer than one try, or no slider that can be heard.
+
+    Example:
+        >>> search = SliderSearch(tools, {"syncopation": 1.5}, tries=16)  # doctest: +SKIP
+        >>> search.slide(song).score.dump_midi("syncopated.mid")  # doctest: +SKIP
+    """
+
+    def __init__(self, tools: LatentTools, sliders: Mapping[str, float], tries: int) -> None:
+        if tries < 1:
+            raise AurlError(f"tries={tries} is out of range; allowed: 1 or more")
+        if tools.routes is None:
+            raise AurlError(
+                f"tries={tries} needs routes, which know what is heard where; make them with `aurl-latent routes` "
+                "or set tries=1"
+            )
+        self.tools, self.sliders, self.tries = tools, dict(sliders), tries
+        self.routes: Routes = tools.routes
+        self.steps = {
+            name: amount * float(tools.spread.deviation[tools.dimension(name)]) for name, amount in sliders.items()
+        }
+        if not set(sliders) & set(self.routes.names):
+            raise AurlError(
+                f"tries={tries} listens to named dimensions, and {', '.join(sliders) or 'no slider'} has no name that "
+                f"can be heard; allowed: {', '.join(self.routes.names)}, or set tries=1"
+            )
+
+    def candidates(self, latent: Floats, seed: int) -> Floats:
+        """Latents of all tries ``(N, Z)`` for a bar's ``(Z,)``; the first is what a slider does without a search."""
+        named = len(self.tools.model.config.attributes)
+        full = self.tools.slid(latent[None], self.sliders)[0] - latent
+        alone = np.zeros_like(full)
+        columns = [self.tools.dimension(name) for name in self.sliders]
+        alone[columns] = full[columns]
+        noise = np.random.default_rng(seed).standard_normal((self.tries, len(latent))).astype(np.float32)
+        noise *= self.tools.spread.deviation
+        noise[:, :named] = 0
+        shifts = [full, alone]
+        for number in range(2, self.tries):
+            strength, spread = STRENGTHS[number % len(STRENGTHS)], NOISES[number % len(NOISES)]
+            shifts.append(strength * full + spread * noise[number])
+        return latent + np.stack(shifts[: self.tries])
+
+    def aim(self, latent: Floats, own: NDArray[np.floating]) -> Aim:
+        """What a bar with a latent ``(Z,)`` and attributes ``(8,)`` shall become."""
+        wanted = np.array(own, np.float64)
+        moved = np.zeros(len(ATTRIBUTES), bool)
+        for name, step in self.steps.items():
+            if name not in self.routes.names:
+                continue
+            column, now = ATTRIBUTES.index(name), float(latent[self.tools.dimension(name)])
+            there, here = self.routes.heard_at(name, now + step), self.routes.heard_at(name, now)
+            wanted[column] = there if np.isnan(own[column]) else own[column] + there - here
+            moved[column] = True
+        return Aim(wanted, moved, self.routes.deviations.astype(np.float64))
+
+    def best(self, aim: Aim, bars: Sequence[NDArray[np.integer]]) -> int:
+        """Which of several bars, in base tokens, comes nearest."""
+        heard = [self.tools.attributes_of(self.tools.codec.decode(tokens), 1)[0] for tokens in bars]
+        return int(np.argmin(aim.distance(np.stack(heard))))
+
+    def slide(self, piece: LatentPiece, bars: Sequence[int] | None = None) -> Sample:
+        """Write a piece again bar by bar, with sliders moved in ``bars`` (from 1; None: in all); moved bars always have
+        a note.
+        """
+        tools = self.tools
+        check_bars(bars or (), tools.check(piece))
+        moved = range(1, piece.bars + 1) if bars is None else sorted(set(bars))
+        tokens, latents = np.zeros(0, np.int64), piece.bar_latents.copy()
+        reading = Reading(tools.model, tools.grammar(1), tokens, torch.from_numpy(latents))
+        done = 0
+        for bar in [*moved, piece.bars + 1]:
+            if bar - 1 > done:  # one bar more than needed, because the last that is written always has a note
+                sample = tools.write_bars(tokens, latents[None, :bar], reading)[0]
+                tokens = first_bars(sample.ids, tools.codec.vocabulary, bar - 1)
+                reading.edit(tools.codec.merge(tokens), torch.from_numpy(latents), done)
+            if bar > piece.bars:
+                break
+            rows = self.candidates(latents[bar - 1], tools.seed + bar)
+            aim = self.aim(latents[bar - 1], piece.attributes[bar - 1])
+            before = np.repeat(latents[None, : bar - 1], len(rows), axis=0)
+            written = tools.write_bars(tokens, np.concatenate([before, rows[:, None]], axis=1), reading)
+            chosen = self.best(aim, [each.ids[len(tokens) :] for each in written])
+            sample, latents[bar - 1], done = written[chosen], rows[chosen], bar
+            tokens = sample.ids
+            reading.edit(tools.codec.merge(tokens), torch.from_numpy(latents), bar - 1)
+        return sample
+
+    def replace(self, session: EditSession, bars: Sequence[int]) -> Edit:
+        """Write bars of a piece anew, one after the other, and accept the result; all others keep their notes."""
+        for bar in bars:
+            piece = session.piece
+            rows = self.candidates(piece.bar_latents[bar - 1], self.tools.seed + bar)
+            aim = self.aim(piece.bar_latents[bar - 1], piece.attributes[bar - 1])
+            edits = session.rewrite([bar], rows[:, None])
+            heard = np.stack([edit.piece.attributes[bar - 1] for edit in edits])
+            edit = edits[int(np.argmin(aim.distance(heard)))]
+            session.accept(edit)
+        return Edit(edit.piece, edit.sample, tuple(bars))
