@@ -46,6 +46,8 @@ FEWEST_BARS = 100
 """Bars from which routes say something; a tenth of a minute of music is none."""
 LEAST_SHARE = 0.1
 """Part of the largest singular value from which a direction that sliders have in common is followed."""
+ARRAYS = ("places", "means", "slopes", "heard", "deviations")
+"""Numbers in a file of routes."""
 VARIES = 1e-6
 """Standard deviation from which a dimension or an attribute varies."""
 
@@ -177,7 +179,7 @@ class Routes:
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
-                arrays = [stored[name] for name in ("places", "means", "slopes", "heard", "deviations")]
+                places, means, slopes, heard, deviations = (stored[name] for name in ARRAYS)
                 names, made_for = tuple(stored["names"].tolist()), str(stored["checkpoint"])
         except OSError as error:
             raise AurlError(f"routes={path} cannot be read ({error.strerror or error})") from error
@@ -189,7 +191,7 @@ class Routes:
             raise AurlError(
                 f"routes={path} are of another checkpoint; make them again (`aurl-latent routes`) or set routes=none"
             )
-        return cls(names, *arrays, made_for)
+        return cls(names, places, means, slopes, heard, deviations, made_for)
 
 
 def _line(width: int, column: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
