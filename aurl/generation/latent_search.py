@@ -34,7 +34,7 @@ from aurl.generation.steered import Reading
 from aurl.music.attributes import ATTRIBUTES
 from aurl.utils.errors import AurlError
 
-MOVED = 2.0
+MOVED = 4.0
 """How much a moved attribute weighs against all others together."""
 UNDEFINED = 2.0
 """Deviations that an attribute counts as missed by where it is wanted and cannot be heard."""

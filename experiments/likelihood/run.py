@@ -181,7 +181,9 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: of each corpus and arm the run with the fewest nats per note on valid, and how far ours is below it."""
+    """Markdown: of each corpus and peer the run with the fewest nats per note on valid, and how far our last one, that of
+    the experiment as it is committed, is below it.
+    """
     lines = [
         "| corpus | model | setting | parameters | CPU s | valid nats/note | test nats/note | per beat | ours lower |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -191,7 +193,8 @@ def table(results: list[dict[str, Any]]) -> str:
         for arm in ("ngram", "gpt2", "aurl"):
             runs = [entry for entry in results if entry["corpus"] == corpus and entry["arm"] == arm]
             if runs:
-                best[arm] = min(runs, key=lambda entry: entry["valid"]["nats_per_note"])
+                fewest = min(runs, key=lambda entry: entry["valid"]["nats_per_note"])
+                best[arm] = runs[-1] if arm == "aurl" else fewest
         for arm, entry in best.items():
             lines.append(table_row(corpus, arm, entry, best.get("aurl")))
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from aurl.data.codec import Codec
 from aurl.generation.latent_editing import EditSession
 from aurl.generation.latent_piece import LatentPiece
 from aurl.generation.latent_routes import Routes
-from aurl.generation.latent_search import UNDEFINED, Aim, SliderSearch
+from aurl.generation.latent_search import MOVED, UNDEFINED, Aim, SliderSearch
 from aurl.generation.latent_tools import LatentTools
 from aurl.generation.prompt import first_bars
 from aurl.music.attributes import ATTRIBUTES
@@ -63,7 +63,7 @@ def test_distance_counts_deviations_and_misses_what_cannot_be_heard() -> None:
     heard[2, 1] = np.nan  # one of five others that count cannot be heard
     heard[3, [2, 3]] = 100.0  # never varies; not wanted
     np.testing.assert_allclose(
-        Aim(wanted, moved, scale).distance(heard), [0, 2.0 * 2.0, UNDEFINED / (names - 3), 0], atol=1e-9
+        Aim(wanted, moved, scale).distance(heard), [0, MOVED * 2.0, UNDEFINED / (names - 3), 0], atol=1e-9
     )
 
 
