@@ -52,6 +52,8 @@ WRONG = [
     ("train", "trainer.max_epochs=abc", "trainer.max_epochs=abc must be an integer"),
     ("train", "trainer.limit_val_batches=1.5", "must be a number of batches, or a share from 0.0 to 1.0"),
     ("train", "trainer.enable_progress_bar=7", "trainer.enable_progress_bar=7 must be true or false"),
+    ("train", "trainer.precision=foo", "trainer.precision=foo is unknown; allowed: auto, 32-true, bf16-mixed, 64-true"),
+    ("train", "trainer.precision=16", "trainer.precision=16 is not available: gradients scaled for fp16"),
     ("train", "trainer=null", "give one of the group's names"),
     ("train", "ckpt=last", "train first (aurl-train)"),
     ("generate", "temperature=-1", "temperature=-1.0 is out of range"),
