@@ -99,6 +99,7 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
     )
     trainer.fit(module, datamodule=data, ckpt_path=None if resume_from is None else str(resume_from), weights_only=True)
     checkpoints = run_dir / "checkpoints"
+    kept = [each.kept for each in trainer.checkpoint_callbacks if isinstance(each, Checkpoints) and each.kept]
     best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
     return TrainingResult(
         run_dir,
@@ -106,10 +107,7 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
         last if last.is_file() else None,
         module.batches_seen - module.batches_restored,
         {name: float(value) for name, value in trainer.callback_metrics.items()},
-        next(
-            (each.kept[0][0] for each in trainer.checkpoint_callbacks if isinstance(each, Checkpoints) and each.kept),
-            None,
-        ),
+        kept[0][0][0] if kept else None,
     )
 
 

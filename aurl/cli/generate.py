@@ -294,9 +294,6 @@ def summary(files: Sequence[Path], ckpt: str) -> str:
     lines += [f"Listen:  {app.shown(page)}" for page in files if page.suffix == ".html"]
     again = next((file for file in files if file.suffix == ".mid"), None)
     if again is not None:
-        lines += [
-            "Next:",
-            f"  aurl-generate ckpt={shlex.quote(ckpt)} prompt={shlex.quote(app.shown(again))} prompt_bars=4 seed=100    "
-            "another way on",
-        ]
+        words = f"ckpt={shlex.quote(ckpt)} prompt={shlex.quote(app.shown(again))} prompt_bars=4 seed=100"
+        lines += ["Next:", f"  aurl-generate {words}    another way on"]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What ``aurl-train -m`` says at the end: a table of its runs, the best first, and ``summary.json`` in the sweep's folder.
+"""What ``aurl-train -m`` says at the end: a table of its runs, the best first, and ``summary.json`` in their folder.
 
 The file is written again after each run, so that a sweep that is interrupted has it too.
 """

@@ -85,7 +85,7 @@ class LatentUse:
         return self.bars < MOST_BARS
 
     def update(self, output: ModelOutput, shuffled: ModelOutput | None, targets: Tensor) -> None:
-        """Add a batch: its output, the output with latents exchanged (None where there was but one), targets ``(N,)``."""
+        """Add a batch: its output, that with latents exchanged (None where there is but one), targets ``(N,)``."""
         latents = output.latents
         assert latents is not None and latents.posterior is not None
         self._posteriors.append(Gaussian(*(part.cpu() for part in latents.posterior.bar)))

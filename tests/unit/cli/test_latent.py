@@ -294,7 +294,7 @@ def test_a_folder_without_music_or_that_cannot_be_opened_is_called_that(
     scan = os.scandir
 
     def refusing(folder):
-        if Path(folder).name in locked:
+        if isinstance(folder, Path) and folder.name in locked:
             raise PermissionError(errno.EACCES, "Permission denied", str(folder))
         return scan(folder)
 

@@ -246,11 +246,9 @@ def test_each_judge_reads_its_own_features() -> None:
     pieces = tables(0, 2)
     assert judge_features("forest", pieces, [{"pitch_range": 3.0}, {}]).shape[0] == 2
     assert len(judge_features("convolution", pieces, [])) == 2
-    untrained = judge_features("random_features", pieces, [])
-    assert np.array_equal(
-        untrained[:, -len(random_map_features([lag_map(pieces[0])])[0]) :],
-        random_map_features([lag_map(each) for each in pieces]),
-    )
+    maps = random_map_features([lag_map(each) for each in pieces])
+    rolls = random_features([excerpt_rolls(each) for each in pieces])
+    assert np.array_equal(judge_features("random_features", pieces, []), np.concatenate([rolls, maps], axis=1))
 
 
 def test_pictures_of_a_piece_are_drawn_once_for_all_that_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
