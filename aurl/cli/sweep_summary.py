@@ -40,7 +40,7 @@ class SweepSummary(Callback):
             return
         hydra = HydraConfig.get()
         figure = job_return.return_value if job_return.status.name == "COMPLETED" else FAILURE
-        sweep = Path(hydra.sweep.dir)
+        sweep = Path(hydra.sweep.dir).absolute()
         self.rows.append(
             {
                 "job": int(hydra.job.num),
@@ -55,7 +55,7 @@ class SweepSummary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Show the table."""
         if self.rows and process_rank() == 0:
-            print_summary(ranked(self.rows), Path(config.hydra.sweep.dir) / SUMMARY_FILE)
+            print_summary(ranked(self.rows), Path(config.hydra.sweep.dir).absolute() / SUMMARY_FILE)
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
