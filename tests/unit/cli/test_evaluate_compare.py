@@ -103,7 +103,7 @@ def test_two_folders_or_json_files_are_compared_file_by_file(music: Path, tmp_pa
         (["compare=[{root}/a,{root}/run]"], "the first is music, the second a checkpoint"),
         (["compare=[{root}/a,{root}/bb]"], "/bb does not exist; did you mean b?; the other is music: give a second"),
         (["compare=[some-run,other-run]"], "compare=some-run does not exist"),
-        (["compare=[{root}/a,{root}/none.json]"], "/none.json does not exist; the other is music"),
+        (["compare=[{root}/a,{root}/none.json]"], "/none.json does not exist; did you mean"),
         (
             ["compare=[{root}/a,{root}/wrong.json]"],
             "does not hold metrics of files; write it with aurl-evaluate music=",
