@@ -137,7 +137,7 @@ def check_prompt(path: Path) -> None:
 
     if path.is_dir():
         first = next(walk_scores(path), None)
-        example = "" if first is None else f", for instance prompt={app.shown(first)}"
+        example = "" if first is None else f", for instance prompt={shlex.quote(app.shown(first))}"
         raise AurlError(f"prompt={path} is a folder; give one score to continue{example}")
     if not path.is_file():
         raise AurlError(f"prompt={path} does not exist{exists_hint(path)}; give a score to continue")
