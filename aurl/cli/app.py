@@ -36,6 +36,8 @@ matrices; packed batches have ever new ones, and a small model grew by 10 MB a s
 """
 SETTINGS_AND_LOG = frozenset({"config.yaml", "overrides.yaml", "aurl.log"})
 """What a run writes before it trains: of no use when it then fails, and ckpt=last would stumble over it."""
+FAILURE = "failed"
+"""What Hydra is told that a job of a sweep has returned when it ended with an error."""
 WITHOUT_PATH = ("bach", "synth")
 """Sources of music that is not read from data.path."""
 COMMON_HELP = """
@@ -49,7 +51,8 @@ Paths and texts need no quotes beyond the shell's own: "data.path=~/My Songs (1)
 the command is started in. A name in quotes of its own and ${...} are read as Hydra reads them.
 """
 
-Task = Callable[["DictConfig"], None]
+Task = Callable[["DictConfig"], object]
+"""The work of a command; what it returns is for Hydra's sweepers and callbacks."""
 
 
 def main(command: str, task: Task, help_text: str, groups: Sequence[str] = ()) -> None:
@@ -121,15 +124,16 @@ def guarded(command: str, task: Task, failures: list[Exception], debug: bool) ->
     """The task with its config checked first; an error is reported and kept, so that a sweep goes on."""
     from aurl.utils.logging import process_rank
 
-    def run(cfg: DictConfig) -> None:
+    def run(cfg: DictConfig) -> object:
         try:
             check_config(cfg, command)
-            task(cfg)
+            return task(cfg)
         except Exception as error:  # noqa: BLE001 - reported in one line here, because Hydra would print several
             failures.append(error)
             report(error, command, debug or bool(cfg.get("debug")))
             if not debug and process_rank() == 0:
                 remove_if_empty(SETTINGS_AND_LOG)
+            return FAILURE
         finally:
             remove_if_empty()
 
@@ -253,3 +257,9 @@ def remove_if_empty(worthless: frozenset[str] = frozenset()) -> None:
 def shown(path: Path) -> str:
     """A path as short as it can be typed from here."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def written(files: Sequence[Path]) -> str:
+    """How many files were written, of which kinds, and where."""
+    kinds = ", ".join(sorted({file.suffix.lstrip(".") for file in files}))
+    return f"\nWritten: {len(files)} file{'' if len(files) == 1 else 's'} ({kinds}) in {shown(files[0].parent)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from aurl.cli.conf import to_config
+from aurl.cli.trainer_check import precision_name
 from aurl.utils.errors import AurlError
 
 if TYPE_CHECKING:
@@ -33,12 +34,6 @@ OURS_NOT_TRAINERS = {
 """Trainer key -> (our key, the only value allowed): optimisation is manual, Lightning
 would refuse them later and less kindly.
 """
-UNUSABLE_PRECISIONS = {
-    "16-mixed": "gradients scaled for fp16 would reach clipping and Muon unscaled",
-    "16-true": "positions need 32-bit angles",
-    "bf16-true": "positions need 32-bit angles",
-}
-"""Trainer precision -> why it cannot be used."""
 FREE_MODEL_KEYS = frozenset({"dropout", "token_dropout", "hearing_dropout", "gradient_checkpointing"})
 """Keys of the model that a run may change when it is continued: no weight depends on them."""
 
@@ -64,6 +59,8 @@ class TrainingResult:
     """Batches trained in this run, those of a run that it continues not counted."""
     metrics: dict[str, float]
     """Last values of all logged figures."""
+    best_figure: float | None = None
+    """The validation figure of ``best``: nats per note, unless callbacks.checkpoints.monitor names another."""
 
 
 def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingResult:
@@ -80,6 +77,8 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
     """
     import lightning as L
 
+    from aurl.training.callbacks.checkpoints import Checkpoints
+
     run_dir = Path(cfg.paths.output)
     L.seed_everything(cfg.seed, verbose=False)
     if resume_from is not None:
@@ -87,6 +86,7 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
     data = build_data(cfg)
     data.prepare_data()
     data.setup()
+    data.check_splits(validated=cfg.trainer.get("limit_val_batches") != 0)
     module = build_module(cfg, data, initial_checkpoint(cfg) if resume_from is None else None)
     trainer = build_trainer(cfg, run_dir)
     log.info(
@@ -99,6 +99,7 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
     )
     trainer.fit(module, datamodule=data, ckpt_path=None if resume_from is None else str(resume_from), weights_only=True)
     checkpoints = run_dir / "checkpoints"
+    kept = [each.kept for each in trainer.checkpoint_callbacks if isinstance(each, Checkpoints) and each.kept]
     best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
     return TrainingResult(
         run_dir,
@@ -106,6 +107,7 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
         last if last.is_file() else None,
         module.batches_seen - module.batches_restored,
         {name: float(value) for name, value in trainer.callback_metrics.items()},
+        kept[0][0][0] if kept else None,
     )
 
 
@@ -346,15 +348,15 @@ def resolve_accelerator(accelerator: str) -> str:
     return accelerator
 
 
-def resolve_precision(precision: str | int, accelerator: str) -> str | int:
-    """Translate ``precision=auto``; everything else is Lightning's."""
-    if str(precision) in UNUSABLE_PRECISIONS:
-        raise AurlError(
-            f"trainer.precision={precision} is not available: {UNUSABLE_PRECISIONS[str(precision)]}; "
-            "use auto, bf16-mixed or 32-true"
-        )
-    if precision != "auto":
-        return precision
+def resolve_precision(precision: str | int, accelerator: str) -> str:
+    """Translate ``precision=auto``.
+
+    Raises:
+        ValueError: there is no such precision, or it does not work here.
+    """
+    name = precision_name(precision)
+    if name != "auto":
+        return name
     from aurl.training.precision import auto_precision
 
     chosen = auto_precision(accelerator)

@@ -50,12 +50,14 @@ Main keys (default):
   data (none)        music to measure; without it, the corpus that the checkpoint was trained on
   split (test)       train, valid, test or all; for data=folder all is the default
   json (none)        file for the figures: nats_per_note, nats_per_beat, notes, beats, tokens, pieces,
-                     token_perplexity, skipped, chord_tokens where the tokenizer writes chords, tables of kinds of
-                     tokens, places, context and pieces; music; technical
+                     token_perplexity, windowed_pieces, unmet_pieces, skipped, chord_tokens where the tokenizer writes
+                     chords, tables of kinds of tokens, places, context and pieces; music; technical
   report (none)      folder for report.html (one page with plots and players), report.json and samples/
-  importance_samples (0)     draws for an estimate nearer to the likelihood than the bound, for checkpoints with latents
-  samples (0)        pieces drawn from the checkpoint and compared with the split, or with reference
-  bars (16), seed (0), temperature (1.0), top_p (0.95), batch_size (64)    how they are drawn
+  importance_samples (0)     draws for an estimate nearer to the likelihood than the bound, for checkpoints with
+                     latents; 0 leaves it out, 1 is the bound again
+  samples (0)        pieces drawn from the checkpoint and compared with the split, or with reference; 0 draws none
+  bars (16), seed (0), temperature (1.0), top_p (0.95), batch_size (64)    how they are drawn; bars=null lets the
+                     model end them, temperature=0 takes the most likely token, top_p=1 leaves none out
   music (none)       folder or file whose musical metrics are measured and which is validated; needs no model
   reference (none)   folder or file that the music, or the samples, are compared with
   metrics (none)     names or groups, metrics=[pitch,bar_order]; none means all
@@ -247,7 +249,7 @@ def print_figures(figures: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from aurl.evaluation.report_model import IMPORTANCE, importance_words
+    from aurl.evaluation.report_model import IMPORTANCE, importance_words, not_strict
 
     table = Table()
     table.add_column("figure")
@@ -265,6 +267,8 @@ def print_figures(figures: Mapping[str, Any]) -> None:
             words = f"{name.replace('_', ' ')} (importance-weighted, {estimate['samples']} samples)"
             table.add_row(words, f"{estimate[name]:.4f}")
     Console().print(table)
+    if figures["bound"] and (words := not_strict(figures)):
+        print(f"upper bound{words}")
     if estimate:
         print(importance_words(estimate))
     kinds = Table()

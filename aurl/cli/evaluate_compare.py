@@ -7,6 +7,7 @@ checkpoints (a run, its folder or a file: nats per note of each piece of the spl
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 JSON_SUFFIX = ".json"
+MUSIC = "music"
+"""What a name may mean, if not a checkpoint."""
 Table = dict[str, dict[str, float]]
 """File or piece -> metric -> value."""
 
@@ -30,12 +33,13 @@ def evaluate_compare(cfg: DictConfig) -> None:
 
     names = [str(name) for name in cfg.compare]
     kinds = [kind_of(Path(name).expanduser()) for name in names]
+    check_names(names, kinds, Path(cfg.paths.runs))
     if kinds[0] != kinds[1]:
         raise AurlError(
             f"compare=[{names[0]},{names[1]}]: the first is {kinds[0]}, the second {kinds[1]}; "
             "give two of music (folders or JSON files) or two checkpoints"
         )
-    if kinds[0] == "music":
+    if kinds[0] == MUSIC:
         first, second = (music_table(Path(name).expanduser(), cfg) for name in names)
     else:
         first, second = (likelihood_table(name, cfg) for name in names)
@@ -55,6 +59,29 @@ def evaluate_compare(cfg: DictConfig) -> None:
         print(f"Look:    {shown(page.absolute())}")
 
 
+def check_names(names: Sequence[str], kinds: Sequence[str], runs: Path) -> None:
+    """Refuse a name that is nothing, before the other is measured.
+
+    Raises:
+        AurlError: neither music nor a run of this name.
+    """
+    from aurl.cli.checkpoints import resolve
+    from aurl.cli.errors import exists_hint
+
+    for name, kind in zip(names, kinds, strict=True):
+        path = Path(name).expanduser()
+        if MUSIC in kinds and not path.exists():
+            try:
+                resolve(name, runs, key="compare")
+            except AurlError:
+                raise AurlError(
+                    f"compare: {name} does not exist{exists_hint(path)}; the other is music: give a second folder of "
+                    "music, or a JSON file of aurl-evaluate"
+                ) from None
+        elif kind != MUSIC:
+            resolve(name, runs, key="compare")
+
+
 def labels(names: list[str]) -> tuple[str, str]:
     """Short names that differ."""
     first, second = (Path(name).stem or name for name in names)
@@ -66,9 +93,9 @@ def kind_of(path: Path) -> str:
     from aurl.cli.checkpoints import CHECKPOINTS, SUFFIX, find_runs
 
     if path.suffix == JSON_SUFFIX or (path.is_file() and path.suffix != SUFFIX):
-        return "music"
+        return MUSIC
     if path.is_dir() and path.name != CHECKPOINTS and not (path / CHECKPOINTS).is_dir() and not find_runs(path):
-        return "music"
+        return MUSIC
     return "a checkpoint"
 
 
@@ -125,7 +152,7 @@ def likelihood_table(name: str, cfg: DictConfig) -> Table:
     from aurl.cli.evaluate import scoring_progress
     from aurl.cli.evaluate_model import Session
 
-    session = Session(cfg, name)
+    session = Session(cfg, name, key="compare")
     with scoring_progress() as on_progress:
         result, pieces = session.score(on_progress)
     return {

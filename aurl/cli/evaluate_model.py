@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aurl.evaluation.report_model import IMPORTANCE
 from aurl.utils.errors import AurlError
+from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
     from aurl.generation.generator import Generator, Sample
     from aurl.models.checkpoint import Bundle
 
+log = get_logger("cli.evaluate_model")
+
 WHOLE = "all"
 MOST_REFERENCE = 500
 """Pieces of the split that samples are compared with; more are chosen evenly."""
+LISTED_PROGRAMS = 5
+"""Programs that training never met named on the console."""
 PEER_NAMES = {"huggingface": "Hugging Face GPT-2"}
 
 
@@ -39,19 +44,20 @@ class Session:
     Args:
         cfg: a composed ``evaluate`` config.
         ckpt: another checkpoint than ``cfg.ckpt``.
+        key: what the user has typed it for.
 
     Raises:
         AurlError: no such checkpoint or device.
     """
 
-    def __init__(self, cfg: DictConfig, ckpt: str | None = None) -> None:
+    def __init__(self, cfg: DictConfig, ckpt: str | None = None, key: str = "ckpt") -> None:
         from aurl.cli.checkpoints import resolve
         from aurl.cli.generate import pick_device
         from aurl.models.checkpoint import load_bundle
 
         self.cfg = cfg
         self.device = pick_device(cfg.device)
-        self.bundle: Bundle = load_bundle(resolve(ckpt or cfg.ckpt, Path(cfg.paths.runs)), self.device)
+        self.bundle: Bundle = load_bundle(resolve(ckpt or cfg.ckpt, Path(cfg.paths.runs), key=key), self.device)
 
     @cached_property
     def corpus(self) -> tuple[DataConfig, Any, Any]:
@@ -136,7 +142,49 @@ def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
     figures = {**result.to_dict(), **count_chords(session.generator.codec, session.store, session.pieces)}
     if session.cfg.importance_samples:
         figures[IMPORTANCE] = measure_importance(session, pieces)
-    return {**figures, "skipped": count_skipped(session.store), **detail}
+    return {**figures, **count_unmet(session), "skipped": count_skipped(session.store), **detail}
+
+
+def count_unmet(session: Session) -> dict[str, int]:
+    """Pieces with programs that training never met, said in one line too; nothing where there are none.
+
+    They are measured as they are, under weights that have not learned these programs; ``aurl-generate`` gives the
+    tracks of a prompt programs that training met (aurl.generation.prompt).
+    """
+    import numpy as np
+
+    from aurl.data.kinds import Kind
+    from aurl.data.vocabulary import DRUM_PROGRAM
+    from aurl.generation.prompt import nearest_program
+
+    met = session.generator.programs_met
+    if met is None:
+        return {}
+    vocabulary = session.generator.codec.vocabulary
+    is_unmet = (vocabulary.kind == Kind.PROGRAM) & ~np.isin(vocabulary.value, list(met))
+    programs: set[int] = set()
+    pieces = 0
+    for number in session.pieces:
+        ids = np.asarray(session.store.ids(number))
+        found = set(vocabulary.value[ids[is_unmet[ids]]].tolist())
+        programs |= found
+        pieces += bool(found)
+    if not pieces:
+        return {}
+    words = []
+    for program in sorted(programs)[:LISTED_PROGRAMS]:
+        stand_in = nearest_program(program, met)
+        name = "drums" if program == DRUM_PROGRAM else str(program)
+        words.append(f"{name} (a prompt's {'are left out' if stand_in is None else f'become {stand_in}'})")
+    more = f" and {len(programs) - LISTED_PROGRAMS} more" if len(programs) > LISTED_PROGRAMS else ""
+    log.warning(
+        "%d of %d pieces have programs that training never met and that cost many nats: %s%s",
+        pieces,
+        len(session.pieces),
+        ", ".join(words),
+        more,
+    )
+    return {"unmet_pieces": pieces}
 
 
 def check_latents(session: Session) -> None:

@@ -107,20 +107,40 @@ def generate_files(config: GenerateCommand, checkpoint: Path) -> list[Path]:
 
 
 def refuse_early(folder: Path, config: GenerateCommand) -> None:
-    """Say before the work, not after it, what will not be written.
+    """Say before the work, not after it, what cannot be read and what will not be written.
 
     Raises:
-        AurlError: files would be written over, or the folder cannot be written to.
-        ValueError: unknown formats.
+        AurlError: files would be written over, the folder cannot be written to, or the prompt is no file.
+        ValueError: unknown formats, keys or chords.
     """
     from aurl.generation.export import PAGE_NAME, SUFFIXES, check_formats, file_stems, refuse_existing
 
     formats = check_formats(config.formats)
+    read_conditions(config)
+    if config.prompt:
+        check_prompt(Path(config.prompt))
     check_output(folder)
     if not config.overwrite:
         stems = file_stems(config.num_samples)
         files = [folder / f"{stem}{SUFFIXES[name]}" for stem in stems for name in formats if name in SUFFIXES]
         refuse_existing([*files, folder / PAGE_NAME])
+
+
+def check_prompt(path: Path) -> None:
+    """Refuse what is no file.
+
+    Raises:
+        AurlError: a folder, or nothing.
+    """
+    from aurl.cli.errors import exists_hint
+    from aurl.data.folders import walk_scores
+
+    if path.is_dir():
+        first = next(walk_scores(path), None)
+        example = "" if first is None else f", for instance prompt={shlex.quote(app.shown(first))}"
+        raise AurlError(f"prompt={path} is a folder; give one score to continue{example}")
+    if not path.is_file():
+        raise AurlError(f"prompt={path} does not exist{exists_hint(path)}; give a score to continue")
 
 
 def check_output(folder: Path) -> None:
@@ -210,20 +230,19 @@ def read_prompt(generator: Generator, config: GenerateCommand) -> np.ndarray | N
     """The ids of the user's score, cut to ``prompt_bars``; what had to change is said in one line.
 
     Raises:
-        AurlError: the file is missing, cannot be read, or leaves no note.
+        AurlError: the file cannot be read, or leaves no note.
     """
     if not config.prompt:
         return None
-    from aurl.cli.errors import exists_hint
     from aurl.generation.prompt import make_prompt
     from aurl.music.score import read_score
 
     path = Path(config.prompt)
-    if not path.is_file():
-        raise AurlError(f"prompt={path} does not exist{exists_hint(path)}; give a score to continue")
     prompt = make_prompt(read_score(path), generator.codec, config.prompt_bars, generator.programs_met)
     if prompt.remark:
         log.warning(prompt.remark)
+    if config.prompt_bars is not None and prompt.bars < config.prompt_bars:
+        log.warning("prompt_bars=%d: %s has only %d, which are all taken", config.prompt_bars, path.name, prompt.bars)
     log.info("continuing %s: %d bars, %d notes", path.name, prompt.bars, prompt.notes)
     return prompt.ids
 
@@ -271,16 +290,10 @@ def pick_device(device: str) -> str:
 
 def summary(files: Sequence[Path], ckpt: str) -> str:
     """What was written and what to type next, with the same ``ckpt``."""
-    from aurl.cli.app import shown
-
-    kinds = sorted({file.suffix.lstrip(".") for file in files})
-    lines = [f"\nWritten: {len(files)} files ({', '.join(kinds)}) in {shown(files[0].parent)}"]
-    lines += [f"Listen:  {shown(page)}" for page in files if page.suffix == ".html"]
+    lines = [app.written(files)]
+    lines += [f"Listen:  {app.shown(page)}" for page in files if page.suffix == ".html"]
     again = next((file for file in files if file.suffix == ".mid"), None)
     if again is not None:
-        lines += [
-            "Next:",
-            f"  aurl-generate ckpt={shlex.quote(ckpt)} prompt={shlex.quote(shown(again))} prompt_bars=4 seed=100    "
-            "another way on",
-        ]
+        words = f"ckpt={shlex.quote(ckpt)} prompt={shlex.quote(app.shown(again))} prompt_bars=4 seed=100"
+        lines += ["Next:", f"  aurl-generate {words}    another way on"]
     return "\n".join(lines)

@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurl.cli import app
-from aurl.cli.latent_command import LatentCommand
-from aurl.cli.latent_routes import find_routes, routes_file, write_routes
-from aurl.utils.errors import AurlError
+from aurl.cli.latent_command import LATENT_TASKS, PIECES, LatentCommand, read_bars, read_sliders
+from aurl.cli.latent_routes import find_routes, load_routes, routes_file, write_routes
+from aurl.utils.errors import AurlError, UnreadableFile
 from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 log = get_logger("cli.latent")
 
 LATENTS = ".npz"
-FARTHEST = 5
-"""Standard deviations beyond which no slider goes: real bars hardly pass 3."""
+USAGE = f"""usage: aurl-latent VERB FILE ... [key=value ...]
+error: a verb is missing; allowed: {", ".join(LATENT_TASKS)} (aurl-latent --help says what they do)"""
 HELP = """
 aurl-latent: what the latents of a model=vae checkpoint know about music, and what they can do to it.
 
@@ -80,6 +79,9 @@ Main keys (default):
 
 def main() -> None:
     """Entry point of ``aurl-latent``."""
+    if not sys.argv[1:]:
+        print(USAGE, file=sys.stderr)
+        sys.exit(app.MISREAD)
     sys.argv[1:] = with_task(sys.argv[1:])
     app.main("latent", latent, HELP)
 
@@ -142,12 +144,13 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
     if not config.overwrite:  # what else is written is known when the work is done
         refuse_existing([folder / PAGE_NAME])
     files = music_files(config)
+    moves = config.task in ("slide", "traverse") or (config.task == "replace" and bool(config.sliders))
+    routes = find_routes(config.routes, moves, checkpoint)
     sampler = SamplerConfig(**{item.name: getattr(config, item.name) for item in fields(SamplerConfig)})
     generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
     tools = LatentTools(generator, sampler, config.batch_size, config.seed)
-    moves = config.task in ("slide", "traverse") or (config.task == "replace" and bool(config.sliders))
-    tools.routes = find_routes(config.routes, moves, checkpoint, tools)
-    outcome = outcome_of(tools, read_pieces(tools, files, config.bars_read), config)
+    tools.routes = None if routes is None else load_routes(routes, tools)
+    outcome = outcome_of(tools, read_pieces(tools, files, config), config)
     return write_outcome(outcome, folder, config.formats, config.overwrite)
 
 
@@ -169,27 +172,54 @@ def learn_routes(config: LatentCommand, checkpoint: Path) -> Path:
         refuse_existing([path])
     files = music_files(config)
     tools = LatentTools(Generator.from_checkpoint(checkpoint, pick_device(config.device)))
-    return write_routes(tools, read_pieces(tools, files, config.bars_read), path)
+    return write_routes(tools, read_pieces(tools, files, config), path)
 
 
 def music_files(config: LatentCommand) -> list[Path]:
     """The files that are named, folders replaced by what is in them.
 
     Raises:
-        AurlError: none, one that is missing, or not as many as the verb takes.
+        AurlError: none, one that is missing, a folder that holds none or cannot be opened, or not as many as the verb
+            takes; a donor that is no file.
     """
     from aurl.cli.errors import exists_hint
-    from aurl.cli.score_files import listed
 
     found: list[Path] = []
     for name in config.music or ():
         path = Path(name).expanduser()
         if not path.exists():
             raise AurlError(f"{path} does not exist{exists_hint(path)}; give a score, a folder, or a file of latents")
-        found += [Path(file) for file, _ in listed(str(path))] if path.is_dir() else [path]
+        found += files_below(path) if path.is_dir() else [path]
     if not found:
         raise AurlError(f"{config.task} needs music: aurl-latent {config.task} FILE ...")
     check_count(config.task, len(found))
+    if config.donor and not Path(config.donor).is_file():
+        kind = "is a folder" if Path(config.donor).is_dir() else f"does not exist{exists_hint(Path(config.donor))}"
+        raise AurlError(f"donor={config.donor} {kind}; give a score or a file of latents")
+    return found
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The scores in a folder and those below it; a folder there that cannot be opened is left out with a warning.
+
+    Raises:
+        AurlError: there is none, or the folder itself cannot be opened.
+    """
+    from aurl.cli.score_files import is_music
+    from aurl.data.folders import walk_scores
+
+    closed: list[OSError] = []
+    found = list(walk_scores(folder, is_music, closed.append))
+    for error in closed:
+        if Path(error.filename) == folder:
+            raise AurlError(
+                f"{folder} is a folder that cannot be opened ({error.strerror}); give one that you may read"
+            )
+        log.warning("%s cannot be opened (%s); what is in it is left out", error.filename, error.strerror)
+    if not found:
+        latents = any(folder.glob(f"*{LATENTS}"))
+        hint = "name its files of latents one by one" if latents else "give one with MIDI or notation files"
+        raise AurlError(f"{folder} is a folder without music; {hint}")
     return found
 
 
@@ -199,24 +229,24 @@ def check_count(task: str, count: int) -> None:
     Raises:
         AurlError: with both numbers.
     """
-    wanted = {"interpolate": 2, "replace": 1, "traverse": 1}.get(task)
+    wanted = PIECES.get(task)
     if wanted is not None and count != wanted:
         pieces = f"{wanted} piece{'s' if wanted > 1 else ''}"
         raise AurlError(f"{task} takes {pieces}, got {count}; name {pieces}")
 
 
-def read_pieces(tools: LatentTools, files: Sequence[Path], bars: int | None) -> list[LatentPiece]:
-    """The pieces of the files; of several, one that cannot be read is left out with a warning.
+def read_pieces(tools: LatentTools, files: Sequence[Path], config: LatentCommand) -> list[LatentPiece]:
+    """The pieces of the files; where any number will do, one that cannot be read is left out with a warning.
 
     Raises:
-        AurlError: none can be read.
+        AurlError: none can be read, or one of the pieces that the verb needs.
     """
-    if len(files) == 1:
-        return [read_piece(tools, files[0], bars)]
+    if len(files) == 1 or config.task in PIECES:
+        return [read_piece(tools, file, config.bars_read) for file in files]
     pieces = []
     for file in files:
         try:
-            pieces.append(read_piece(tools, file, bars))
+            pieces.append(read_piece(tools, file, config.bars_read))
         except AurlError as error:
             log.warning("%s is left out: %s", file.name, error)
     if not pieces:
@@ -237,7 +267,12 @@ def read_piece(tools: LatentTools, file: Path, bars: int | None) -> LatentPiece:
 
     if file.suffix == LATENTS:
         return tools.check(load_latents(file))
-    piece, remark = tools.encode(read_score(file), file.stem, bars)
+    try:
+        piece, remark = tools.encode(read_score(file), file.stem, bars)
+    except UnreadableFile:
+        raise  # names the file itself
+    except AurlError as error:
+        raise AurlError(f"{file}: {error}") from error
     if remark:
         log.warning("%s: %s", file.name, remark)
     log.info("%s: %d bars", file.name, piece.bars)
@@ -249,7 +284,6 @@ def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: Latent
     from aurl.generation import latent_outcomes as outcomes
 
     bars = None if config.bars is None else read_bars("bars", config.bars)
-    check_count(config.task, len(pieces))
     if config.task in ("encode", "decode", "reconstruct", "map"):
         simple = {
             "encode": outcomes.encoded,
@@ -267,9 +301,7 @@ def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: Latent
         if not names:
             raise AurlError("this checkpoint has no named dimensions; say which, for instance dimensions=[z1,z2]")
         return outcomes.traversed(tools, pieces[0], names, config.values, bars)
-    if not bars:
-        raise AurlError("replace needs bars, for instance bars=5,6")
-    latents, source = replacing_latents(tools, pieces[0], bars, config)
+    latents, source = replacing_latents(tools, pieces[0], bars or [], config)
     return outcomes.replaced(tools, pieces[0], bars, latents, source)
 
 
@@ -285,8 +317,6 @@ def replacing_latents(
         donor = read_piece(tools, Path(config.donor), None)
         chosen = list(bars) if config.donor_bars is None else read_bars("donor_bars", config.donor_bars)
         check_bars(chosen, donor)
-        if len(chosen) != len(bars):
-            raise AurlError(f"donor_bars names {len(chosen)} bars for {len(bars)} of bars; name as many")
         latents = donor.bar_latents[[bar - 1 for bar in chosen]]
         source = f"of bars {', '.join(map(str, chosen))} of {donor.name}"
         if config.sliders:
@@ -299,48 +329,8 @@ def replacing_latents(
     return [each[[bar - first for bar in bars]] for each in drawn], "drawn from the prior"
 
 
-def read_bars(key: str, given: Sequence[str]) -> list[int]:
-    """Numbers and ranges such as 5-8 as numbers, rising.
-
-    Raises:
-        AurlError: something else.
-    """
-    numbers: set[int] = set()
-    for part in map(str, given):
-        match = re.fullmatch(r"([1-9]\d*)(?:-([1-9]\d*))?", part)
-        stretch = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-        if not stretch:
-            raise AurlError(f"{key}={part} is no bar; allowed: numbers from 1 such as 5,6 and ranges such as 5-8")
-        numbers.update(stretch)
-    return sorted(numbers)
-
-
-def read_sliders(given: Sequence[str] | None) -> Mapping[str, float]:
-    """``dimension:amount`` as amounts by dimension.
-
-    Raises:
-        AurlError: none, or something else.
-    """
-    if not given:
-        raise AurlError("slide needs sliders, for instance sliders=[density:+1.5]")
-    sliders: dict[str, float] = {}
-    for part in given:
-        name, _, amount = part.partition(":")
-        try:
-            value = float(amount)
-        except ValueError:
-            raise AurlError(f"sliders={part} is not dimension:amount, for instance density:+1.5") from None
-        if not abs(value) <= FARTHEST:  # NaN is not either
-            raise AurlError(
-                f"sliders={part} is out of range; allowed: -{FARTHEST} to {FARTHEST} standard deviations of training"
-            )
-        sliders[name.strip()] = value
-    return sliders
-
-
 def summary(files: Sequence[Path]) -> str:
     """What was written."""
-    kinds = sorted({file.suffix.lstrip(".") for file in files})
-    lines = [f"\nWritten: {len(files)} files ({', '.join(kinds)}) in {app.shown(files[0].parent)}"]
+    lines = [app.written(files)]
     lines += [f"Look and listen: {app.shown(page)}" for page in files if page.suffix == ".html"]
     return "\n".join(lines)

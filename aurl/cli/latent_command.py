@@ -1,7 +1,12 @@
-"""The keys of ``aurl-latent``; what they do is latent.py."""
+"""The keys of ``aurl-latent``, how those with a grammar of their own are read, and which verb takes what.
+
+All of it is checked before a checkpoint is opened; what the keys do is latent.py.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aurl.cli.checks import at_least
@@ -10,6 +15,12 @@ from aurl.generation.config import SamplerConfig
 
 LATENT_TASKS = ("encode", "decode", "reconstruct", "interpolate", "slide", "replace", "traverse", "map", "routes")
 """Verbs of ``aurl-latent``."""
+PIECES = {"interpolate": 2, "replace": 1, "traverse": 1}
+"""Verbs that take just so many pieces."""
+FARTHEST = 5
+"""Standard deviations beyond which no dimension is moved: real bars hardly pass 3."""
+DEVIATIONS = f"-{FARTHEST} to {FARTHEST} standard deviations of training"
+SLIDERS_WANTED = "slide needs sliders, for instance sliders=[density:+1.5]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +79,71 @@ class LatentCommand(SamplerConfig):
         at_least(("batch_size", self.batch_size, 1), ("seed", self.seed, 0))
         if not self.values:
             raise ValueError("values=[] names none; allowed: one or more numbers, for instance [-2,0,2]")
+        for value in self.values:
+            if not abs(value) <= FARTHEST:  # NaN is not either
+                raise ValueError(f"values={value:g} is out of range; allowed: {DEVIATIONS}")
+        self.check_task()
+
+    def check_task(self) -> None:
+        """Check what bars and sliders say, and that the verb has what it needs.
+
+        Raises:
+            ValueError: names the key.
+        """
+        bars = None if self.bars is None else read_bars("bars", self.bars)
+        donor_bars = None if self.donor_bars is None else read_bars("donor_bars", self.donor_bars)
+        if self.sliders is not None:
+            read_sliders(self.sliders)
+        if self.task == "slide" and not self.sliders:
+            raise ValueError(SLIDERS_WANTED)
+        if self.task == "replace" and not bars:
+            raise ValueError("replace needs bars, for instance bars=5,6")
+        if donor_bars is not None and not self.donor:
+            raise ValueError(f"donor_bars={','.join(map(str, donor_bars))} goes with donor=FILE, whose bars they are")
+        if self.task == "replace" and bars and donor_bars is not None and len(donor_bars) != len(bars):
+            raise ValueError(f"donor_bars names {len(donor_bars)} bars for {len(bars)} of bars; name as many")
+
+
+def read_bars(key: str, given: Sequence[str]) -> list[int]:
+    """Numbers and ranges such as 5-8 as numbers, rising.
+
+    Raises:
+        ValueError: something else.
+
+    Example:
+        >>> read_bars("bars", ["5-7", "2"])
+        [2, 5, 6, 7]
+    """
+    numbers: set[int] = set()
+    for part in map(str, given):
+        match = re.fullmatch(r"([1-9]\d*)(?:-([1-9]\d*))?", part)
+        stretch = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not stretch:
+            raise ValueError(f"{key}={part} is no bar; allowed: numbers from 1 such as 5,6 and ranges such as 5-8")
+        numbers.update(stretch)
+    return sorted(numbers)
+
+
+def read_sliders(given: Sequence[str] | None) -> Mapping[str, float]:
+    """``dimension:amount`` as amounts by dimension.
+
+    Raises:
+        ValueError: none, or something else.
+
+    Example:
+        >>> read_sliders(["density:+1.5", "z9:-1"])
+        {'density': 1.5, 'z9': -1.0}
+    """
+    if not given:
+        raise ValueError(SLIDERS_WANTED)
+    sliders: dict[str, float] = {}
+    for part in given:
+        name, _, amount = part.partition(":")
+        try:
+            value = float(amount)
+        except ValueError:
+            raise ValueError(f"sliders={part} is not dimension:amount, for instance density:+1.5") from None
+        if not abs(value) <= FARTHEST:  # NaN is not either
+            raise ValueError(f"sliders={part} is out of range; allowed: {DEVIATIONS}")
+        sliders[name.strip()] = value
+    return sliders

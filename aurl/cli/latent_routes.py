@@ -44,20 +44,17 @@ def write_routes(tools: LatentTools, pieces: Sequence[LatentPiece], path: Path) 
     return path
 
 
-def find_routes(asked: str, moves: bool, checkpoint: Path, tools: LatentTools) -> Routes | None:
-    """The routes that sliders follow; None where a slider moves its dimension alone.
+def find_routes(asked: str, moves: bool, checkpoint: Path) -> Path | None:
+    """The file of the routes that sliders follow; None where a slider moves its dimension alone.
 
     Args:
         asked: auto, none, or a file.
         moves: whether any dimension is moved at all.
         checkpoint: of the model.
-        tools: of the model.
 
     Raises:
-        AurlError: a file that is missing or of another checkpoint, or that nothing would follow.
+        AurlError: a file that is missing, or that nothing would follow.
     """
-    from aurl.generation.latent_routes import Routes
-
     if not moves and asked not in (AUTO, NONE):
         raise AurlError(
             f"routes={asked} would do nothing: only slide, traverse and replace with sliders move dimensions"
@@ -69,5 +66,16 @@ def find_routes(asked: str, moves: bool, checkpoint: Path, tools: LatentTools) -
         if asked != AUTO:
             raise AurlError(f"routes={asked} does not exist; allowed: auto, none, or a file of `aurl-latent routes`")
         return None
+    return path
+
+
+def load_routes(path: Path, tools: LatentTools) -> Routes:
+    """The routes of a file, which is named in the log.
+
+    Raises:
+        AurlError: it holds none, or those of another checkpoint.
+    """
+    from aurl.generation.latent_routes import Routes
+
     log.info("sliders follow %s", path)
     return Routes.load(path, tools.fingerprint)

@@ -26,14 +26,14 @@ def listed(given: str) -> Iterator[tuple[str, str]]:
         yield given, root.name or "unnamed"
         return
     locked: list[OSError] = []
-    files = sorted(walk_scores(root, _is_music, locked.append), key=lambda path: path.as_posix())
+    files = sorted(walk_scores(root, is_music, locked.append), key=lambda path: path.as_posix())
     for file in files or [root] * (not locked):
         yield str(file), str(file.relative_to(root))
     for error in locked:
         yield error.filename, "unreadable"
 
 
-def _is_music(path: Path) -> bool:
+def is_music(path: Path) -> bool:
     """Whether a file has the ending of a music file, or none of ours and the first bytes of a MIDI file."""
     if is_score(path):
         return True

@@ -69,8 +69,12 @@ def main() -> None:
     app.main("train", train, HELP, GROUPS)
 
 
-def train(cfg: DictConfig) -> None:
-    """Train as configured, then generate ``num_samples`` pieces into the run's folder."""
+def train(cfg: DictConfig) -> float | None:
+    """Train as configured, then generate ``num_samples`` pieces into the run's folder.
+
+    Returns:
+        The best validation figure, for whatever started several runs (``-m``); None where nothing was validated.
+    """
     from aurl.cli.build import run_training
     from aurl.utils.logging import process_rank, setup_logging
 
@@ -83,7 +87,7 @@ def train(cfg: DictConfig) -> None:
         save_settings(cfg, run_dir)
     result = run_training(cfg, resume_from=Path(cfg.ckpt) if cfg.ckpt else None)
     if not first:
-        return
+        return result.best_figure
     if not result.batches:
         raise AurlError(
             f"nothing was trained: trainer.max_epochs={cfg.trainer.max_epochs} and trainer.max_steps="
@@ -93,6 +97,7 @@ def train(cfg: DictConfig) -> None:
         )
     samples = generate_after(cfg, result) if cfg.num_samples else []
     print(summary(cfg, result, samples))
+    return result.best_figure
 
 
 def save_settings(cfg: DictConfig, run_dir: Path) -> None:

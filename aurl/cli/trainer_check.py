@@ -20,6 +20,15 @@ FLAGS = frozenset(
     | {"sync_batchnorm", "use_distributed_sampler", "inference_mode"}
 )
 """true or false, or null."""
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
+"""What precision may be; Lightning's short forms are taken too."""
+SHORT_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "64": "64-true", "16": "16-mixed"}
+UNUSABLE_PRECISIONS = {
+    "16-mixed": "gradients scaled for fp16 would reach clipping and Muon unscaled",
+    "16-true": "positions need 32-bit angles",
+    "bf16-true": "positions need 32-bit angles",
+}
+"""Precision of Lightning -> why it cannot be used."""
 OUR_TRAINER = "lightning.pytorch.Trainer"
 
 
@@ -41,3 +50,18 @@ def check_trainer(values: Mapping[str, Any]) -> None:
             raise ValueError(f"trainer.{key}={value} must be a number of batches, or a share from 0.0 to 1.0")
         if key in FLAGS and not isinstance(value, bool):
             raise ValueError(f"trainer.{key}={value} must be true or false")
+        if key == "precision":
+            precision_name(value)
+
+
+def precision_name(precision: str | int) -> str:
+    """One of PRECISIONS, short forms written out.
+
+    Raises:
+        ValueError: there is no such precision, or it does not work here.
+    """
+    name = SHORT_PRECISIONS.get(str(precision), str(precision))
+    if name in PRECISIONS:
+        return name
+    reason = f"is not available: {UNUSABLE_PRECISIONS[name]}" if name in UNUSABLE_PRECISIONS else "is unknown"
+    raise ValueError(f"trainer.precision={precision} {reason}; allowed: {', '.join(PRECISIONS)}")

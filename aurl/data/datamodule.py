@@ -21,6 +21,9 @@ from aurl.data.store import TokenStore
 from aurl.data.vocabulary import Kind
 from aurl.utils.errors import AurlError
 
+LEAST_PIECES = 2
+"""One to train on and one to validate with."""
+
 
 class MusicDataModule(L.LightningDataModule):
     """Token batches of one corpus.
@@ -117,12 +120,32 @@ class MusicDataModule(L.LightningDataModule):
         if not pieces and self.store.where:
             raise AurlError(f'data.where="{self.store.where}" leaves no piece in the {split} split')
         if not pieces:
-            raise AurlError(
-                f"data={self.data_config.name} has no piece in its {split} split; add music or raise data.{split}_share"
-                if split != "train"
-                else f"data={self.data_config.name} leaves no piece to train on; add music or lower data.valid_share"
-            )
+            raise AurlError(self._empty(split))
         return pieces
+
+    def _empty(self, split: str) -> str:
+        """What is missing where a split has no piece, and what to do."""
+        total, name = len(self.store.split(None)), self.data_config.name
+        if total < LEAST_PIECES:
+            return (
+                f"data={name} has {total} readable piece{'' if total == 1 else 's'}; training needs {LEAST_PIECES} or "
+                "more, one to learn from and one held out: add music, or cut the piece into several files"
+            )
+        if split == "train":
+            return f"data={name} leaves none of its {total} pieces to train on; add music or lower data.valid_share"
+        return f"data={name} has none of its {total} pieces in the {split} split; add music or raise data.{split}_share"
+
+    def check_splits(self, validated: bool = True) -> None:
+        """Refuse a corpus that leaves nothing to train on or to validate with, before anything is built for it.
+
+        Args:
+            validated: whether there will be a validation.
+
+        Raises:
+            AurlError: what is missing, and what to do.
+        """
+        for split in ("train", "valid") if validated else ("train",):
+            self._pieces(split)
 
     def train_dataloader(self) -> TrainingBatches | MergedBatches:
         """Batches of about ``data.batch_tokens`` tokens, augmented.

@@ -70,7 +70,7 @@ def _keys(rows: Sequence[Row]) -> Chart:
     return chart(
         "keys", "Keys, by the notes", "",
         "The key whose profile fits the notes best (Krumhansl's method). Relative keys are its usual mistake.",
-        "Keys that are rare here stay rare in what a model writes, unless data.transpose evens them out.",
+        "Keys that are rare here stay rare in what a model writes, unless augment.transpose evens them out.",
         _in_order(kinds, [*KEY_NAMES, NO_KEY]),
     )  # fmt: skip
 

@@ -19,21 +19,18 @@ from aurl.evaluation.distances import (
     measure_frechet,
     metric_distance,
 )
-from aurl.evaluation.lag_maps import lag_map, random_map_features
 from aurl.evaluation.metrics.registry import choose_metrics, score_metrics
 from aurl.evaluation.metrics.table import Floats, NoteTable
 from aurl.evaluation.originality import CopyResult, Diversity, check_copies, measure_diversity
-from aurl.evaluation.rolls import excerpt_rolls, random_features
 from aurl.evaluation.significance import holm
 from aurl.evaluation.two_sample import (
     FEWEST_PIECES as FEWEST_JUDGED,
 )
 from aurl.evaluation.two_sample import (
     JUDGES,
+    PieceFeatures,
     TwoSampleResult,
     corrected,
-    hand_features,
-    judge_features,
     pick,
     two_sample_test,
 )
@@ -122,23 +119,16 @@ def compare_sets(
     if few < FEWEST_PIECES:
         left_out["distances"] = f"{few} pieces; at least {FEWEST_PIECES} of both sets are needed"
     on_progress(1, steps)
-    frechet = frechet_distances(files, reference, values, standard, seed, left_out)
+    mine, theirs = PieceFeatures(list(files.values()), values), PieceFeatures(list(reference.values()), standard)
+    frechet = frechet_distances(mine, theirs, seed, left_out)
     on_progress(2, steps)
     results = []
     for number, judge in enumerate(judges):
         if few < FEWEST_JUDGED:
             left_out[f"judge {judge}"] = f"{few} pieces; at least {FEWEST_JUDGED} of both sets are needed"
         else:
-            mine, theirs = list(files.values()), list(reference.values())
-            results.append(
-                ask_judge(
-                    judge,
-                    judge_features(judge, mine, values),
-                    judge_features(judge, theirs, standard),
-                    (songs_of(files, reference), list(reference)),
-                    seed,
-                )
-            )
+            songs = songs_of(files, reference), list(reference)
+            results.append(ask_judge(judge, mine.of(judge), theirs.of(judge), songs, seed))
         on_progress(3 + number, steps)
     copies = check_copies(files, training or reference, held_out(reference, training), seed=seed)
     diversity = measure_diversity(files, reference, seed)
@@ -185,12 +175,7 @@ def metric_distances(
 
 
 def frechet_distances(
-    files: Mapping[str, NoteTable],
-    reference: Mapping[str, NoteTable],
-    values: Sequence[dict[str, float]],
-    standard: Sequence[dict[str, float]],
-    seed: int,
-    left_out: dict[str, str],
+    files: PieceFeatures, reference: PieceFeatures, seed: int, left_out: dict[str, str]
 ) -> list[FrechetResult]:
     """Frechet distances over the metrics and over random convolutions, on principal components of the reference."""
     pieces = min(len(files), len(reference) // 2)  # the halves of the reference are measured too
@@ -201,15 +186,9 @@ def frechet_distances(
         return []
     rng = np.random.default_rng(seed)
     sets = {
-        HAND: (hand_features(values), hand_features(standard)),
-        RANDOM: (
-            random_features([excerpt_rolls(table) for table in files.values()], seed),
-            random_features([excerpt_rolls(table) for table in reference.values()], seed),
-        ),
-        MAPS: (
-            random_map_features([lag_map(table) for table in files.values()], seed),
-            random_map_features([lag_map(table) for table in reference.values()], seed),
-        ),
+        HAND: (files.hand, reference.hand),
+        RANDOM: (files.rolls, reference.rolls),
+        MAPS: (files.maps, reference.maps),
     }
     results = [
         measure_frechet(name, *principal_components(mine, theirs, dimensions), rng)

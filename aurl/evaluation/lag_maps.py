@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aurl.evaluation.metrics import structure
 from aurl.evaluation.metrics.table import NoteTable
-from aurl.evaluation.rolls import BATCH, excerpt_rolls, random_features
+from aurl.evaluation.rolls import BATCH
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,14 +97,3 @@ def _answers(pictures: Tensor, kernels: Sequence[tuple[Tensor, Tensor]]) -> Tens
         parts.append(((answer > 0) & covered).sum(2) / places.clamp(min=1))
         parts.append(answer.masked_fill(~covered, 0).sum(2) / places.clamp(min=1))
     return torch.cat(parts, dim=1)
-
-
-def untrained_features(tables: Sequence[NoteTable], seed: int = 0) -> NDArray[np.float64]:
-    """(n, F) features of pieces by random convolutions: of excerpts as piano rolls, and of the whole as a lag map.
-
-    Args:
-        tables: the pieces.
-        seed: of the kernels; equal seeds give equal features on every machine.
-    """
-    rolls = random_features([excerpt_rolls(table) for table in tables], seed)
-    return np.concatenate([rolls, random_map_features([lag_map(table) for table in tables], seed)], axis=1)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -87,6 +87,9 @@ class LikelihoodResult:
     token_perplexity: float
     bound: bool = False
     """Whether the nats are an upper bound instead of the likelihood itself (models with latent variables)."""
+    windowed_pieces: int = 0
+    """Pieces longer than the context, read in overlapping windows. Past the first of them a bound is not strict: the
+    encoder that drew the latents of bars that are only past has read what follows there."""
     piece_nats: tuple[float, ...] = field(default=(), repr=False)
     """Total nats of each piece, in the order given; for confidence intervals and for finding odd pieces."""
     token_nats: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
@@ -238,7 +241,8 @@ def score_corpus(
         raise AurlError(
             "the model gives probability zero or no number to some tokens; its weights are damaged or training diverged"
         )
-    return summarise(totals, chosen, nats, latent)
+    per_piece = np.bincount([window.piece for window in windows], minlength=len(chosen))
+    return replace(summarise(totals, chosen, nats, latent), windowed_pieces=int((per_piece > 1).sum()))
 
 
 def pack_windows(windows: Sequence[Window], batch_tokens: int) -> Iterator[list[Window]]:

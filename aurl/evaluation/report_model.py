@@ -51,7 +51,7 @@ def number(value: float | None) -> str:
 
 def likelihood_section(part: Part) -> str:
     """Figures, kinds of tokens, places in the piece, context, single pieces."""
-    bound = " These are upper bounds: the model has latent variables." if part.get("bound") else ""
+    bound = f" These are upper bounds: the model has latent variables{not_strict(part)}." if part.get("bound") else ""
     figures = [[name, f"{part[key]:.3f}"] for key, name in FIGURES if part.get(key) is not None]
     estimate = part.get(IMPORTANCE)
     for key, name in FIGURES:
@@ -60,7 +60,7 @@ def likelihood_section(part: Part) -> str:
     words = f"<p>{text(importance_words(estimate))}</p>" if estimate else ""
     amounts = ", ".join(f"{number(part[key])} {key}" for key in AMOUNTS if part.get(key) is not None)
     body = card(
-        f"<p>How well the model predicts this music; lower is better.{bound} Measured on {text(amounts)}.</p>"
+        f"<p>How well the model predicts this music; lower is better.{text(bound)} Measured on {text(amounts)}.</p>"
         + table(["", ""], figures, [1], "likelihood")
         + words
     )
@@ -69,6 +69,17 @@ def likelihood_section(part: Part) -> str:
     charts += [_contexts(part["by_context"])] if part.get("by_context") else []
     body += f"<div class=charts>{''.join(charts)}</div>"
     return body + (_pieces(part["piece_rows"]) if part.get("piece_rows") else "")
+
+
+def not_strict(part: Part) -> str:
+    """For which pieces a bound is none in the strict sense, in words that go on from others; empty where for none."""
+    cut, pieces = part.get("windowed_pieces", 0), part["pieces"]
+    if not cut:
+        return ""
+    return (
+        f"; not strictly for {cut} of {pieces} pieces, which are longer than the context: past its first window the "
+        "encoder has read what follows the bars that are only past"
+    )
 
 
 def importance_words(estimate: Part) -> str:

@@ -18,16 +18,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from aurl.evaluation.judge_network import fit_convolution, view_of
-from aurl.evaluation.lag_maps import untrained_features
+from aurl.evaluation.judge_network import View, fit_convolution, view_of
+from aurl.evaluation.lag_maps import random_map_features
 from aurl.evaluation.metrics.registry import choose_metrics
 from aurl.evaluation.metrics.table import NoteTable
+from aurl.evaluation.rolls import random_features
 from aurl.evaluation.significance import Interval, holm
 
 Floats = NDArray[np.float64]
@@ -217,6 +219,47 @@ JUDGES: dict[str, Fitter] = {
 """Judges by name."""
 
 
+class PieceFeatures:
+    """What judges and Frechet distances read of a set of pieces: each picture is drawn once, when first asked for.
+
+    Args:
+        tables: the pieces.
+        values: their musical metrics.
+    """
+
+    def __init__(self, tables: Sequence[NoteTable], values: Sequence[dict[str, float]]) -> None:
+        self._tables, self._values = tables, values
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    @cached_property
+    def hand(self) -> Floats:
+        """(n, D) musical metrics."""
+        return hand_features(self._values)
+
+    @cached_property
+    def views(self) -> list[View]:
+        """Excerpts and lag map of each piece."""
+        return [view_of(table) for table in self._tables]
+
+    @cached_property
+    def rolls(self) -> Floats:
+        """(n, F) random convolutions of the excerpts."""
+        return random_features([view.rolls for view in self.views])
+
+    @cached_property
+    def maps(self) -> Floats:
+        """(n, F) random convolutions of the lag maps."""
+        return random_map_features([view.picture for view in self.views])
+
+    def of(self, judge: str) -> Any:
+        """What a judge reads, one of JUDGES."""
+        if judge == "forest":
+            return self.hand
+        return self.views if judge == "convolution" else np.concatenate([self.rolls, self.maps], axis=1)
+
+
 def judge_features(judge: str, tables: Sequence[NoteTable], values: Sequence[dict[str, float]]) -> Any:
     """What a judge reads of pieces.
 
@@ -225,9 +268,7 @@ def judge_features(judge: str, tables: Sequence[NoteTable], values: Sequence[dic
         tables: the pieces.
         values: their musical metrics (read by the forest alone).
     """
-    if judge == "forest":
-        return hand_features(values)
-    return [view_of(table) for table in tables] if judge == "convolution" else untrained_features(tables)
+    return PieceFeatures(tables, values).of(judge)
 
 
 def corrected(results: Sequence[TwoSampleResult]) -> list[TwoSampleResult]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from aurl.music.page import PageItem
 
 LATENTS_SUFFIX = ".npz"
+PICTURE = "max-width:max(100%,860px)"
+"""Style of pictures: no wider than the page, but where that is too narrow to read them they are moved sideways."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ def outcome_page(outcome: Outcome, cards: Sequence[PageItem], pictures: Sequence
     if outcome.pictures:
         images = "".join(
             card(
-                f'<p>{text(each.caption)}</p><img style="max-width:100%" alt="{text(each.caption)}" '
-                f'src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
+                f'<p>{text(each.caption)}</p><div class=scroll><img style="{PICTURE}" alt="{text(each.caption)}" '
+                f'src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}"></div>'
             )
             for each, png in zip(outcome.pictures, pictures, strict=True)
         )

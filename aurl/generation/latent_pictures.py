@@ -113,8 +113,11 @@ def attribute_picture(curves: Sequence[Curve], across: str = "bar") -> bytes:
         curves: at least one.
         across: what the values of a curve follow each other by.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, panels = _panels(len(ATTRIBUTES))
     for column, (axes, name) in enumerate(zip(panels, ATTRIBUTES, strict=True)):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no bar 2.5
         for number, curve in enumerate(curves):
             axes.plot(
                 np.arange(1, len(curve.values) + 1),

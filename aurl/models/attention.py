@@ -23,6 +23,9 @@ from aurl.models.layout import Layout
 from aurl.models.positions import MusicalTime, Rotation, rotate
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from aurl.models.listener import Listener
     from aurl.models.single_step import SingleStepper
     from aurl.models.stepping import Stepper
@@ -72,6 +75,8 @@ class Cache:
         self.length = 0
         self.stepper: Stepper | SingleStepper | None = None
         """The decoder's weights as single steps read them; a cache serves one state of the weights."""
+        self.arrays: list[tuple[Tensor, NDArray[np.float32], NDArray[np.float32]]] | None = None
+        """Keys of each layer, and arrays that share the memory of its keys and values: what single steps write to."""
         self.listener: Listener | None = None
         """What each row has heard, where the model listens; made with the first tokens."""
         self.starts: Tensor | None = None

@@ -30,6 +30,22 @@ def active_units(posterior: Gaussian) -> Tensor:
     return between > ACTIVE_SHARE * (between + posterior.log_variance.exp().mean(0))
 
 
+def exchanged(count: int, generator: torch.Generator | None = None) -> Tensor | None:
+    """A random order ``(count,)`` in which nothing keeps its place: one cycle through all; None where there is but one.
+
+    Args:
+        count: how many there are.
+        generator: random numbers.
+    """
+    if count < 2:
+        return None
+    device = None if generator is None else generator.device
+    cycle = torch.randperm(count, generator=generator, device=device)
+    order = torch.empty_like(cycle)
+    order[cycle] = cycle.roll(1)
+    return order
+
+
 def mutual_information(posterior: Gaussian, generator: torch.Generator | None = None) -> float:
     """Estimate of the information in nats that a latent holds about which of the M bars it belongs to: the mean of
     ``log q(z | x) - log mean over bars q(z | x')`` (Hoffman and Johnson 2016); at most ``log M``.

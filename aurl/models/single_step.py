@@ -57,7 +57,6 @@ class SingleStepper:
         self._gain = _array(decoder.norm.weight)
         self._layers = [_Layer(cast("Block", block)) for block in decoder.blocks]
         self._heads = config.key_value_heads, config.heads // config.key_value_heads, config.head_dim
-        self._views: list[tuple[Tensor, Floats, Floats]] = []
 
     def suits(self, rows: int) -> bool:
         """Whether it computes steps of so many rows."""
@@ -101,11 +100,14 @@ class SingleStepper:
         return cache.listener.read(ids[:, 0], beat[:, 0])
 
     def _seen(self, cache: Cache) -> list[tuple[Tensor, Floats, Floats]]:
-        """Keys and values ``(G, capacity, K)`` of each layer as arrays, made again when the cache has other tensors."""
+        """Keys and values ``(G, capacity, K)`` of each layer as arrays, made again when the cache has other tensors.
+
+        The cache keeps them: a stepper serves several caches, and shall keep none of them alive.
+        """
         layers = cache.layers
-        if len(self._views) != len(layers) or self._views[0][0] is not layers[0].keys:
-            self._views = [(layer.keys, layer.keys[0].numpy(), layer.values[0].numpy()) for layer in layers]
-        return self._views
+        if cache.arrays is None or cache.arrays[0][0] is not layers[0].keys:
+            cache.arrays = [(layer.keys, layer.keys[0].numpy(), layer.values[0].numpy()) for layer in layers]
+        return cache.arrays
 
 
 def _array(weight: Tensor) -> Floats:

@@ -106,7 +106,11 @@ def _gradients(total: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor | None, 
 
 
 def accuracy(real: Judgement, fake: Judgement) -> tuple[float, float]:
-    """Share of scores on the right side of 0: of real music, of written music."""
+    """Share of scores on the right side of 0: of real music, of written music.
+
+    Of a Wasserstein critic this says nothing: a number added to all its scores changes neither its loss nor the
+    model's.
+    """
     right = torch.cat([scores > 0 for scores in real.scores.values()])
     wrong = torch.cat([scores < 0 for scores in fake.scores.values()])
     return right.float().mean().item(), wrong.float().mean().item()

@@ -327,9 +327,11 @@ class Adversary:
     def _note(
         self, loss: Tensor, penalty: Tensor, adversarial: Tensor, matching: Tensor, seen: Sequence[Judgement]
     ) -> None:
-        real, written = accuracy(*seen)
         self.last = {"critic": loss.item(), "adversarial": adversarial.item(), "feature_matching": matching.item()}
-        self._log(**self.last, penalty=penalty.item(), real_accuracy=real, written_accuracy=written)
+        self._log(**self.last, penalty=penalty.item())
+        if self.config.adversarial_loss is not AdversarialLoss.wasserstein:  # whose scores have no zero
+            real, written = accuracy(*seen)
+            self._log(real_accuracy=real, written_accuracy=written)
 
     def _log(self, **figures: float) -> None:
         self.module.log_dict({f"train/adversarial/{name}": float(value) for name, value in figures.items()})

@@ -63,7 +63,8 @@ class LatentUse:
     Figures: ``active_units`` share of dimensions with different posterior means; ``bar_kl`` nats of a bar's latent
     beyond what was expected; ``least_dimension_kl`` and ``most_dimension_kl`` of its dimensions; ``piece_kl``;
     ``information`` nats that a latent tells about its bar, at most log of the bars seen; ``shuffled_gap`` nats a token
-    by which the reconstruction gets worse when latents are exchanged among bars.
+    by which the reconstruction gets worse when latents are exchanged among bars. Of a single bar (or segment, where
+    there is one latent for each) the first, ``information`` and ``shuffled_gap`` say nothing and are left out.
     """
 
     def __init__(self) -> None:
@@ -83,14 +84,16 @@ class LatentUse:
         """Whether more bars are wanted."""
         return self.bars < MOST_BARS
 
-    def update(self, output: ModelOutput, shuffled: ModelOutput, targets: Tensor) -> None:
-        """Add a batch: its output, the output with latents exchanged, targets ``(N,)``."""
+    def update(self, output: ModelOutput, shuffled: ModelOutput | None, targets: Tensor) -> None:
+        """Add a batch: its output, that with latents exchanged (None where there is but one), targets ``(N,)``."""
         latents = output.latents
         assert latents is not None and latents.posterior is not None
         self._posteriors.append(Gaussian(*(part.cpu() for part in latents.posterior.bar)))
         self._bar_kl.append(latents.bar_divergence.cpu())
         self._piece_kl.append(latents.piece_divergence.sum(-1).cpu())
         self.bars += latents.bars.count
+        if shuffled is None:
+            return
         own, other = (
             F.cross_entropy(each.logits.float(), targets, ignore_index=IGNORED, reduction="sum").item()
             for each in (output, shuffled)
@@ -103,12 +106,15 @@ class LatentUse:
         together = (torch.cat([getattr(each, name) for each in self._posteriors]) for name in Gaussian._fields)
         posterior = Gaussian(*(part[:MOST_BARS] for part in together))
         by_dimension = torch.cat(self._bar_kl).mean(0)
-        return {
-            "active_units": float(active_units(posterior).float().mean()),
+        figures = {
             "bar_kl": float(by_dimension.sum()),
             "least_dimension_kl": float(by_dimension.min()),
             "most_dimension_kl": float(by_dimension.max()),
             "piece_kl": float(torch.cat(self._piece_kl).mean()),
-            "information": mutual_information(posterior, torch.Generator().manual_seed(0)),
-            "shuffled_gap": self._gap / max(self._tokens, 1),
         }
+        if self.bars > 1:
+            figures["active_units"] = float(active_units(posterior).float().mean())
+            figures["information"] = mutual_information(posterior, torch.Generator().manual_seed(0))
+        if self._tokens:
+            figures["shuffled_gap"] = self._gap / self._tokens
+        return figures

@@ -20,6 +20,7 @@ from aurl.data.codec import Codec
 from aurl.data.merging import MergedBatches
 from aurl.models.checkpoint import MODEL_PREFIX, describe, model_state
 from aurl.models.latent import Latents
+from aurl.models.latent_use import exchanged
 from aurl.models.music_transformer_vae_gan import CRITIC_PREFIX, ModelOutput, MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.training.adversarial_config import Balance
@@ -297,8 +298,8 @@ class MusicModule(L.LightningModule):
         output = self._scored(batch, batch_idx, self.validation)
         if self.latent_use is not None and output.latents is not None and self.latent_use.has_room:
             generator = torch.Generator(self.device).manual_seed(batch_idx)
-            order = torch.randperm(output.latents.bars.count, generator=generator, device=self.device)
-            shuffled = self._output(model, batch, bar_latents=output.latents.bar[order])
+            order = exchanged(output.latents.bars.count, generator)
+            shuffled = None if order is None else self._output(model, batch, bar_latents=output.latents.bar[order])
             self.latent_use.update(output, shuffled, batch.targets)
 
     def _scored(self, batch: PackedBatch, batch_idx: int, likelihood: Likelihood) -> ModelOutput:

@@ -22,6 +22,11 @@ REFERENCE_PIECES = 200
 """Training pieces that the chord and seam models are fitted on."""
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)
+NULL_RESAMPLES = 50_000
+"""For ``--null``: so many that a tail of 0.05 / 206 / 2 still holds six of them."""
+CHUNK = 5_000
+FAMILY_LEVEL = 0.05
+"""Chance, without any difference, that one or more of all intervals together leave 0.5 out."""
 GOAL = 0.85
 COPY, SPLICE, NULL = "copy", "splice", "null"
 COLUMNS = (*CORRUPTIONS, SPLICE, COPY)
@@ -103,6 +108,54 @@ def auc(real: np.ndarray, damaged: np.ndarray, paired: bool, rng: np.random.Gene
     low, high = np.percentile(drawn, INTERVAL)
     middle = float((above * others).sum() / others.sum())
     return {"auc": middle, "low": float(low), "high": float(high), "wins": wins}
+
+
+def measure_null(data: Path, corpus: str, split: str, other: str, most: int | None) -> dict[str, np.ndarray]:
+    """Metric -> (NULL_RESAMPLES + 1,) AUCs of real against other real pieces: as found, then of the bootstrap."""
+    model = Reference.fit(load(data, corpus, "train", most or REFERENCE_PIECES))
+    real, others = (measure(load(data, corpus, name, most), model) for name in (split, other))
+    rng = np.random.default_rng(0)
+    drawn: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
+    found = {}
+    for name in real:
+        one, two = (values[name][np.isfinite(values[name])] for values in (real, others))
+        if min(len(one), len(two)) < 8:
+            continue
+        sizes = len(one), len(two)
+        if sizes not in drawn:  # the same songs are drawn for all metrics that as many pieces have
+            drawn[sizes] = [
+                tuple(rng.multinomial(size, np.full(size, 1 / size), CHUNK).astype(np.float32) for size in sizes)
+                for _ in range(NULL_RESAMPLES // CHUNK)
+            ]
+        above = ((np.sign(one[:, None] - two[None]) + 1) / 2).astype(np.float32)
+        means = [((first @ above) * second).sum(axis=1) / (sizes[0] * sizes[1]) for first, second in drawn[sizes]]
+        found[name] = np.concatenate([[above.mean()], *means])
+    return found
+
+
+def ends_of(aucs: np.ndarray) -> tuple[float, float, float]:
+    """Ends of the 95 % interval, and the AUC as found."""
+    low, high = np.percentile(aucs[1:], INTERVAL)
+    return float(low), float(high), float(aucs[0])
+
+
+def report_null(found: dict[str, dict[str, np.ndarray]]) -> None:
+    """Intervals of 95 % each, and those that all hold together with 95 % (Bonferroni), of real against real."""
+    cells = {f"{corpus} {name}": aucs for corpus, table in found.items() for name, aucs in table.items()}
+    widened = 100 * FAMILY_LEVEL / len(cells) / 2
+    print("| corpus | metric | AUC | 95 % | all together 95 % |\n|---|---|---|---|---|")
+    alone = together = 0
+    for name, aucs in cells.items():
+        ends = [np.percentile(aucs[1:], ends) for ends in (INTERVAL, (widened, 100 - widened))]
+        outside = [not low <= 0.5 <= high for low, high in ends]
+        alone, together = alone + outside[0], together + outside[1]
+        if outside[0]:
+            corpus, _, metric = name.partition(" ")
+            words = " | ".join(f"{low:.3f}-{high:.3f}" for low, high in ends)
+            print(f"| {corpus} | `{metric}` | {aucs[0]:.3f} | {words} |")
+    print(f"\n{len(cells)} intervals; {alone} of 95 % leave 0.5 out, {together} of {100 - 2 * widened:.4f} %")
+    as_cells = {name: dict(zip(("low", "high", "auc"), ends_of(aucs), strict=True)) for name, aucs in cells.items()}
+    print(f"after Holm's correction over all of them differ: {holm(as_cells) or 'none'}")
 
 
 def table_of(values: Values) -> dict[str, dict[str, dict[str, float]]]:
@@ -211,6 +264,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("valid", "test"))
     parser.add_argument("--most", type=int, help="pieces of each corpus, for a quick look")
     parser.add_argument("--metrics", nargs="+", help="measure only these and keep the other rows of the JSON file")
+    parser.add_argument("--null", action="store_true", help="real against other real music only, all intervals at once")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent)
     parser.add_argument("--from-json", type=Path, help="report an earlier run again instead of measuring")
     args = parser.parse_args()
@@ -218,6 +272,9 @@ def main() -> None:
         report(json.loads(args.from_json.read_text()))
         return
     other = "valid" if args.split == "test" else "train"
+    if args.null:
+        report_null({corpus: measure_null(args.data, corpus, args.split, other, args.most) for corpus in CORPORA})
+        return
     results = {
         corpus: table_of(measure_corpus(args.data, corpus, args.split, other, args.most, args.metrics))
         for corpus in CORPORA

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from symusic import Note, Score, Track
 
 from aurl.cli import app, train
 
@@ -129,3 +130,16 @@ def test_a_run_with_local_attention_is_trained_kept_and_generates(here: Path) ->
     assert (model.config.attention, model.config.window) == (Attention.local, 12)
     assert any(float(value.abs().max()) > 0 for name, value in model.named_parameters() if name.endswith("pool"))
     assert list(folder.glob("generated/*.mid"))
+
+
+def test_a_folder_of_one_piece_is_refused_and_leaves_no_run_behind(here: Path, capsys) -> None:
+    (here / "songs").mkdir()
+    score = Score(480)
+    score.tracks.append(Track(notes=[Note(480 * beat, 480, 60 + beat % 12, 80) for beat in range(32)]))
+    score.dump_midi(here / "songs" / "one.mid")
+    settings = [word for word in TINY if not word.startswith(("data=", "data.pieces="))]
+    assert run("data=folder", "data.path=songs", *settings) == app.FAILED
+    error = capsys.readouterr().err.strip().split("\n")[-1]
+    assert error.startswith("error: data=folder has 1 readable piece; training needs 2 or more, one to learn from")
+    assert not list(here.glob("runs/train/*"))
+    assert run("data=folder", "data.path=songs", *settings, "trainer.limit_val_batches=0", "trainer.max_epochs=1") == 0

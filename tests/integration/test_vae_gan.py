@@ -187,6 +187,14 @@ def test_wasserstein_scores_without_bounds_are_refused(cache: Path, tmp_path: Pa
         run_training(settings(cache, tmp_path, "loss.adversarial_loss=wasserstein", "model.spectral_norm=false"))
 
 
+def test_a_wasserstein_critic_has_no_accuracies(cache: Path, tmp_path: Path) -> None:
+    witness = Witness()
+    kind = ("loss.adversarial_loss=wasserstein", "loss.interpolation_weight=1", "trainer.max_steps=1")
+    fit(settings(cache, tmp_path, *kind), tmp_path, [witness])
+    names = {name.rpartition("/")[2] for name in witness.figures[0]}
+    assert {"critic", "penalty"} <= names and not {"real_accuracy", "written_accuracy"} & names
+
+
 def test_a_weight_of_nought_switches_judging_off(cache: Path, tmp_path: Path) -> None:
     witness = Witness()
     fit(settings(cache, tmp_path, "loss.adversarial_weight=0", "trainer.max_steps=3"), tmp_path, [witness])

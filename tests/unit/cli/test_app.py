@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -52,6 +53,8 @@ WRONG = [
     ("train", "trainer.max_epochs=abc", "trainer.max_epochs=abc must be an integer"),
     ("train", "trainer.limit_val_batches=1.5", "must be a number of batches, or a share from 0.0 to 1.0"),
     ("train", "trainer.enable_progress_bar=7", "trainer.enable_progress_bar=7 must be true or false"),
+    ("train", "trainer.precision=foo", "trainer.precision=foo is unknown; allowed: auto, 32-true, bf16-mixed, 64-true"),
+    ("train", "trainer.precision=16", "trainer.precision=16 is not available: gradients scaled for fp16"),
     ("train", "trainer=null", "give one of the group's names"),
     ("train", "ckpt=last", "train first (aurl-train)"),
     ("generate", "temperature=-1", "temperature=-1.0 is out of range"),
@@ -146,6 +149,36 @@ def test_a_sweep_gives_each_job_its_folder_and_goes_on_after_a_failure(
     assert capsys.readouterr().err.count("error: model.hidden_dim=3 is too small") == 2
     assert [Path(folder).name for folder in folders] == ["0", "1", "4", "5"]
     assert len({Path(folder).parent for folder in folders}) == 1
+
+
+def test_a_sweep_ends_with_a_table_of_its_runs_the_best_first(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(cfg: DictConfig) -> float | None:
+        if cfg.model.layers == 5:
+            raise ValueError("no luck")
+        (Path(cfg.paths.output) / "ran").touch()
+        return {2: 0.75, 3: 0.5, 4: None}[cfg.model.layers]
+
+    assert run("train", "-m", "model.layers=2,3,4,5", "model.heads=2", task=work)[0] == app.FAILED
+    output = capsys.readouterr().out
+    (file,) = here.glob("runs/train/*/summary.json")
+    rows = json.loads(file.read_text())
+    assert [(row["job"], row["best"], row["failed"]) for row in rows] == [
+        (1, 0.5, False),
+        (0, 0.75, False),
+        (2, None, False),
+        (3, None, True),
+    ]
+    assert rows[0]["overrides"] == ["model.layers=3", "model.heads=2"]
+    assert rows[0]["folder"] == str(file.parent / "1") and Path(rows[0]["folder"]).is_dir()
+    assert "runs of this sweep, best first" in output and f"written: {file.relative_to(here)}" in output
+    lines = [line for line in output.splitlines() if line.startswith("│")]
+    assert ["model.layers=3" in lines[0], "0.5000" in lines[0], "0.7500" in lines[1]] == [True] * 3
+    assert "failed" in lines[3] and not any("model.heads" in line for line in lines)
+
+
+def test_a_single_run_has_no_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("train", "model.layers=2", task=lambda cfg: 1.0)
+    assert "sweep" not in capsys.readouterr().out and not list(here.rglob("summary.json"))
 
 
 def test_a_run_has_a_folder_of_its_own_with_its_name(here: Path) -> None:

@@ -12,12 +12,13 @@ from aurl.utils.errors import AurlError
 def test_auto_precision_is_bf16_only_where_the_hardware_multiplies_it() -> None:
     assert resolve_precision("auto", "cpu") == ("bf16-mixed" if cpu_has_bf16() else "32-true")
     assert auto_precision("mps") == "32-true"
-    assert resolve_precision("32-true", "cpu") == "32-true"
+    assert resolve_precision("32-true", "cpu") == resolve_precision(32, "cpu") == "32-true"
+    assert resolve_precision("bf16", "cpu") == "bf16-mixed"
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16-true", "bf16-true"])
 def test_precisions_that_would_spoil_training_are_refused(precision: str) -> None:
-    with pytest.raises(AurlError, match=f"trainer.precision={precision} is not available: .*; use auto, bf16-mixed"):
+    with pytest.raises(ValueError, match=f"trainer.precision={precision} is not available: .*; allowed: auto, 32-true"):
         resolve_precision(precision, "cpu")
 
 

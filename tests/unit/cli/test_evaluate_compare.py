@@ -100,9 +100,10 @@ def test_two_folders_or_json_files_are_compared_file_by_file(music: Path, tmp_pa
     ("arguments", "message"),
     [
         (["compare=[{root}/a]"], "names 1 runs; allowed: two, [runA,runB]"),
-        (["compare=[{root}/a,some-run]"], "the first is music, the second a checkpoint"),
-        (["compare=[some-run,other-run]"], "some-run does not exist"),
-        (["compare=[{root}/a,{root}/none.json]"], "No such file"),
+        (["compare=[{root}/a,{root}/run]"], "the first is music, the second a checkpoint"),
+        (["compare=[{root}/a,{root}/bb]"], "/bb does not exist; did you mean b?; the other is music: give a second"),
+        (["compare=[some-run,other-run]"], "compare=some-run does not exist"),
+        (["compare=[{root}/a,{root}/none.json]"], "/none.json does not exist; did you mean"),
         (
             ["compare=[{root}/a,{root}/wrong.json]"],
             "does not hold metrics of files; write it with aurl-evaluate music=",
@@ -114,6 +115,8 @@ def test_two_folders_or_json_files_are_compared_file_by_file(music: Path, tmp_pa
 )
 def test_mistakes_are_told_in_one_line(music: Path, capsys, arguments: list[str], message: str) -> None:
     (music / "wrong.json").write_text('{"files": [{"path": "x"}]}')
+    (music / "run" / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (music / "run" / "checkpoints" / "last.ckpt").touch()
     assert run(*(argument.format(root=music) for argument in arguments)) == app.FAILED
     error = capsys.readouterr().err
     assert message in error and error.count("error:") == 1

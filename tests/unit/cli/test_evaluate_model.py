@@ -13,7 +13,7 @@ from symusic import Score
 
 from aurl.cli import app, conf, evaluate, stage
 from aurl.data.codec import Codec
-from aurl.models.checkpoint import save_bundle
+from aurl.models.checkpoint import load_bundle, save_bundle
 from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.utils.errors import AurlError
@@ -73,6 +73,22 @@ def test_likelihood_keeps_its_keys_and_adds_tables(home: Path, capsys) -> None:
     assert len(found["piece_rows"]) == found["pieces"] and found["by_token_index"]
 
 
+def test_pieces_with_programs_that_training_never_met_are_counted_and_named(home: Path, capsys) -> None:
+    bundle = load_bundle(home / "tiny.ckpt")
+    errors, found = [], []
+    for name, programs in (("all", [*range(128), -1]), ("some", [0, 32, 70, -1]), ("none", None)):
+        save_bundle(home / f"{name}.ckpt", bundle.model, bundle.tokenizer, bundle.config, {"programs": programs})
+        words = [f"ckpt={name}.ckpt", "device=cpu", f"json={name}.json"]
+        assert app.execute("evaluate", evaluate.evaluate, words) == 0
+        found.append(json.loads((home / f"{name}.json").read_text()))
+        errors.append(capsys.readouterr().err)
+    assert "never met" not in errors[0] + errors[2] and not {"unmet_pieces"} & (set(found[0]) | set(found[2]))
+    unmet, pieces = found[1]["unmet_pieces"], found[1]["pieces"]
+    assert 0 < unmet <= pieces and found[1]["nats_per_note"] == found[0]["nats_per_note"]
+    assert f"{unmet} of {pieces} pieces have programs that training never met and that cost many nats: " in errors[1]
+    assert "65 (a prompt's become 70)" in errors[1] and "drums" not in errors[1]
+
+
 def test_bound_and_estimate_of_a_model_with_latents_cannot_be_confused(home: Path, capsys) -> None:
     cfg = conf.compose("train", [*SETTINGS, "model=vae", "model.attributes=[density]", "model.latent_dim=4"])
     codec = Codec.from_config(conf.to_config(cfg.tokenizer))
@@ -87,6 +103,10 @@ def test_bound_and_estimate_of_a_model_with_latents_cannot_be_confused(home: Pat
     assert "nats per note (upper bound)" in output
     assert "nats per note (importance-weighted, 2 samples)" in output and "hardly more than a bound" in output
     found = json.loads((home / "vae.json").read_text())
+    cut, pieces = found["windowed_pieces"], found["pieces"]
+    assert 0 < cut <= pieces
+    label = f"not strictly for {cut} of {pieces} pieces, which are longer than the context"
+    assert f"upper bound; {label}" in output and label in (home / "vae" / "report.html").read_text(encoding="utf-8")
     estimate = found["importance_weighted"]
     assert found["bound"] is True and estimate["samples"] == 2
     assert estimate["nats_per_note"] <= estimate["bound_nats_per_note"]

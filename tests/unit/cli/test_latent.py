@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -11,14 +13,13 @@ import torch
 from symusic import Note, Score, Track
 
 from aurl.cli import app, latent
-from aurl.cli.latent_command import LATENT_TASKS
+from aurl.cli.latent_command import LATENT_TASKS, read_bars
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
 from aurl.data.merges import Merges
 from aurl.models.checkpoint import save_bundle
 from aurl.models.config import Mode, ModelConfig
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
-from aurl.utils.errors import AurlError
 
 MIDI = "formats=midi"
 
@@ -106,7 +107,7 @@ def test_every_verb_writes_its_music(words: list[str], files: set[str], tmp_path
     assert names(tmp_path) == files
     for file in tmp_path.glob("*.mid"):
         assert Score(file).note_num() > 0
-    assert f"Written: {len(files)} files" in capsys.readouterr().out
+    assert f"Written: {len(files)} file{'s' * (len(files) > 1)} (" in capsys.readouterr().out
 
 
 def test_all_formats_make_sound_pictures_and_one_page_that_needs_nothing(tmp_path: Path, capsys):
@@ -156,7 +157,8 @@ def test_a_file_that_cannot_be_read_is_left_out_of_several_and_refused_alone(tmp
     assert run("map", str(tmp_path / "music"), "formats=png", f"output={tmp_path / 'new'}") == 0
     assert "1 of 2 files left out" in capsys.readouterr().err
     assert run("interpolate", str(tmp_path / "music"), MIDI, f"output={tmp_path / 'other'}") == 1
-    assert "interpolate takes 2 pieces, got 1" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"error: {tmp_path / 'music' / 'bad.mid'}: " in error and "pieces, got" not in error
     assert run("map", str(tmp_path / "music" / "bad.mid"), f"output={tmp_path / 'third'}") == 1
     (tmp_path / "music" / "good.mid").write_bytes(b"MThd")
     assert run("map", str(tmp_path / "music"), f"output={tmp_path / 'fourth'}") == 1
@@ -223,6 +225,8 @@ def test_without_a_folder_results_get_numbered_ones(home: Path):
         (["slide", FIRST, "sliders=density:1", "bars=4-2"], "bars=4-2 is no bar"),
         (["interpolate", FIRST, SECOND, "steps=1"], "steps=1 is out of range"),
         (["traverse", FIRST, "values=[]"], "values=[] names none"),
+        (["traverse", FIRST, "values=[0,5.5]"], "values=5.5 is out of range; allowed: -5 to 5 standard deviations"),
+        (["traverse", FIRST, "values=[nan]"], "values=nan is out of range"),
         (["routes", FIRST], "4 bars are too few for routes; give 100 or more, best all of training"),
         (["map", FIRST, "bars_read=2"], "a map needs 3 bars or more, these pieces have 2"),
         (["encode", FIRST, "formats=mp4"], "formats=mp4: allowed are one or more of midi, wav, png, html"),
@@ -248,9 +252,72 @@ def test_the_command_line_is_read_as_verb_and_files(home: Path):
         "steps=3",
     ]
     assert latent.with_task(["task=map", "music=x.mid"]) == ["task=map", "music=x.mid"]
-    assert latent.read_bars("bars", ["5-7", "2", "6"]) == [2, 5, 6, 7]
-    with pytest.raises(AurlError, match="bars=5-x is no bar"):
-        latent.read_bars("bars", ["5-x"])
+    assert read_bars("bars", ["5-7", "2", "6"]) == [2, 5, 6, 7]
+    with pytest.raises(ValueError, match="bars=5-x is no bar"):
+        read_bars("bars", ["5-x"])
+
+
+def test_settings_are_checked_before_a_checkpoint_is_looked_for(capsys):
+    for words, line in [
+        (["slide", FIRST, "sliders=[density:9]"], "sliders=density:9 is out of range"),
+        (["slide", FIRST], "slide needs sliders"),
+        (["replace", FIRST, "bars=0"], "bars=0 is no bar"),
+        (["replace", FIRST, "bars=1", "donor_bars=1"], "donor_bars=1 goes with donor=FILE"),
+        (["traverse", FIRST, "values=[-6]"], "values=-6 is out of range"),
+    ]:
+        assert run(*words, ckpt="nowhere.ckpt") == 1
+        assert line in capsys.readouterr().err
+
+
+def test_files_are_looked_for_before_the_checkpoint_is_read(home: Path, capsys):
+    (home / "broken.ckpt").write_bytes(b"no checkpoint")
+    for words, line in [
+        (["slide", FIRST, "sliders=[density:1]", "routes=nowhere.npz"], "routes=nowhere.npz does not exist"),
+        (["replace", FIRST, "bars=1", "donor=songs/c.mid"], "does not exist; did you mean b.mid?; give a score"),
+        (["replace", FIRST, "bars=1", "donor=songs"], "songs is a folder; give a score or a file of latents"),
+    ]:
+        assert run(*words, ckpt="broken.ckpt") == 1
+        assert line in capsys.readouterr().err
+
+
+def test_a_folder_without_music_or_that_cannot_be_opened_is_called_that(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "empty").mkdir()
+    assert run("map", str(tmp_path / "empty")) == 1
+    assert f"{tmp_path / 'empty'} is a folder without music; give one with MIDI or notation" in capsys.readouterr().err
+    (tmp_path / "empty" / "a.npz").touch()
+    assert run("decode", str(tmp_path / "empty")) == 1
+    assert "is a folder without music; name its files of latents one by one" in capsys.readouterr().err
+    shutil.copytree("songs", tmp_path / "songs")
+    (tmp_path / "songs" / "locked").mkdir()
+    scan = os.scandir
+
+    def refusing(folder):
+        if isinstance(folder, Path) and folder.name in locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr("aurl.data.folders.os.scandir", refusing)
+    locked = {"songs"}
+    assert run("map", str(tmp_path / "songs")) == 1
+    assert f"{tmp_path / 'songs'} is a folder that cannot be opened (Permission denied)" in capsys.readouterr().err
+    locked = {"locked"}
+    assert run("map", str(tmp_path / "songs"), "formats=png", f"output={tmp_path / 'new'}") == 0
+    assert f"{tmp_path / 'songs' / 'locked'} cannot be opened (Permission denied); what is in it is left out" in (
+        capsys.readouterr().err
+    )
+
+
+def test_without_arguments_the_usage_is_shown(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("sys.argv", ["aurl-latent"])
+    with pytest.raises(SystemExit) as leaving:
+        latent.main()
+    assert leaving.value.code == app.MISREAD
+    shown = capsys.readouterr().err
+    assert (
+        shown.startswith("usage: aurl-latent VERB FILE ...") and "a verb is missing; allowed: encode, decode" in shown
+    )
 
 
 def test_help_names_every_verb(monkeypatch: pytest.MonkeyPatch, capsys):

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from symusic import Note, Score, TimeSignature, Track
 
+from aurl.evaluation import two_sample
 from aurl.evaluation.comparison import compare_sets, held_out, principal_components, songs_of
 from aurl.evaluation.corruptions import bar_shuffle, four_bar_loop, pitch_permutation
 from aurl.evaluation.judge_network import fit_convolution, view_of
-from aurl.evaluation.lag_maps import MAP_BARS, MAP_LAGS, lag_map, random_map_features, untrained_features
+from aurl.evaluation.lag_maps import MAP_BARS, MAP_LAGS, lag_map, random_map_features
 from aurl.evaluation.metrics.table import NoteTable, read_table
 from aurl.evaluation.rolls import EXCERPT_STEPS, LOWEST, PITCHES, excerpt_rolls, fold, random_features
 from aurl.evaluation.two_sample import (
     JUDGES,
+    PieceFeatures,
     TwoSampleResult,
     corrected,
     filled,
@@ -168,8 +170,8 @@ def test_features_of_a_lag_map_count_only_what_exists() -> None:
 @pytest.mark.parametrize("damage", [bar_shuffle, four_bar_loop])
 def test_random_features_see_the_order_of_bars_although_no_excerpt_shows_it(damage) -> None:
     rng = np.random.default_rng(0)
-    real = untrained_features([read_table(song(seed)) for seed in range(24)])
-    damaged = untrained_features([read_table(damage(song(seed), rng)) for seed in range(24)])
+    real = judge_features("random_features", [read_table(song(seed)) for seed in range(24)], [])
+    damaged = judge_features("random_features", [read_table(damage(song(seed), rng)) for seed in range(24)], [])
     names = [str(k) for k in range(24)]
     assert two_sample_test("x", real, damaged, (names, names), fit_linear, folds=3).accuracy >= 0.9
 
@@ -244,4 +246,16 @@ def test_each_judge_reads_its_own_features() -> None:
     pieces = tables(0, 2)
     assert judge_features("forest", pieces, [{"pitch_range": 3.0}, {}]).shape[0] == 2
     assert len(judge_features("convolution", pieces, [])) == 2
-    assert np.array_equal(judge_features("random_features", pieces, []), untrained_features(pieces))
+    maps = random_map_features([lag_map(each) for each in pieces])
+    rolls = random_features([excerpt_rolls(each) for each in pieces])
+    assert np.array_equal(judge_features("random_features", pieces, []), np.concatenate([rolls, maps], axis=1))
+
+
+def test_pictures_of_a_piece_are_drawn_once_for_all_that_read_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(two_sample, "view_of", lambda table: drawn.append(table) or view_of(table))
+    features = PieceFeatures(tables(0, 3), [])
+    assert len(features) == 3 and not drawn
+    for judge in ("convolution", "random_features"):
+        assert len(features.of(judge)) == 3
+    assert len(features.rolls) == len(features.maps) == len(drawn) == 3

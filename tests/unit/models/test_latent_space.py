@@ -13,7 +13,7 @@ from aurl.models.conditions import COLUMNS, hide_some
 from aurl.models.config import CONDITIONS, Mode, ModelConfig, Prior
 from aurl.models.gaussian import Gaussian
 from aurl.models.latent import cost_of_tokens
-from aurl.models.latent_use import active_units, mutual_information
+from aurl.models.latent_use import active_units, exchanged, mutual_information
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 from aurl.models.positions import MusicalTime
 from aurl.music.chords import QUALITIES
@@ -301,3 +301,11 @@ def test_a_checkpoint_gives_the_latent_space_back(tmp_path) -> None:
     for key in ("latent_dim", "piece_latent_dim", "encoder_layers", "prior", "prior_layers", "prior_components"):
         del old[key]
     assert not model_config_from_dict(old).has_latent
+
+
+def test_an_exchange_leaves_nothing_in_its_place_and_of_one_there_is_none() -> None:
+    for count in (2, 3, 7, 100):
+        order = exchanged(count, torch.Generator().manual_seed(count))
+        assert order is not None and sorted(order.tolist()) == list(range(count))
+        assert not (order == torch.arange(count)).any()
+    assert exchanged(1) is None

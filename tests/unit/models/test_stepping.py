@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -176,3 +179,19 @@ def test_machines_without_the_fast_kernels_get_the_same_numbers(
     linear, added = fast_linear(weight, rows)
     torch.testing.assert_close(linear(x), x @ weight.t())
     torch.testing.assert_close(added(residual, x), residual + x @ weight.t())
+
+
+def test_a_stepper_that_is_handed_on_keeps_no_cache_alive() -> None:
+    torch.manual_seed(0)
+    model = with_random_gains(MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=1, heads=2, context=32), SIZE))
+    first, second = model.new_cache(1, LENGTH), model.new_cache(1, LENGTH)
+    ids = torch.zeros(1, 1, dtype=torch.long)
+    with torch.inference_mode():
+        model.decode(ids, time_of(0, 1, 1), first)
+        model.decode(ids, time_of(1, 2, 1), first)
+        second.stepper = first.stepper
+    keys = weakref.ref(first.layers[0].keys)
+    assert isinstance(second.stepper, SingleStepper) and keys() is not None
+    del first
+    gc.collect()
+    assert keys() is None

@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from aurl.data.batching import IGNORED, PackedBatch
+from aurl.models.bars import bars_of
+from aurl.models.gaussian import Gaussian
+from aurl.models.latent import Encoded, Latents
+from aurl.models.music_transformer_vae_gan import ModelOutput
 from aurl.training.config import OptimConfig
-from aurl.training.metrics import Likelihood
+from aurl.training.metrics import LatentUse, Likelihood
 from aurl.training.schedules import warmup_cosine
 
 
@@ -58,3 +62,28 @@ def test_likelihood_divides_all_nats_by_notes_beats_and_scored_tokens() -> None:
 def test_a_wrong_value_is_named(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OptimConfig(**change)
+
+
+def latents_of(bars: int) -> ModelOutput:
+    """Output over one token a bar, of a posterior that says something else of each."""
+    torch.manual_seed(0)
+    own = Gaussian(torch.randn(bars, 3), torch.zeros(bars, 3))
+    piece = Gaussian(torch.zeros(1, 2), torch.zeros(1, 2))
+    index = bars_of(torch.arange(bars), [bars])
+    cost = torch.ones(bars, 3), torch.ones(1, 2)
+    return ModelOutput(
+        torch.eye(8)[torch.arange(bars)], Latents(index, own.mean, piece.mean, Encoded(index, own, piece), *cost)
+    )
+
+
+def test_use_of_latents_compares_with_exchanged_ones_and_says_nothing_of_a_single_bar() -> None:
+    use = LatentUse()
+    several = latents_of(4)
+    use.update(several, several._replace(logits=several.logits.roll(1, 0)), torch.arange(4))
+    figures = use.compute()
+    assert figures["shuffled_gap"] == pytest.approx(1.0) and figures["active_units"] == 1
+    use.reset()
+    use.update(latents_of(1), None, torch.arange(1))
+    assert set(use.compute()) == {"bar_kl", "least_dimension_kl", "most_dimension_kl", "piece_kl"}
+    use.update(several, several, torch.arange(4))
+    assert use.compute()["shuffled_gap"] == 0 and use.bars == 5
