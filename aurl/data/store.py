@@ -183,12 +183,16 @@ class TokenStore:
         mask[chosen] = True
         self._chosen, self.where = mask, where
 
-    def split(self, name: str | None) -> list[int]:
-        """Numbers of the chosen pieces of a split (train, valid or test), or of all of them."""
-        mask = self.numbers["split"] == SPLITS.index(name) if name is not None else np.ones(len(self), dtype=bool)
+    def chosen(self, split: str | None) -> NDArray[np.int32]:
+        """Numbers of the chosen pieces of a split (train, valid or test), or of all of them, rising."""
+        mask = self.numbers["split"] == SPLITS.index(split) if split is not None else np.ones(len(self), dtype=bool)
         if self._chosen is not None:
             mask &= self._chosen
-        numbers: list[int] = np.flatnonzero(mask).tolist()
+        return np.flatnonzero(mask).astype(np.int32)
+
+    def split(self, name: str | None) -> list[int]:
+        """:meth:`chosen` as a list."""
+        numbers: list[int] = self.chosen(name).tolist()
         return numbers
 
 
