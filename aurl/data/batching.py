@@ -33,6 +33,8 @@ from aurl.utils.rows import RowSpool, blocks
 
 IGNORED = -100
 """Target of a token that is context only; PyTorch's cross entropy leaves it out."""
+CUT_TOGETHER = 4096
+"""Pieces that are cut before their windows are put away."""
 
 
 class PackedBatch(NamedTuple):
@@ -239,12 +241,12 @@ class TrainingPlan:
     def _cut(self, epoch: int) -> Iterator[NDArray[np.int32]]:
         """The windows of long pieces, then those of the others, which are one window each: blocks of rows."""
         least = self.context // 4
-        for block in blocks(len(self.pieces)):
+        for block in blocks(len(self.pieces), CUT_TOGETHER):
             pieces = self.pieces[block]
             pieces = pieces[self._tokens[pieces] > self.context + 1]
             keys = hashed(piece_keys(self.seed, epoch, pieces), Draw.CUT)
             first = least + (uniforms(keys) * (self.context + 1 - least)).astype(np.int64)
-            cuts = array("i")  # compact: a block may have millions of windows
+            cuts = array("i")  # compact: lists of tuples would take ten times the room
             for piece, limit in zip(pieces.tolist(), first.tolist(), strict=True):
                 for window in bar_windows(self.store.bars(piece), self.context, limit, self._overlap):
                     cuts.extend((piece, *window))
