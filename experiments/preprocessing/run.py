@@ -278,7 +278,7 @@ def run_memory(args: argparse.Namespace) -> None:
 
     from aurl.data.codec import Codec
     from aurl.data.config import TokenizerConfig
-    from aurl.data.manifest import PieceRecord
+    from aurl.data.records import PieceRecord
     from aurl.data.store_writer import StoreWriter
 
     codec = Codec.from_config(TokenizerConfig())

@@ -9,7 +9,7 @@ import numpy as np
 from aurl.data.augmentation.config import AugmentConfig, TransposeConfig
 from aurl.data.batching import TrainingPlan
 from aurl.data.config import TokenizerConfig
-from aurl.data.manifest import RECORD_TYPE
+from aurl.data.records import RECORD_TYPE
 from aurl.data.store import PieceRecord
 from aurl.data.tokenizer import build_tokenizer
 from aurl.data.vocabulary import Vocabulary
