@@ -94,7 +94,7 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
         cfg.data.name,
         module.model.parameter_count / 1e6,
         module.model.vocab_size,
-        len(data.store.split("train")),
+        len(data.store.chosen("train")),
         run_dir,
     )
     trainer.fit(module, datamodule=data, ckpt_path=None if resume_from is None else str(resume_from), weights_only=True)

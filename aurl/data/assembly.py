@@ -16,9 +16,9 @@ from aurl.data.duplicates import NearDuplicates
 from aurl.data.encoding import Encoded, from_entry
 from aurl.data.entries import DamagedEntry
 from aurl.data.index import Index
-from aurl.data.manifest import PieceRecord
 from aurl.data.piece_store import read_entry
 from aurl.data.plan import DATA_VERSION, Plan, Planned
+from aurl.data.records import PieceRecord
 from aurl.data.splits import assign_splits
 from aurl.data.store_writer import StoreWriter
 from aurl.data.workers import Recipe

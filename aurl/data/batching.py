@@ -3,8 +3,9 @@
 One idea: an epoch is planned before it starts. The plan is an array of :class:`Window` (piece, token range), dealt to
 batches; drawing a batch is then a memory-mapped read and what augmentation makes of it. Because the plan depends on
 nothing but the seed and the epoch, "position in the data" is one number, the batches drawn by all processes together,
-and resuming is exact, with as many processes as before or another number.
-windows.py cuts pieces into windows.
+and resuming is exact, with as many processes as before or another number. Arrays that grow with the corpus are mapped
+files, so a plan takes as much memory for a million pieces as for ten thousand.
+windows.py cuts pieces into windows, dealing.py deals these to batches.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aurl.data.augmentation.augmenter import Augmented, Augmenter, Draw
@@ -22,13 +24,17 @@ from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.augmentation.draws import hashed, piece_keys, uniforms
 from aurl.data.augmentation.segments import Segments
 from aurl.data.batch_features import FeatureReader
+from aurl.data.dealing import EpochPlan, deal
 from aurl.data.store import TokenStore
 from aurl.data.vocabulary import Vocabulary
-from aurl.data.windows import Window, WindowTable, bar_windows, item_generator
+from aurl.data.windows import WINDOW_FIELDS, Window, WindowTable, bar_windows, item_generator
 from aurl.utils.errors import AurlError
+from aurl.utils.rows import RowSpool, blocks
 
 IGNORED = -100
 """Target of a token that is context only; PyTorch's cross entropy leaves it out."""
+CUT_TOGETHER = 4096
+"""Pieces that are cut before their windows are put away."""
 
 
 class PackedBatch(NamedTuple):
@@ -169,32 +175,6 @@ def _line_of(source: np.ndarray, bar: np.ndarray, cut: int) -> int:
     return int(lines[at]) if at < len(lines) else len(source) - 2
 
 
-class EpochPlan(Sequence[list[Window]]):
-    """The batches of an epoch, in order; each is made when it is asked for.
-
-    Args:
-        windows: all windows in the order in which they are drawn.
-        borders: first window of each batch, and the end (batches + 1,).
-        fallback: window for a batch without one (batches,).
-    """
-
-    def __init__(self, windows: WindowTable, borders: np.ndarray, fallback: np.ndarray) -> None:
-        self._windows, self._borders, self._fallback = windows, borders, fallback
-
-    def __len__(self) -> int:
-        return len(self._fallback)
-
-    def __getitem__(self, batch: Any) -> Any:
-        number = range(len(self))[batch]
-        if isinstance(number, range):
-            return [self[each] for each in number]
-        first, end = int(self._borders[number]), int(self._borders[number + 1])
-        if first == end:  # fewer segments than batches: a very long segment stands for its neighbour too
-            first = int(self._fallback[number])
-            end = first + 1
-        return [self._windows[each] for each in range(first, end)]
-
-
 class TrainingPlan:
     """What is drawn in each epoch.
 
@@ -216,7 +196,7 @@ class TrainingPlan:
     def __init__(
         self,
         store: TokenStore,
-        pieces: Sequence[int],
+        pieces: Sequence[int] | NDArray[np.integer],
         vocabulary: Vocabulary,
         context: int,
         batch_tokens: int,
@@ -227,16 +207,19 @@ class TrainingPlan:
     ) -> None:
         self.store, self.context, self.seed = store, context, seed
         self.features = FeatureReader(store, features)
-        self.pieces = np.sort(np.fromiter(pieces, np.int32))
-        records = store.pieces
-        self._tokens = np.fromiter((records[piece].tokens for piece in self.pieces), np.int32, len(self.pieces))
-        ranges = np.array([(records[piece].pitch_low, records[piece].pitch_high) for piece in self.pieces], np.int16)
-        self.augmenter = Augmenter(augment, vocabulary, ranges, self.pieces, store.ids, seed, self._facts)
+        numbers = RowSpool(1)
+        numbers.add(np.sort(np.asarray(pieces, np.int32)))
+        self.pieces: NDArray[np.int32] = numbers.finish()[:, 0]
+        self._tokens = store.numbers["tokens"]
+        extents = store.numbers["pitch_low"], store.numbers["pitch_high"]
+        self.augmenter = Augmenter(augment, vocabulary, extents, self.pieces, store.ids, seed, self._facts)
         self.transposer = self.augmenter.transposer
         self._overlap = int(overlap * context)
-        transitions = self._tokens.astype(np.int64) - 1
-        inputs = np.where(transitions > context, transitions / (1 - overlap), transitions).sum()
-        self.batches = max(1, round(float(inputs) / batch_tokens))
+        inputs = 0.0
+        for block in blocks(len(self.pieces)):
+            transitions = self._tokens[self.pieces[block]].astype(np.int64) - 1
+            inputs += float(np.where(transitions > context, transitions / (1 - overlap), transitions).sum())
+        self.batches = max(1, round(inputs / batch_tokens))
         """Batches in every epoch: the plan deals all tokens out evenly, so the number never changes."""
 
     def _facts(self, piece: int) -> Mapping[str, Any]:
@@ -244,33 +227,38 @@ class TrainingPlan:
 
     def windows(self, epoch: int) -> WindowTable:
         """All segments of an epoch in the order in which they are drawn."""
-        long = np.flatnonzero(self._tokens > self.context + 1)
-        short = np.flatnonzero(self._tokens <= self.context + 1)
-        keys = hashed(piece_keys(self.seed, epoch, self.pieces[long]), Draw.CUT)
+        spool = RowSpool(WINDOW_FIELDS)
+        for rows in self._cut(epoch):
+            spool.add(rows)
+        cut = spool.finish()
+        order = np.arange(len(cut), dtype=np.int32)
+        item_generator(self.seed, epoch, -1).shuffle(order)
+        drawn = RowSpool(WINDOW_FIELDS)
+        for block in blocks(len(cut)):
+            drawn.add(cut[order[block]])
+        return WindowTable(drawn.finish())
+
+    def _cut(self, epoch: int) -> Iterator[NDArray[np.int32]]:
+        """The windows of long pieces, then those of the others, which are one window each: blocks of rows."""
         least = self.context // 4
-        first = least + (uniforms(keys) * (self.context + 1 - least)).astype(np.int64)
-        cuts = array("i")  # compact: a corpus may have millions of windows
-        for piece, limit in zip(self.pieces[long].tolist(), first.tolist(), strict=True):
-            for window in bar_windows(self.store.bars(piece), self.context, limit, self._overlap):
-                cuts.extend((piece, *window))
-        whole = np.stack(
-            [self.pieces[short], np.zeros(len(short), np.int32), self._tokens[short], np.ones(len(short), np.int32)], 1
-        )
-        table = WindowTable(np.concatenate([np.frombuffer(cuts, np.int32).reshape(-1, 4), whole]))
-        return table.take(item_generator(self.seed, epoch, -1).permutation(len(table)))
+        for block in blocks(len(self.pieces), CUT_TOGETHER):
+            pieces = self.pieces[block]
+            pieces = pieces[self._tokens[pieces] > self.context + 1]
+            keys = hashed(piece_keys(self.seed, epoch, pieces), Draw.CUT)
+            first = least + (uniforms(keys) * (self.context + 1 - least)).astype(np.int64)
+            cuts = array("i")  # compact: lists of tuples would take ten times the room
+            for piece, limit in zip(pieces.tolist(), first.tolist(), strict=True):
+                for window in bar_windows(self.store.bars(piece), self.context, limit, self._overlap):
+                    cuts.extend((piece, *window))
+            yield np.frombuffer(cuts, np.int32).reshape(-1, WINDOW_FIELDS)
+        for block in blocks(len(self.pieces)):
+            pieces = self.pieces[block]
+            pieces = pieces[self._tokens[pieces] <= self.context + 1]
+            yield np.stack([pieces, np.zeros_like(pieces), self._tokens[pieces], np.ones_like(pieces)], 1)
 
     def epoch(self, epoch: int) -> EpochPlan:
-        """The batches of an epoch: segments dealt to the batch in which their middle falls."""
-        windows = self.windows(epoch)
-        sizes = windows.stop - windows.start - 1
-        middle = np.cumsum(sizes, dtype=np.int64) - sizes / 2
-        batch_of = np.minimum((middle * self.batches / sizes.sum(dtype=np.int64)).astype(int), self.batches - 1)
-        borders = np.searchsorted(batch_of, np.arange(self.batches + 1))
-        right = np.minimum(borders[:-1], len(windows) - 1)
-        left = np.maximum(right - 1, 0)
-        numbers = np.arange(self.batches)
-        nearer_left = np.abs(batch_of[left] - numbers) <= np.abs(batch_of[right] - numbers)
-        return EpochPlan(windows, borders, np.where(nearer_left, left, right))
+        """The batches of an epoch."""
+        return deal(self.windows(epoch), self.batches)
 
     def collate(self, windows: Sequence[Window], epoch: int, share: float = 1.0) -> PackedBatch:
         """A batch of windows, augmented as the epoch and the share of training done ask for."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+from numpy.typing import NDArray
 
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.batching import TrainingBatches, TrainingPlan
@@ -101,7 +102,7 @@ class MusicDataModule(L.LightningDataModule):
         """Programs (-1 drums) of the training pieces, the most frequent first."""
         vocabulary = self.codec.vocabulary
         counts = sum(
-            np.bincount(self.store.ids(piece), minlength=vocabulary.size) for piece in self.store.split("train")
+            np.bincount(self.store.ids(piece), minlength=vocabulary.size) for piece in self.store.chosen("train")
         )
         ids = vocabulary.ids_of(Kind.PROGRAM)
         by_program: Counter[int] = Counter()
@@ -115,11 +116,11 @@ class MusicDataModule(L.LightningDataModule):
         trainer: Any = self.trainer
         return {"rank": trainer.global_rank, "world": trainer.world_size} if trainer is not None else {}
 
-    def _pieces(self, split: str) -> list[int]:
-        pieces = self.store.split(split)
-        if not pieces and self.store.where:
+    def _pieces(self, split: str) -> NDArray[np.int32]:
+        pieces = self.store.chosen(split)
+        if not len(pieces) and self.store.where:
             raise AurlError(f'data.where="{self.store.where}" leaves no piece in the {split} split')
-        if not pieces:
+        if not len(pieces):
             raise AurlError(self._empty(split))
         return pieces
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from aurl.data.batch_features import FeatureReader
 from aurl.data.batching import PackedBatch, collate
 from aurl.data.store import TokenStore
-from aurl.data.windows import WindowTable, scoring_bars, scoring_windows
+from aurl.data.windows import WINDOW_FIELDS, WindowTable, scoring_bars, scoring_windows
+from aurl.utils.rows import RowSpool, blocks
+
+BLOCK_PIECES = 1024
+"""Pieces whose windows are listed at once."""
 
 
 class EvaluationBatches:
@@ -38,18 +41,23 @@ class EvaluationBatches:
                 return scoring_bars(store.bars(piece), context)
             return scoring_windows(store.pieces[piece].tokens, context)
 
-        windows = [(piece, *window) for piece in list(pieces)[rank::world] for window in cut(piece)]
-        if not windows and pieces:
-            windows = [unscored(pieces[0], *cut(pieces[0])[0])]
-        self.store, self.windows = store, WindowTable(np.array(windows, np.int32).reshape(-1, 4))
-        self._borders = pack((self.windows.stop - self.windows.start - 1).tolist(), batch_tokens)
+        mine = pieces[rank::world]
+        spool = RowSpool(WINDOW_FIELDS)
+        for block in blocks(len(mine), BLOCK_PIECES):
+            spool.add([(piece, *window) for piece in mine[block] for window in cut(int(piece))])
+        if not len(mine) and len(pieces):
+            spool.add([unscored(int(pieces[0]), *cut(int(pieces[0]))[0])])
+        self.store, self.windows = store, WindowTable(spool.finish())
+        sizes = (size for block in blocks(len(self.windows)) for size in self.windows.inputs(block).tolist())
+        self._borders = np.array(pack(sizes, batch_tokens), np.int32)
 
     def __len__(self) -> int:
         return len(self._borders) - 1
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        for first, end in pairwise(self._borders):
-            yield collate(self.store, [self.windows[n] for n in range(first, end)], features=self.features)
+        for number in range(len(self)):
+            windows = [self.windows[n] for n in range(self._borders[number], self._borders[number + 1])]
+            yield collate(self.store, windows, features=self.features)
 
 
 def unscored(piece: int, start: int, stop: int, scored_from: int) -> tuple[int, int, int, int]:
@@ -59,7 +67,7 @@ def unscored(piece: int, start: int, stop: int, scored_from: int) -> tuple[int, 
     return piece, start, stop, max(stop, scored_from)
 
 
-def pack(sizes: Sequence[int], batch_tokens: int) -> list[int]:
+def pack(sizes: Iterable[int], batch_tokens: int) -> list[int]:
     """Borders of batches of consecutive windows with at most ``batch_tokens`` inputs each.
 
     A window longer than that is a batch of its own.
@@ -68,10 +76,10 @@ def pack(sizes: Sequence[int], batch_tokens: int) -> list[int]:
         >>> pack([3, 3, 9, 1], 6)
         [0, 2, 3, 4]
     """
-    borders, room = [0], batch_tokens
+    borders, room, number = [0], batch_tokens, -1
     for number, size in enumerate(sizes):
         if size > room and number > borders[-1]:
             borders.append(number)
             room = batch_tokens
         room -= size
-    return [*borders, len(sizes)] if len(sizes) else borders
+    return [*borders, number + 1] if number >= 0 else borders

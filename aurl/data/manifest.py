@@ -1,8 +1,8 @@
-"""The manifest of a prepared corpus: a SQLite file with a row for each piece, and pieces as objects made on demand.
+"""The manifest of a prepared corpus: a SQLite file with a row for each piece.
 
 Columns hold what is known of most music and what is counted; everything else stands as JSON in ``metadata`` (what the
 corpus, files beside the music and the score say) and ``facts`` (what was measured). All of them can be filtered by
-(where.py). Numbers that are needed for every piece in training lie in a NumPy array as well (store.py).
+(where.py). Pieces as objects are in records.py.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import math
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aurl.data.folders import printable
+from aurl.data.records import NO_PITCH, PieceRecord
 from aurl.data.where import LIST, MIXED, NUMBER, TEXT, Field, compile_where
 
 COLUMNS = {
@@ -55,46 +55,6 @@ COLUMNS = {
 HIDDEN = ("number", "facts", "metadata", "path_bytes")
 TEXTS = ("key", "meter", "title", "composer", "genre", "source", "licence")
 MEASURED = ("duration", "polyphony", "off_grid_share")
-NO_PITCH = -1
-RECORD_TYPE = np.dtype(
-    [
-        ("notes", "<i4"),
-        ("tokens", "<i4"),
-        ("beats", "<f8"),
-        ("tracks", "<i4"),
-        ("pitch_low", "<i2"),
-        ("pitch_high", "<i2"),
-        ("split", "u1"),
-    ]
-)
-"""The numbers of a piece that training looks at."""
-SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True)
-class PieceRecord:
-    """What is known about a prepared piece."""
-
-    id: str
-    split: str
-    """train, valid or test."""
-    notes: int
-    """Complete notes among its tokens."""
-    beats: float
-    """Quarter notes from the start to the end of its last note."""
-    tokens: int
-    """Tokens with BOS and EOS."""
-    pitch_low: int
-    """Lowest MIDI pitch that is not a drum; -1 when there is none."""
-    pitch_high: int
-    """Highest MIDI pitch that is not a drum; -1 when there is none."""
-    tracks: int
-    metadata: dict[str, Any] = field(default_factory=dict)
-    """What is said of it."""
-    path: str = ""
-    """The file it was read from; empty where there is none."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What was measured: programs, duration (seconds), polyphony, off_grid_share, and what preprocessing measured."""
 
 
 class ManifestWriter:
@@ -277,124 +237,3 @@ def _json_value(place: str, name: str) -> str:
 
 def _sql_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-class StoredPiece:
-    """A piece of a prepared corpus with the attributes of :class:`PieceRecord`; texts are read when asked for."""
-
-    __slots__ = ("_numbers", "_row", "_table", "number")
-
-    def __init__(self, table: PieceTable, number: int) -> None:
-        self._table, self.number = table, number
-        self._numbers = table.numbers[number]
-        self._row: tuple[Any, ...] | None = None
-
-    @property
-    def notes(self) -> int:
-        """Complete notes among its tokens."""
-        return int(self._numbers["notes"])
-
-    @property
-    def beats(self) -> float:
-        """Quarter notes to the end of its last note."""
-        return float(self._numbers["beats"])
-
-    @property
-    def tokens(self) -> int:
-        """Tokens with BOS and EOS."""
-        return int(self._numbers["tokens"])
-
-    @property
-    def tracks(self) -> int:
-        """Tracks with notes."""
-        return int(self._numbers["tracks"])
-
-    @property
-    def pitch_low(self) -> int:
-        """Lowest pitch that is not a drum; -1 when there is none."""
-        return int(self._numbers["pitch_low"])
-
-    @property
-    def pitch_high(self) -> int:
-        """Highest pitch that is not a drum; -1 when there is none."""
-        return int(self._numbers["pitch_high"])
-
-    @property
-    def split(self) -> str:
-        """train, valid or test."""
-        return SPLITS[self._numbers["split"]]
-
-    @property
-    def id(self) -> str:
-        """Unique name in the corpus."""
-        return str(self._texts()[0])
-
-    @property
-    def path(self) -> str:
-        """The file it was read from; empty where there is none."""
-        _, path, path_bytes, _, _ = self._texts()
-        return path if path_bytes is None else os.fsdecode(path_bytes)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What is said of it."""
-        found: dict[str, Any] = json.loads(self._texts()[3])
-        return found
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What was measured."""
-        found: dict[str, Any] = json.loads(self._texts()[4])
-        return found
-
-    def _texts(self) -> tuple[Any, ...]:
-        if self._row is None:
-            self._row = self._table.manifest.query(
-                "SELECT id, path, path_bytes, metadata, facts FROM pieces WHERE number = ?", (self.number,)
-            )[0]
-        return self._row
-
-    def record(self) -> PieceRecord:
-        """All of it at once."""
-        return PieceRecord(**{name: getattr(self, name) for name in PieceRecord.__dataclass_fields__})
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, StoredPiece):
-            return self.record() == other.record()
-        return self.record() == other if isinstance(other, PieceRecord) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((self._table.manifest.path, self.number))
-
-    def __repr__(self) -> str:
-        return f"StoredPiece({self.record()})"
-
-
-class PieceTable(Sequence[StoredPiece]):
-    """All pieces of a prepared corpus; objects are made when asked for, so a million of them need no memory.
-
-    Args:
-        manifest: their texts.
-        numbers: their numbers (pieces,), ``RECORD_TYPE``.
-    """
-
-    def __init__(self, manifest: Manifest, numbers: NDArray[Any]) -> None:
-        self.manifest, self.numbers = manifest, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> StoredPiece: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[StoredPiece]: ...
-    def __getitem__(self, index: int | slice) -> StoredPiece | list[StoredPiece]:
-        if isinstance(index, slice):
-            return [StoredPiece(self, number) for number in range(*index.indices(len(self)))]
-        number = int(index) + (len(self) if index < 0 else 0)
-        if not 0 <= number < len(self):
-            raise IndexError(f"piece {index} of {len(self)}")
-        return StoredPiece(self, number)
-
-    def __iter__(self) -> Iterator[StoredPiece]:
-        return (StoredPiece(self, number) for number in range(len(self)))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aurl.data.aligned import Level, provider
@@ -25,6 +26,7 @@ from aurl.data.merges import Merges, check_size
 from aurl.utils.errors import AurlError
 from aurl.utils.files import atomic_write_json
 from aurl.utils.logging import get_logger
+from aurl.utils.rows import RowSpool
 
 if TYPE_CHECKING:
     from aurl.data.store import TokenStore
@@ -58,7 +60,7 @@ def learned(store: TokenStore, codec: Codec, bpe: str, cache: Path) -> Codec:
     result = codec.with_merges(merges)
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_json(file, result.to_dict())
-    log.info(f"Learned {merges.size - codec.vocabulary.size} tokens from {len(store.split('train'))} training pieces")
+    log.info(f"Learned {merges.size - codec.vocabulary.size} tokens from {len(store.chosen('train'))} training pieces")
     return result
 
 
@@ -87,7 +89,7 @@ def _from_file(file: Path, codec: Codec) -> Codec:
 
 def _pieces(store: TokenStore, codec: Codec) -> Iterator[np.ndarray]:
     table = codec.vocabulary.transposition_table(min(SHIFTS), max(SHIFTS))
-    for number, piece in enumerate(store.split("train")):
+    for number, piece in enumerate(store.chosen("train")):
         yield table[SHIFTS[number % len(SHIFTS)] - min(SHIFTS)][np.asarray(store.ids(piece))]
 
 
@@ -163,6 +165,25 @@ def merge_batch(batch: PackedBatch, merges: Merges) -> PackedBatch:
     return batch._replace(**fields)
 
 
+class MergedPieces:
+    """Records of pieces with the number of their merged tokens, made when asked for.
+
+    Args:
+        pieces: the records of a store.
+        lengths: merged tokens of each piece, 0 for one that was not merged.
+    """
+
+    def __init__(self, pieces: Sequence[Any], lengths: NDArray[np.int32]) -> None:
+        self._pieces, self._lengths = pieces, lengths
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __getitem__(self, number: int) -> Any:
+        length = int(self._lengths[number])
+        return replace(self._pieces[number].record(), tokens=length) if length else self._pieces[number]
+
+
 class MergedStore:
     """Some pieces of a store in merged tokens; everything else is the store's.
 
@@ -172,29 +193,42 @@ class MergedStore:
         numbers: the pieces that are asked for.
     """
 
-    def __init__(self, store: TokenStore, merges: Merges, numbers: Sequence[int]) -> None:
+    def __init__(self, store: TokenStore, merges: Merges, numbers: Sequence[int] | NDArray[np.integer]) -> None:
         self._store = store
-        self._merged = {number: merges.merge(np.asarray(store.ids(number))) for number in numbers}
-        self.pieces: list[Any] = list(store.pieces)
-        for number, (ids, _) in self._merged.items():
-            self.pieces[number] = replace(store.pieces[number].record(), tokens=len(ids))
+        spool = RowSpool(2)
+        lengths = np.zeros(len(store.pieces), np.int32)
+        self._starts = np.zeros(len(store.pieces), np.int64)
+        total = 0
+        for number in numbers:
+            ids, begins = merges.merge(np.asarray(store.ids(number)))
+            spool.add(np.stack([ids, begins], 1))
+            self._starts[number], lengths[number], total = total, len(ids), total + len(ids)
+        self._merged, self._lengths = spool.finish(), lengths
+        self.pieces: Any = MergedPieces(store.pieces, lengths)
+
+    def _rows(self, number: int) -> NDArray[np.int32]:
+        """Id and first base token of each merged token (M, 2)."""
+        if not self._lengths[number]:
+            raise KeyError(number)
+        start = int(self._starts[number])
+        return self._merged[start : start + int(self._lengths[number])]
 
     def ids(self, number: int) -> np.ndarray:
         """Merged ids of a piece (M,)."""
-        return self._merged[number][0]
+        return self._rows(number)[:, 0]
 
     def bars(self, number: int) -> np.ndarray:
         """Bar of each (M,)."""
-        return np.asarray(self._store.bars(number))[self._merged[number][1]]
+        return np.asarray(self._store.bars(number))[self._rows(number)[:, 1]]
 
     def beats(self, number: int) -> np.ndarray:
         """Beat of each (M,)."""
-        return np.asarray(self._store.beats(number))[self._merged[number][1]]
+        return np.asarray(self._store.beats(number))[self._rows(number)[:, 1]]
 
     def aligned(self, name: str, number: int) -> np.ndarray:
         """An array beside the tokens of a piece, by merged token where it has rows of tokens."""
         rows = self._store.aligned(name, number)
-        return rows[self._merged[number][1]] if provider(name).level is Level.token else rows
+        return rows[self._rows(number)[:, 1]] if provider(name).level is Level.token else rows
 
     def check_aligned(self, name: str) -> None:
         """Refuse an array that the corpus does not have."""

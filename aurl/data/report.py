@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from aurl.data.codec import Codec
 from aurl.data.crew import JOB_SECONDS, Failure, available_cores, in_order, work_through
-from aurl.data.manifest import StoredPiece
 from aurl.data.preprocessing import PreprocessConfig, beats_beside, preprocess_score
 from aurl.data.reading import companion_of
+from aurl.data.records import StoredPiece
 from aurl.data.report_charts import charts
 from aurl.data.report_duplicates import near_duplicates
 from aurl.data.report_findings import findings

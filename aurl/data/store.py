@@ -1,7 +1,7 @@
 """Prepared pieces on disk: token ids with musical time in memory-mapped files, and a manifest of the pieces.
 
 A folder holds tokens.bin (uint16), bars.bin (uint16), beats.bin (float32), offsets.npy (int64, pieces + 1),
-pieces.bin (``RECORD_TYPE`` a piece), manifest.sqlite (manifest.py), aligned/ (arrays beside the tokens, listed in
+pieces.bin (``RECORD_TYPE``, records.py), manifest.sqlite (manifest.py), aligned/ (arrays beside the tokens, in
 features.json), skipped.jsonl (what could not be read, with the reason), repaired.jsonl (what was repaired on
 reading), tokenizer.json (a codec as a dict), meta.json and sums.json (SHA-256 of all other files). Pieces lie one
 after the other, each BOS ... EOS. Nothing in it depends on clocks or the order of work. Opening maps files and reads
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aurl.data.manifest import RECORD_TYPE, SPLITS, Manifest, PieceRecord, PieceTable
+from aurl.data.manifest import Manifest
+from aurl.data.records import RECORD_TYPE, SPLITS, PieceRecord, PieceTable
 from aurl.utils.errors import AurlError
 from aurl.utils.locks import is_held, try_lock
 
@@ -183,12 +184,16 @@ class TokenStore:
         mask[chosen] = True
         self._chosen, self.where = mask, where
 
-    def split(self, name: str | None) -> list[int]:
-        """Numbers of the chosen pieces of a split (train, valid or test), or of all of them."""
-        mask = self.numbers["split"] == SPLITS.index(name) if name is not None else np.ones(len(self), dtype=bool)
+    def chosen(self, split: str | None) -> NDArray[np.int32]:
+        """Numbers of the chosen pieces of a split (train, valid or test), or of all of them, rising."""
+        mask = self.numbers["split"] == SPLITS.index(split) if split is not None else np.ones(len(self), dtype=bool)
         if self._chosen is not None:
             mask &= self._chosen
-        numbers: list[int] = np.flatnonzero(mask).tolist()
+        return np.flatnonzero(mask).astype(np.int32)
+
+    def split(self, name: str | None) -> list[int]:
+        """:meth:`chosen` as a list."""
+        numbers: list[int] = self.chosen(name).tolist()
         return numbers
 
 

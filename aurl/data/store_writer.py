@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurl.data.aligned import Level
-from aurl.data.manifest import RECORD_TYPE, SPLITS, ManifestWriter, PieceRecord
+from aurl.data.manifest import ManifestWriter
+from aurl.data.records import RECORD_TYPE, SPLITS, PieceRecord
 from aurl.data.store import (
     ALIGNED_FOLDER,
     BAR_TYPE,

@@ -26,6 +26,9 @@ class Window(NamedTuple):
     """First target token that counts; targets before it are context."""
 
 
+WINDOW_FIELDS = len(Window._fields)
+
+
 class WindowTable:
     """Windows as one array: 16 bytes each.
 
@@ -42,19 +45,9 @@ class WindowTable:
     def __getitem__(self, number: int) -> Window:
         return Window(*self.rows[number].tolist())
 
-    @property
-    def start(self) -> npt.NDArray[np.int32]:
-        """First input token of each window."""
-        return self.rows[:, 1]
-
-    @property
-    def stop(self) -> npt.NDArray[np.int32]:
-        """One past the last target of each window."""
-        return self.rows[:, 2]
-
-    def take(self, order: npt.NDArray[np.int64]) -> WindowTable:
-        """The windows in another order."""
-        return WindowTable(self.rows[order])
+    def inputs(self, block: slice) -> npt.NDArray[np.int64]:
+        """Input tokens of some of the windows."""
+        return self.rows[block, 2].astype(np.int64) - self.rows[block, 1] - 1
 
 
 def item_generator(seed: int, epoch: int, item: int) -> np.random.Generator:

@@ -42,7 +42,7 @@ from aurl.training.losses import (
 )
 from aurl.training.metrics import LatentUse, Likelihood
 from aurl.training.muon import Muon, parameter_groups
-from aurl.training.resuming import count_on
+from aurl.training.resuming import count_on, reopen_epoch
 from aurl.training.schedules import cyclic_rise, linear_rise, warmup_cosine
 from aurl.utils.errors import AurlError
 
@@ -376,6 +376,7 @@ class MusicModule(L.LightningModule):
                 "the run was begun with other tokens than these (tokenizer, tokenizer.bpe, or the music that "
                 "tokenizer.bpe learned from); continue it with its own settings, or begin a new one"
             )
+        reopen_epoch(checkpoint)
         progress = checkpoint["aurl"]["progress"]
         self.batches_seen, self.guard.skipped = progress["batches"], progress["skipped"]
         self.batches_restored = self.batches_seen

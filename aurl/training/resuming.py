@@ -11,6 +11,26 @@ from typing import Any
 import lightning as L
 
 
+def reopen_epoch(checkpoint: dict[str, Any]) -> None:
+    """Make Lightning go on in the epoch that a run left before its end, because of trainer.max_steps or max_time or an
+    early stop: the checkpoint of its end counts that epoch as done, though music of it is left.
+
+    To be called by ``on_load_checkpoint``, before Lightning reads the loops' progress.
+
+    Args:
+        checkpoint: what the file holds; changed in place.
+    """
+    fit = checkpoint.get("loops", {}).get("fit_loop")
+    if fit is None:
+        return
+    epochs, batches = fit["epoch_progress"], fit["epoch_loop.batch_progress"]
+    left_early = batches["current"]["completed"] and not batches["is_last_batch"]
+    if left_early and epochs["total"]["completed"] == epochs["total"]["ready"]:
+        for counts in (epochs["total"], epochs["current"]):
+            counts["processed"] -= 1
+            counts["completed"] -= 1
+
+
 def count_on(trainer: L.Trainer, loader: Any) -> None:
     """Set Lightning's count of this epoch's batches to what the restored loader has left.
 

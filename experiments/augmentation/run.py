@@ -244,6 +244,7 @@ class VirtualStore:
     def __init__(self, store: TokenStore, count: int) -> None:
         self._store, self._count = store, len(store)
         self.pieces = Repeated(store.pieces, count)
+        self.numbers = store.numbers[np.arange(count) % self._count]  # a real store has it in a mapped file
 
     def ids(self, piece: int) -> np.ndarray:
         return self._store.ids(piece % self._count)
@@ -294,7 +295,7 @@ def plan(args: argparse.Namespace) -> None:
         made.collate(epoch[0], 1)
         drawn = time.process_time()
         print(
-            f"| {count} | {len(epoch._windows)} | {planned - started:.2f} | {dealt - planned:.2f} | "
+            f"| {count} | {len(epoch.windows)} | {planned - started:.2f} | {dealt - planned:.2f} | "
             f"{1e3 * (drawn - dealt):.1f} | {anonymous_mb() - empty:.0f} |",
             flush=True,
         )

@@ -260,7 +260,7 @@ store = TokenStore.open(Path(sys.argv[1]))
 codec = Codec.from_dict(store.tokenizer)
 rows["opened"] = anonymous()
 began = time.perf_counter()
-pieces = store.split("train")
+pieces = store.chosen("train")
 loader = TrainingBatches(TrainingPlan(store, pieces, codec.vocabulary, 1024, 8192, AugmentConfig(), 0))
 rows["plan"] = anonymous()
 batches = iter(loader)
@@ -278,7 +278,7 @@ def run_memory(args: argparse.Namespace) -> None:
 
     from aurl.data.codec import Codec
     from aurl.data.config import TokenizerConfig
-    from aurl.data.manifest import PieceRecord
+    from aurl.data.records import PieceRecord
     from aurl.data.store_writer import StoreWriter
 
     codec = Codec.from_config(TokenizerConfig())

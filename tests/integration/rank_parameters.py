@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+
+from aurl.data.batching import IGNORED, PackedBatch
 
 
 class KeepParameters(L.Callback):
@@ -43,3 +48,33 @@ class SpoilLosses(L.Callback):
             return losses._replace(total=losses.total * float("nan")) if spoilt else losses
 
         pl_module.losses = sometimes
+
+
+class KeepPlaces(L.Callback):
+    """Writes after each batch which tokens of which pieces each process was trained on, and in which epoch."""
+
+    def __init__(self, folder: str, part: str) -> None:
+        self.folder, self.part = Path(folder), part
+        self.batches: list[tuple[int, Counter[tuple[int, int]]]] = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: PackedBatch, batch_idx: int
+    ) -> None:
+        owners = torch.repeat_interleave(torch.tensor(batch.origins), torch.tensor(batch.lengths))
+        scored = (batch.targets != IGNORED).cpu()
+        assert batch.source is not None
+        places = Counter(zip(owners[scored].tolist(), batch.source.cpu()[scored].tolist(), strict=True))
+        self.batches.append((trainer.current_epoch, places))
+        torch.save(self.batches, self.folder / f"{self.part}.rank{trainer.global_rank}.pt")
+
+
+class KillAll(L.Callback):
+    """Kills all processes of a run, as a machine that goes down would, once each has done so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if pl_module.batches_seen >= self.batches:
+            trainer.strategy.barrier()
+            os.killpg(os.getpgrp(), signal.SIGKILL)

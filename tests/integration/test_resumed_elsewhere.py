@@ -59,8 +59,11 @@ def run(data: MusicDataModule, folder: Path, **settings: Any) -> Seen:
     return seen
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3)])
-@pytest.mark.parametrize("at", ["middle", "end"])
+@pytest.mark.parametrize(
+    ("before", "after", "at"),
+    [(before, after, at) for before, after in [(1, 2), (2, 1), (2, 3)] for at in ("middle", "end")]
+    + [(1, 1, "steps"), (2, 1, "steps")],
+)
 def test_both_epochs_are_whole_when_the_number_of_processes_changes(
     cache: Path, tmp_path: Path, before: int, after: int, at: str
 ) -> None:
@@ -69,7 +72,11 @@ def test_both_epochs_are_whole_when_the_number_of_processes_changes(
     seen: dict[int, Counter[tuple[int, int]]] = {0: Counter(), 1: Counter()}
     for rank in range(before):
         folder = tmp_path / f"before{rank}"
-        saved = {"kill": batches, "every": batches} if at == "middle" else {"max_epochs": 1}
+        saved = {
+            "middle": {"kill": batches, "every": batches},
+            "steps": {"max_steps": batches},
+            "end": {"max_epochs": 1},
+        }[at]
         for epoch, places in run(ranked(cache, rank, before), folder, **saved).places.items():
             seen[epoch] += places
     for rank in range(after):

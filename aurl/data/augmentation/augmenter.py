@@ -26,6 +26,7 @@ from aurl.data.kinds import Form
 from aurl.data.vocabulary import QUARTERS_PER_WHOLE, Kind, Vocabulary
 from aurl.utils.errors import AurlError
 from aurl.utils.logging import get_logger
+from aurl.utils.rows import blocks
 
 log = get_logger(__name__)
 
@@ -35,7 +36,8 @@ an even share. On a grid of 8, 99 of 100 pieces of ASAP have that, none of POP90
 """
 FINEST_WRITTEN = 6
 """Positions a beat below which written music too may use all of them evenly, so that nothing can be told."""
-UNKNOWN = -1
+UNKNOWN = 0
+"""What is not known yet of a piece; what is known is kept as one more than it is."""
 PERFORMED, ALIGNED = "performed", "off_grid_share_aligned"
 """Facts of a piece: whether the bars of its file are a clock; there only if its notes were moved to annotated beats."""
 LEAST_PAIR = 4
@@ -93,8 +95,8 @@ class Augmenter:
     Args:
         config: what may happen.
         vocabulary: meaning of the ids.
-        ranges: lowest and highest pitch of every piece that may come, -1 for drums (P, 2).
-        numbers: index of each of those pieces (P,), rising.
+        extents: lowest and highest pitch of every piece of the corpus, -1 for drums, each (P,).
+        numbers: indices of the pieces that may come: the widest range of these is the range that transposition keeps.
         read: gives the stored tokens of a piece, BOS to EOS.
         seed: with epoch and piece, decides every draw.
         facts: what the manifest says of a piece; its ``performed``, measured in the file, is taken where it is there.
@@ -107,7 +109,7 @@ class Augmenter:
         self,
         config: AugmentConfig,
         vocabulary: Vocabulary,
-        ranges: npt.ArrayLike,
+        extents: tuple[npt.ArrayLike, npt.ArrayLike],
         numbers: npt.ArrayLike,
         read: Callable[[int], npt.NDArray[np.integer]],
         seed: int,
@@ -115,23 +117,21 @@ class Augmenter:
     ) -> None:
         check_tokens(config, vocabulary)
         self.config, self.vocabulary, self.seed = config, vocabulary, seed
-        self._numbers, self._read, self._facts = np.asarray(numbers, np.int64), read, facts
+        self._read, self._facts = read, facts
         self.guessed = 0
         """Pieces of which the manifest does not say whether they are performed, so that their tokens decided."""
-        extents = np.asarray(ranges, np.int16).reshape(-1, 2)
+        self._low, self._high = (np.asarray(pitches) for pitches in extents)
         low, high = config.transpose.semitones
-        pitched = extents[extents[:, 0] >= 0]
-        corpus = [(int(pitched[:, 0].min()), int(pitched[:, 1].max()))] if len(pitched) else []
+        corpus = _widest(self._low, self._high, np.asarray(numbers))
         self.transposer = Transposer.of(vocabulary, low, high, corpus)
-        self._allowed = self.transposer.allowed_all(extents[:, 0], extents[:, 1]).astype(np.int8)
         self._tables, self._rows = TokenTables(vocabulary), RowCodec(vocabulary)
         is_velocity = vocabulary.kind == Kind.VELOCITY
         self._velocity = np.where(is_velocity, vocabulary.value, 0).astype(np.uint8)
         step = vocabulary.positions_per_beat
         self._place = np.where(vocabulary.kind == Kind.POSITION, vocabulary.value % step, step).astype(np.uint8)
-        # What a whole piece must be read for, kept once it is known: 3 bytes a piece.
-        self._loudest_known = np.full(len(self._numbers), UNKNOWN, np.int16)
-        self._performed_known = np.full(len(self._numbers), UNKNOWN, np.int8)
+        # What a whole piece must be read for, kept once it is known: 2 bytes a piece.
+        self._loudest_known = np.zeros(len(self._low), np.uint8)
+        self._performed_known = np.zeros(len(self._low), np.uint8)
 
     # -- what is drawn ------------------------------------------------------------------------------------------------
 
@@ -154,8 +154,7 @@ class Augmenter:
             low, high = bounds
             return np.where(where, low + (high - low) * uniforms(hashed(keys, purpose)), neutral)
 
-        at = np.searchsorted(self._numbers, pieces)
-        low, high = self._allowed[:, at].astype(np.int64)
+        low, high = self.transposer.allowed_all(self._low[pieces], self._high[pieces])
         shift = low + (uniforms(hashed(keys, Draw.SHIFT)) * (high + 1 - low)).astype(np.int64)
         stretch, velocity = config.stretch, config.velocity
         return Recipes(
@@ -207,10 +206,10 @@ class Augmenter:
         """
         known = np.zeros(len(pieces), bool)
         for number in np.flatnonzero(asked).tolist():
-            at = int(np.searchsorted(self._numbers, pieces[number]))
-            if self._performed_known[at] == UNKNOWN:
-                self._performed_known[at] = self._find_out(int(pieces[number]))
-            known[number] = bool(self._performed_known[at])
+            piece = int(pieces[number])
+            if self._performed_known[piece] == UNKNOWN:
+                self._performed_known[piece] = 1 + self._find_out(piece)
+            known[number] = self._performed_known[piece] - 1
         return known
 
     def _find_out(self, piece: int) -> bool:
@@ -235,10 +234,10 @@ class Augmenter:
         """Highest velocity of each piece; 0 where not ``asked``."""
         known = np.zeros(len(pieces), np.int64)
         for number in np.flatnonzero(asked).tolist():
-            at = int(np.searchsorted(self._numbers, pieces[number]))
-            if self._loudest_known[at] == UNKNOWN:
-                self._loudest_known[at] = self._velocity[self._read(int(pieces[number]))].max()
-            known[number] = self._loudest_known[at]
+            piece = int(pieces[number])
+            if self._loudest_known[piece] == UNKNOWN:
+                self._loudest_known[piece] = 1 + self._velocity[self._read(piece)].max()
+            known[number] = self._loudest_known[piece] - 1
         return known
 
     def _stretches_notes(self, performed: BoolArray) -> BoolArray:
@@ -375,6 +374,20 @@ def check_tokens(config: AugmentConfig, vocabulary: Vocabulary) -> None:
                 f"augment.{name} needs {' and '.join(missing)} tokens, which this tokenizer does not have; "
                 f"set augment.{name}.probability=0 or use tokenizer=remi"
             )
+
+
+def _widest(
+    low: npt.NDArray[np.integer], high: npt.NDArray[np.integer], numbers: npt.NDArray[np.integer]
+) -> list[tuple[int, int]]:
+    """Lowest and highest pitch of some pieces, or nothing where all of them are drums."""
+    lows, highs = [], []
+    for block in blocks(len(numbers)):
+        chosen = numbers[block]
+        chosen = chosen[low[chosen] >= 0]
+        if len(chosen):
+            lows.append(int(low[chosen].min()))
+            highs.append(int(high[chosen].max()))
+    return [(min(lows), max(highs))] if lows else []
 
 
 def _notes(rows: Rows) -> tuple[IntArray, Notes]:

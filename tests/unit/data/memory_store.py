@@ -9,6 +9,7 @@ import numpy as np
 from aurl.data.augmentation.config import AugmentConfig, TransposeConfig
 from aurl.data.batching import TrainingPlan
 from aurl.data.config import TokenizerConfig
+from aurl.data.records import RECORD_TYPE
 from aurl.data.store import PieceRecord
 from aurl.data.tokenizer import build_tokenizer
 from aurl.data.vocabulary import Vocabulary
@@ -19,6 +20,14 @@ CONTEXT = 64
 def build_vocabulary() -> Vocabulary:
     tokenizer = build_tokenizer(TokenizerConfig())
     return Vocabulary([name for name, _ in sorted(tokenizer.vocab.items(), key=lambda item: item[1])], 8)
+
+
+def numbers_of(pieces: list[PieceRecord]) -> np.ndarray:
+    """What a store has of pieces as an array."""
+    found = np.zeros(len(pieces), RECORD_TYPE)
+    for name in ("notes", "tokens", "beats", "tracks", "pitch_low", "pitch_high"):
+        found[name] = [getattr(piece, name) for piece in pieces]
+    return found
 
 
 @dataclass
@@ -51,6 +60,7 @@ class MemoryStore:
             self._ids.append(np.array([name[token] for token in tokens], dtype=np.uint16))
             length = len(self._ids[-1])
             self.pieces.append(PieceRecord(str(number), "train", bars, 4.0 * bars, length, pitch, pitch, 1))
+        self.numbers = numbers_of(self.pieces)
 
     def ids(self, piece: int) -> np.ndarray:
         return self._ids[piece]

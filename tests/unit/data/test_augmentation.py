@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from memory_store import numbers_of
 from symusic.core import ScoreTick
 
 from aurl.data.augmentation.augmenter import Augmented, Augmenter
@@ -96,12 +97,18 @@ def encoded(scores_: Sequence[ScoreTick]) -> list[np.ndarray]:
     ]
 
 
+def extents(ranges: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest pitches, as a corpus has them."""
+    low, high = np.array(ranges).T
+    return low, high
+
+
 def augmented(pieces: list[np.ndarray], seed: int = 0, epoch: int = 0, **parts: Any) -> tuple[Segments, Augmented]:
     """The batch before and after, with only the given augmentations."""
     config = AugmentConfig(**({"transpose": OFF} | parts))
     pitches = [VOCABULARY.value[ids[VOCABULARY.kind[ids] == Kind.PITCH]] for ids in pieces]
     ranges = [(int(p.min()), int(p.max())) if len(p) else (-1, -1) for p in pitches]
-    augmenter = Augmenter(config, VOCABULARY, ranges, range(len(pieces)), lambda piece: pieces[piece], seed)
+    augmenter = Augmenter(config, VOCABULARY, extents(ranges), range(len(pieces)), lambda piece: pieces[piece], seed)
     batch = batch_of(pieces)
     return batch, augmenter(batch, augmenter.recipes(batch.piece, epoch, 1.0))
 
@@ -333,7 +340,7 @@ def test_a_segment_does_not_depend_on_the_others_of_its_batch(pieces: list[np.nd
     _, together = augmented(mixed, **FULL)
     pitches = [VOCABULARY.value[ids[VOCABULARY.kind[ids] == Kind.PITCH]] for ids in mixed]
     ranges = [(int(p.min()), int(p.max())) for p in pitches]
-    augmenter = Augmenter(AugmentConfig(**FULL), VOCABULARY, ranges, range(10), lambda piece: mixed[piece], 0)
+    augmenter = Augmenter(AugmentConfig(**FULL), VOCABULARY, extents(ranges), range(10), lambda piece: mixed[piece], 0)
     for number in range(len(mixed)):
         alone = batch_of(mixed).select(np.array([number]))
         result = augmenter(alone, augmenter.recipes(alone.piece, 0, 1.0))
@@ -377,6 +384,7 @@ class ListStore:
             self.pieces.append(
                 PieceRecord("", "train", notes, 1.0, len(ids), int(pitches.min()), int(pitches.max()), 1)
             )
+        self.numbers = numbers_of(self.pieces)
 
     def ids(self, piece: int) -> np.ndarray:
         return self.tokens[piece]
@@ -440,7 +448,7 @@ def test_what_was_measured_in_the_file_says_whether_a_piece_is_performed(caplog:
         {},
     ]
     count = len(facts)
-    ranges = np.tile([40, 80], (count, 1))
+    ranges = extents([(40, 80)] * count)
     augmenter = Augmenter(AugmentConfig(), VOCABULARY, ranges, range(count), lambda piece: played, 0, facts.__getitem__)
     with caplog.at_level("INFO"):
         found = augmenter.performed(np.arange(count), np.ones(count, bool))
@@ -451,7 +459,7 @@ def test_what_was_measured_in_the_file_says_whether_a_piece_is_performed(caplog:
 def test_what_a_tokenizer_cannot_do_is_said_in_one_line() -> None:
     def build(drop: str, **parts: Any) -> None:
         names = [name for name in VOCABULARY.tokens if not name.startswith(drop)]
-        Augmenter(AugmentConfig(**parts), Vocabulary(names, 8), [(60, 70)], [0], lambda piece: np.zeros(2, int), 0)
+        Augmenter(AugmentConfig(**parts), Vocabulary(names, 8), ([60], [70]), [0], lambda piece: np.zeros(2, int), 0)
 
     build("Bar", velocity=VelocityConfig(probability=1.0))
     with pytest.raises(

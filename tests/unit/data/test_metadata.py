@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from symusic.core import KeySignatureTick, NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from aurl.data.manifest import Manifest, ManifestWriter, PieceRecord
+from aurl.data.manifest import Manifest, ManifestWriter
 from aurl.data.metadata import metadata_problems, score_metadata, sidecar_metadata
 from aurl.data.metadata_tables import _told, folder_tables
 from aurl.data.metadata_values import key_name, normalised
+from aurl.data.records import PieceRecord
 
 
 @pytest.fixture(autouse=True)

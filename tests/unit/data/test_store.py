@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aurl.data.aligned import Level
-from aurl.data.manifest import PieceRecord
+from aurl.data.records import PieceRecord
 from aurl.data.store import TokenStore, verify_folder
 from aurl.data.store_writer import StoreWriter
 from aurl.utils.errors import AurlError

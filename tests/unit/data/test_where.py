@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aurl.data.manifest import Manifest, ManifestWriter, PieceRecord
+from aurl.data.manifest import Manifest, ManifestWriter
+from aurl.data.records import PieceRecord
 from aurl.data.where import Field, WhereError, check_where, compile_where
 
 ODD = {'said "so"': 5, "back\\slash": "yes", "it's": 6, "a.b[0]": 7, 'both "\\"': ["x", "y"], '"': 8, "\\": 9}
