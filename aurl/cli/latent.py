@@ -62,6 +62,8 @@ Main keys (default):
   bars_read (none)       read only so many bars of each piece
   bars (none)            bars that slide, replace and traverse change, from 1: 5,6 or 5-8; without it all
   routes (auto)          what sliders follow: the file beside the checkpoint if there is one; none, or a file
+  tries (1)              slide, and replace with sliders: write each moved bar in so many ways and keep the one
+                         in which the wish is heard best; needs routes, 32 is a good number
   sliders (none)         dimension:amount, in standard deviations of the training data
   steps (8)              pieces that interpolate writes, both ends included
   donor, donor_bars      replace: whose latents; without donor_bars the same bars
@@ -282,6 +284,7 @@ def read_piece(tools: LatentTools, file: Path, bars: int | None) -> LatentPiece:
 def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: LatentCommand) -> Outcome:
     """What the verb does to the pieces."""
     from aurl.generation import latent_outcomes as outcomes
+    from aurl.generation.latent_search import SliderSearch
 
     bars = None if config.bars is None else read_bars("bars", config.bars)
     if config.task in ("encode", "decode", "reconstruct", "map"):
@@ -295,14 +298,17 @@ def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: Latent
     if config.task == "interpolate":
         return outcomes.interpolated(tools, pieces[0], pieces[1], config.steps)
     if config.task == "slide":
-        return outcomes.slid(tools, pieces, read_sliders(config.sliders), bars)
+        return outcomes.slid(tools, pieces, read_sliders(config.sliders), bars, config.tries)
     if config.task == "traverse":
         names = config.dimensions or list(tools.model.config.attributes)
         if not names:
             raise AurlError("this checkpoint has no named dimensions; say which, for instance dimensions=[z1,z2]")
         return outcomes.traversed(tools, pieces[0], names, config.values, bars)
+    search = None if config.tries == 1 else SliderSearch(tools, read_sliders(config.sliders), config.tries)
     latents, source = replacing_latents(tools, pieces[0], bars or [], config)
-    return outcomes.replaced(tools, pieces[0], bars, latents, source)
+    if search is not None:
+        source += f", the nearest to that of {config.tries} tries"
+    return outcomes.replaced(tools, pieces[0], bars or [], latents, source, search)
 
 
 def replacing_latents(

@@ -44,6 +44,8 @@ class LatentCommand(SamplerConfig):
     """Numbers and ranges of the bars that change, from 1; unset means all."""
     sliders: list[str] | None = None
     """dimension:amount, in standard deviations of the training data."""
+    tries: int = 1
+    """In how many ways each bar is written that slide and replace move by sliders; the nearest to the wish is kept."""
     steps: int = 8
     """Pieces that interpolate writes, both ends included."""
     donor: str | None = None
@@ -76,6 +78,7 @@ class LatentCommand(SamplerConfig):
         if self.task not in LATENT_TASKS:
             raise ValueError(f"there is no verb '{self.task}'; allowed: {', '.join(LATENT_TASKS)}")
         at_least(("steps", self.steps, 2), ("versions", self.versions, 1), ("bars_read", self.bars_read, 1))
+        at_least(("tries", self.tries, 1))
         at_least(("batch_size", self.batch_size, 1), ("seed", self.seed, 0))
         if not self.values:
             raise ValueError("values=[] names none; allowed: one or more numbers, for instance [-2,0,2]")
@@ -96,6 +99,13 @@ class LatentCommand(SamplerConfig):
             read_sliders(self.sliders)
         if self.task == "slide" and not self.sliders:
             raise ValueError(SLIDERS_WANTED)
+        if self.tries > 1 and not (
+            self.task == "slide" or (self.task == "replace" and self.sliders and not self.donor)
+        ):
+            raise ValueError(
+                f"tries={self.tries} would do nothing: only slide, and replace with sliders and no donor, move bars "
+                "and listen to them"
+            )
         if self.task == "replace" and not bars:
             raise ValueError("replace needs bars, for instance bars=5,6")
         if donor_bars is not None and not self.donor:

@@ -18,6 +18,7 @@ from aurl.generation.latent_editing import EditSession
 from aurl.generation.latent_export import Numbers, Outcome, Picture, Shown
 from aurl.generation.latent_pictures import Curve, attribute_picture, grid_picture, map_picture
 from aurl.generation.latent_piece import Floats, LatentPiece
+from aurl.generation.latent_search import SliderSearch
 from aurl.generation.latent_tools import LatentTools, check_bars
 from aurl.music.attributes import ATTRIBUTES, UNITS
 from aurl.utils.errors import AurlError
@@ -111,15 +112,23 @@ def interpolated(tools: LatentTools, first: LatentPiece, second: LatentPiece, st
 
 
 def slid(
-    tools: LatentTools, pieces: Sequence[LatentPiece], sliders: Mapping[str, float], bars: Sequence[int] | None
+    tools: LatentTools,
+    pieces: Sequence[LatentPiece],
+    sliders: Mapping[str, float],
+    bars: Sequence[int] | None,
+    tries: int = 1,
 ) -> Outcome:
-    """Pieces with dimensions moved, beside what their latents say unmoved."""
+    """Pieces with dimensions moved, beside what their latents say unmoved; with more tries, the best of so many."""
+    search = None if tries == 1 else SliderSearch(tools, sliders, tries)
     moves = ", ".join(f"{name.replace('_', ' ')} {amount:+g}" for name, amount in sliders.items())
     shown, curves, rows = [], [], []
     for stem, piece in zip(file_stems([piece.name for piece in pieces]), pieces, strict=True):
         check_bars(bars or (), piece)
         latents = tools.check(piece).bar_latents
-        before, after = tools.decode(np.stack([latents, tools.slid(latents, sliders, bars)]))
+        if search is None:
+            before, after = tools.decode(np.stack([latents, tools.slid(latents, sliders, bars)]))
+        else:
+            before, after = tools.reconstruct(piece), search.slide(piece, bars)
         heard = [_heard(tools, sample, piece.bars) for sample in (before, after)]
         shown += [
             Shown(f"{stem}_again", f"{piece.name}, from its latents", before),
@@ -131,7 +140,8 @@ def slid(
     where = "all bars" if bars is None else f"bars {', '.join(map(str, bars))}"
     return Outcome(
         f"Moved: {moves}",
-        f"Latents of {where} moved by standard deviations of the training data: {moves}.",
+        f"Latents of {where} moved by standard deviations of the training data: {moves}."
+        + ("" if search is None else f" Each of these bars is the nearest to that of {tries} tries."),
         shown,
         _attribute_curves(curves),
         [Numbers(f"Means over {where}", ("piece", *(f"{name}: unmoved, moved" for name in ATTRIBUTES)), rows)],
@@ -139,7 +149,12 @@ def slid(
 
 
 def replaced(
-    tools: LatentTools, piece: LatentPiece, bars: Sequence[int], latents: Sequence[Floats], source: str
+    tools: LatentTools,
+    piece: LatentPiece,
+    bars: Sequence[int],
+    latents: Sequence[Floats],
+    source: str,
+    search: SliderSearch | None = None,
 ) -> Outcome:
     """A piece with some bars written anew from other latents, all other notes kept.
 
@@ -149,6 +164,7 @@ def replaced(
         bars: numbers of the bars, from 1, rising.
         latents: ``(len(bars), Z)`` for each version.
         source: where they come from, in words.
+        search: finds the latents of a version itself.
     """
     shown = [Shown("original", f"{piece.name}, original", original(tools, piece))]
     curves = [Curve("original", piece.attributes, dashed=True)]
@@ -156,7 +172,8 @@ def replaced(
     session = EditSession(tools, piece)
     held: dict[str, LatentPiece] = {}
     for number, rows in enumerate(latents, start=1):
-        edit = session.replace(bars, rows, tools.seed + number - 1)
+        seed = tools.seed + number - 1
+        edit = session.replace(bars, rows, seed) if search is None else search.replace(session, bars)
         shown.append(Shown(f"version_{number:02d}", f"{piece.name}, version {number}", edit.sample, {"bars": where}))
         curves.append(Curve(f"version {number}", edit.piece.attributes))
         held[f"version_{number:02d}"] = edit.piece

@@ -185,6 +185,13 @@ def test_routes_are_written_beside_the_checkpoint_and_followed_from_then_on(home
     assert "sliders follow" not in capsys.readouterr().err
     assert run(*slide, f"output={tmp_path / 'wrong'}", "routes=nowhere.npz", ckpt=ckpt) == 1
     assert "routes=nowhere.npz does not exist; allowed: auto, none, or a file" in capsys.readouterr().err
+    assert run(*slide, f"output={tmp_path / 'heard'}", "tries=4", "bars=2", ckpt=ckpt) == 0
+    assert names(tmp_path / "heard") == {"b_again.mid", "b_moved.mid"}
+    again = ("replace", SECOND, "sliders=[density:+1.5]", "bars=2", "tries=4", MIDI)
+    assert run(*again, f"output={tmp_path / 'anew'}", ckpt=ckpt) == 0
+    assert names(tmp_path / "anew") == {"original.mid", "version_01.mid", "version_01.npz"}
+    assert run(*again, f"output={tmp_path / 'wrong'}", "routes=none", ckpt=ckpt) == 1
+    assert "tries=4 needs routes" in capsys.readouterr().err
     still = "reconstruct", str(tmp_path / "long.mid")
     assert run(*still, f"output={tmp_path / 'still'}", "routes=nowhere.npz", ckpt=ckpt) == 1
     assert "routes=nowhere.npz would do nothing" in capsys.readouterr().err
@@ -264,6 +271,9 @@ def test_settings_are_checked_before_a_checkpoint_is_looked_for(capsys):
         (["replace", FIRST, "bars=0"], "bars=0 is no bar"),
         (["replace", FIRST, "bars=1", "donor_bars=1"], "donor_bars=1 goes with donor=FILE"),
         (["traverse", FIRST, "values=[-6]"], "values=-6 is out of range"),
+        (["traverse", FIRST, "tries=2"], "tries=2 would do nothing: only slide, and replace with sliders"),
+        (["replace", FIRST, "bars=1", "sliders=z3:1", f"donor={SECOND}", "tries=2"], "tries=2 would do nothing"),
+        (["slide", FIRST, "sliders=z3:1", "tries=0"], "tries=0"),
     ]:
         assert run(*words, ckpt="nowhere.ckpt") == 1
         assert line in capsys.readouterr().err
