@@ -181,8 +181,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: of each corpus and peer the run with the fewest nats per note on valid, and how far our last one, that of
-    the experiment as it is committed, is below it.
+    """Markdown: of each corpus and peer the run with the fewest nats per note on valid, and how far our last one, that
+    of the experiment as it is committed, is below it.
     """
     lines = [
         "| corpus | model | setting | parameters | CPU s | valid nats/note | test nats/note | per beat | ours lower |",
