@@ -301,8 +301,9 @@ def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: Latent
         if not names:
             raise AurlError("this checkpoint has no named dimensions; say which, for instance dimensions=[z1,z2]")
         return outcomes.traversed(tools, pieces[0], names, config.values, bars)
-    latents, source = replacing_latents(tools, pieces[0], bars or [], config)
-    return outcomes.replaced(tools, pieces[0], bars, latents, source)
+    chosen = bars or []  # the config has refused to replace none
+    latents, source = replacing_latents(tools, pieces[0], chosen, config)
+    return outcomes.replaced(tools, pieces[0], chosen, latents, source)
 
 
 def replacing_latents(
