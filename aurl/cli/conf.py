@@ -60,7 +60,7 @@ class TrainCommand:
     init_from: str | None = None
     """Begin a new run with the weights of this one, as far as the model has a place for them; written as ckpt is."""
     num_samples: int = 0
-    """Pieces generated into the run's folder when training ends."""
+    """Pieces generated into the run's folder when training ends; 0 generates none."""
     bars: int = 16
     """Length of these pieces in bars."""
     debug: bool = False
@@ -145,9 +145,11 @@ class EvaluateCommand(LandscapeKeys):
     likelihood: bool | None = None
     """Measure the likelihood; unset means yes, unless technical=true."""
     importance_samples: int = 0
-    """Draws of the latents for the importance-weighted estimate beside the bound, for checkpoints with latents."""
+    """Draws of the latents for the importance-weighted estimate beside the bound, for checkpoints with latents; 0 makes
+    no estimate."""
     samples: int = 0
-    """Pieces drawn from the checkpoint, measured as music and compared with the split or the reference."""
+    """Pieces drawn from the checkpoint, measured as music and compared with the split or the reference; 0 draws
+    none."""
     bars: int | None = 16
     """Length of these pieces in bars, and of the beginnings of the split's pieces they are compared with; null lets
     the model end them and compares with whole pieces."""

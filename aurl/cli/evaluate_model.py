@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from aurl.evaluation.report_model import IMPORTANCE
 from aurl.utils.errors import AurlError
-from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,13 +27,9 @@ if TYPE_CHECKING:
     from aurl.generation.generator import Generator, Sample
     from aurl.models.checkpoint import Bundle
 
-log = get_logger("cli.evaluate_model")
-
 WHOLE = "all"
 MOST_REFERENCE = 500
 """Pieces of the split that samples are compared with; more are chosen evenly."""
-LISTED_PROGRAMS = 5
-"""Programs that training never met named on the console."""
 PEER_NAMES = {"huggingface": "Hugging Face GPT-2"}
 
 
@@ -133,6 +128,7 @@ def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
         AurlError: nothing in the split, or weights that give no numbers.
     """
     from aurl.cli.evaluate import count_chords, count_skipped, scoring_progress
+    from aurl.cli.unmet import count_unmet
     from aurl.evaluation.likelihood_detail import describe
 
     with scoring_progress() as on_progress:
@@ -142,49 +138,8 @@ def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
     figures = {**result.to_dict(), **count_chords(session.generator.codec, session.store, session.pieces)}
     if session.cfg.importance_samples:
         figures[IMPORTANCE] = measure_importance(session, pieces)
-    return {**figures, **count_unmet(session), "skipped": count_skipped(session.store), **detail}
-
-
-def count_unmet(session: Session) -> dict[str, int]:
-    """Pieces with programs that training never met, said in one line too; nothing where there are none.
-
-    They are measured as they are, under weights that have not learned these programs; ``aurl-generate`` gives the
-    tracks of a prompt programs that training met (aurl.generation.prompt).
-    """
-    import numpy as np
-
-    from aurl.data.kinds import Kind
-    from aurl.data.vocabulary import DRUM_PROGRAM
-    from aurl.generation.prompt import nearest_program
-
-    met = session.generator.programs_met
-    if met is None:
-        return {}
-    vocabulary = session.generator.codec.vocabulary
-    is_unmet = (vocabulary.kind == Kind.PROGRAM) & ~np.isin(vocabulary.value, list(met))
-    programs: set[int] = set()
-    pieces = 0
-    for number in session.pieces:
-        ids = np.asarray(session.store.ids(number))
-        found = set(vocabulary.value[ids[is_unmet[ids]]].tolist())
-        programs |= found
-        pieces += bool(found)
-    if not pieces:
-        return {}
-    words = []
-    for program in sorted(programs)[:LISTED_PROGRAMS]:
-        stand_in = nearest_program(program, met)
-        name = "drums" if program == DRUM_PROGRAM else str(program)
-        words.append(f"{name} (a prompt's {'are left out' if stand_in is None else f'become {stand_in}'})")
-    more = f" and {len(programs) - LISTED_PROGRAMS} more" if len(programs) > LISTED_PROGRAMS else ""
-    log.warning(
-        "%d of %d pieces have programs that training never met and that cost many nats: %s%s",
-        pieces,
-        len(session.pieces),
-        ", ".join(words),
-        more,
-    )
-    return {"unmet_pieces": pieces}
+    figures |= count_unmet(session.generator, session.store, session.pieces)
+    return {**figures, "skipped": count_skipped(session.store), **detail}
 
 
 def check_latents(session: Session) -> None:

@@ -305,10 +305,11 @@ def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: Latent
             raise AurlError("this checkpoint has no named dimensions; say which, for instance dimensions=[z1,z2]")
         return outcomes.traversed(tools, pieces[0], names, config.values, bars)
     search = None if config.tries == 1 else SliderSearch(tools, read_sliders(config.sliders), config.tries)
-    latents, source = replacing_latents(tools, pieces[0], bars or [], config)
+    chosen = bars or []  # the config has refused to replace none
+    latents, source = replacing_latents(tools, pieces[0], chosen, config)
     if search is not None:
         source += f", the nearest to that of {config.tries} tries"
-    return outcomes.replaced(tools, pieces[0], bars or [], latents, source, search)
+    return outcomes.replaced(tools, pieces[0], chosen, latents, source, search)
 
 
 def replacing_latents(

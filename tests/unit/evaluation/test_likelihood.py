@@ -145,6 +145,8 @@ def test_json_holds_the_figures_but_not_single_pieces() -> None:
     values = score_corpus(uniform, make_pieces([10]), context=16).to_dict()
     assert set(values) == {
         *("nats_per_note", "nats_per_beat", "nats_per_second", "notes", "beats", "seconds", "tokens", "pieces"),
-        *("token_perplexity", "bound"),
+        *("token_perplexity", "bound", "windowed_pieces"),
     }
+    assert values["windowed_pieces"] == 0
+    assert score_corpus(uniform, make_pieces([10, 40, 17, 18]), context=16).windowed_pieces == 2
     assert values["bound"] is False and values["nats_per_second"] is None
