@@ -92,6 +92,7 @@ class Plan:
         self._index, self._recipe = index, recipe
         self._new: list[tuple[bytes, str, bytes]] = []
         self._last: tuple[str, str] = ("", "")
+        self._copies: dict[str, int] = {}
         self.count = 0
         self.needs_splits = False
         """Whether a piece has no split of its own."""
@@ -134,7 +135,7 @@ class Plan:
         encoded = encoding_key(self._encode_mark, read)
         metadata = json.dumps(piece.metadata)
         row = [piece.split, os.fsencode(piece.path), piece.loader, piece.tune, metadata, content, read, encoded]
-        name = unique_id(piece.id, self._is_taken)
+        name = unique_id(piece.id, self._is_taken, self._copies)
         self._connection.execute("INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [self.count, name, *row])
         planned = Planned(self.count, _named(piece, name), content, read, encoded)
         self.count += 1

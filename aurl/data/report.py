@@ -145,8 +145,9 @@ def chosen(store: TokenStore) -> list[StoredPiece]:
 def _by_unique_id(pieces: Sequence[Piece]) -> dict[str, Piece]:
     """Pieces by the ids that they have in a prepared corpus, where of equal names all but the first get a number."""
     found: dict[str, Piece] = {}
+    copies: dict[str, int] = {}
     for piece in pieces:
-        found[unique_id(piece.id, found.__contains__)] = piece
+        found[unique_id(piece.id, found.__contains__, copies)] = piece
     return found
 
 

@@ -80,12 +80,19 @@ def iter_pieces(config: DataConfig) -> Iterator[Piece]:
         yield from list_archive(_root(config), config.file_pattern)
 
 
-def unique_id(name: str, is_taken: Callable[[str], bool]) -> str:
-    """A name that no other piece has: names that are not text can look the same."""
-    copies, wanted = 1, name
+def unique_id(name: str, is_taken: Callable[[str], bool], copies: dict[str, int]) -> str:
+    """A name that no other piece has: names that are not text can look the same, and rows of a manifest can share one.
+
+    Args:
+        name: the wanted name.
+        is_taken: tells which names are given away.
+        copies: how often each name was wanted again, kept from call to call: a million pieces of one name are not
+            looked up a million times each.
+    """
+    wanted = name
     while is_taken(wanted):
-        copies += 1
-        wanted = f"{name}~{copies}"
+        copies[name] = copies.get(name, 1) + 1
+        wanted = f"{name}~{copies[name]}"
     return wanted
 
 

@@ -97,6 +97,8 @@ def test_an_epoch_is_trained_on_once_whatever_the_number_of_processes_before_and
     first = [rank[:kept] for rank in first]
 
     going_on = ["trainer.max_steps=-1", f"trainer.max_epochs={EPOCHS}", f"ckpt={last}"]
+    if way == "killed":
+        going_on.append("+callbacks.kill=null")  # the run's own settings apply again
     done = train(tmp_path, cache, "second", after, *going_on)
     assert done.returncode == 0, done.stderr[-2000:]
     second = batches_of(tmp_path, "second")

@@ -21,12 +21,11 @@ from aurl.data.augmentation.rhythm import Bars, Notes, jitter, swing
 from aurl.data.augmentation.rows import NOTE, RowCodec, Rows, track_ranks
 from aurl.data.augmentation.segments import Segments
 from aurl.data.augmentation.stretching import stretch_rows
-from aurl.data.augmentation.tables import TokenTables, Transposer
+from aurl.data.augmentation.tables import TokenTables, Transposer, widest
 from aurl.data.kinds import Form
 from aurl.data.vocabulary import QUARTERS_PER_WHOLE, Kind, Vocabulary
 from aurl.utils.errors import AurlError
 from aurl.utils.logging import get_logger
-from aurl.utils.rows import blocks
 
 log = get_logger(__name__)
 
@@ -122,7 +121,7 @@ class Augmenter:
         """Pieces of which the manifest does not say whether they are performed, so that their tokens decided."""
         self._low, self._high = (np.asarray(pitches) for pitches in extents)
         low, high = config.transpose.semitones
-        corpus = _widest(self._low, self._high, np.asarray(numbers))
+        corpus = widest(self._low, self._high, np.asarray(numbers))
         self.transposer = Transposer.of(vocabulary, low, high, corpus)
         self._tables, self._rows = TokenTables(vocabulary), RowCodec(vocabulary)
         is_velocity = vocabulary.kind == Kind.VELOCITY
@@ -374,20 +373,6 @@ def check_tokens(config: AugmentConfig, vocabulary: Vocabulary) -> None:
                 f"augment.{name} needs {' and '.join(missing)} tokens, which this tokenizer does not have; "
                 f"set augment.{name}.probability=0 or use tokenizer=remi"
             )
-
-
-def _widest(
-    low: npt.NDArray[np.integer], high: npt.NDArray[np.integer], numbers: npt.NDArray[np.integer]
-) -> list[tuple[int, int]]:
-    """Lowest and highest pitch of some pieces, or nothing where all of them are drums."""
-    lows, highs = [], []
-    for block in blocks(len(numbers)):
-        chosen = numbers[block]
-        chosen = chosen[low[chosen] >= 0]
-        if len(chosen):
-            lows.append(int(low[chosen].min()))
-            highs.append(int(high[chosen].max()))
-    return [(min(lows), max(highs))] if lows else []
 
 
 def _notes(rows: Rows) -> tuple[IntArray, Notes]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from aurl.data.augmentation.draws import Keys, hashed, uniforms
 from aurl.data.vocabulary import Kind, Vocabulary
+from aurl.utils.rows import blocks
 
 FAMILY_SIZE = 8
 """Programs of a General MIDI family."""
@@ -64,6 +65,20 @@ class Transposer:
     def __call__(self, ids: np.ndarray, shift: int) -> np.ndarray:
         """Transposed ids."""
         return self.table[shift - self.low][ids]
+
+
+def widest(
+    low: npt.NDArray[np.integer], high: npt.NDArray[np.integer], numbers: npt.NDArray[np.integer]
+) -> list[tuple[int, int]]:
+    """Lowest and highest pitch of some pieces, or nothing where all of them are drums."""
+    lows, highs = [], []
+    for block in blocks(len(numbers)):
+        chosen = numbers[block]
+        chosen = chosen[low[chosen] >= 0]
+        if len(chosen):
+            lows.append(int(low[chosen].min()))
+            highs.append(int(high[chosen].max()))
+    return [(min(lows), max(highs))] if lows else []
 
 
 class Bins:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aurl.data.config import DataConfig, Source
-from aurl.data.sources import Piece, list_pieces, load_piece
+from aurl.data.sources import Piece, list_pieces, load_piece, unique_id
 from aurl.utils.errors import AurlError, UnreadableFile
 
 
@@ -159,3 +159,19 @@ def test_a_pipe_among_the_music_is_listed_and_never_waited_for(tmp_path: Path):
     assert [piece.id for piece in pieces] == ["a.mid", "b.abc"]
     with pytest.raises(UnreadableFile, match="not a file"):
         load_piece(pieces[0])
+
+
+def test_pieces_of_one_name_are_numbered_with_two_looks_each() -> None:
+    taken, copies, looks = {"a~3"}, dict[str, int](), 0
+
+    def is_taken(name: str) -> bool:
+        nonlocal looks
+        looks += 1
+        return name in taken
+
+    given = []
+    for name in ["a", "b", *["a"] * 1000]:
+        given.append(unique_id(name, is_taken, copies))
+        taken.add(given[-1])
+    assert given[:5] == ["a", "b", "a~2", "a~4", "a~5"] and len(set(given)) == len(given)
+    assert looks <= 2 * len(given) + 1
