@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aurl.data.batch_features import FeatureReader
 from aurl.data.batching import PackedBatch, collate
@@ -26,7 +27,7 @@ class EvaluationBatches:
     def __init__(
         self,
         store: TokenStore,
-        pieces: Sequence[int],
+        pieces: Sequence[int] | NDArray[np.int32],
         context: int,
         batch_tokens: int,
         rank: int = 0,
