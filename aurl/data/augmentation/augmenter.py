@@ -143,6 +143,7 @@ class Augmenter:
             share: share of training done, for the schedules.
         """
         config = self.config
+        pieces = np.asarray(pieces)
         keys = piece_keys(self.seed, epoch, pieces)
         overall = config.schedule(share)
 
