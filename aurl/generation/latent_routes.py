@@ -117,11 +117,17 @@ class Routes:
         return cls(tuple(names), places, means, slopes, np.stack(heard).astype(np.float32), deviations, checkpoint)
 
     def heard_at(self, name: str, value: float) -> float:
-        """The attribute that bars of training have on average where its dimension has a value; beyond them, that of the
-        outermost; NaN where it is not defined.
+        """The attribute that bars of training have on average where its dimension has a value; beyond them on a line of
+        the slope that it has between the outermost; NaN where it is not defined.
         """
-        places, heard = self.heard[self.names.index(name)]
-        return float(np.interp(value, places, heard))
+        places, heard = self.heard[self.names.index(name)].astype(np.float64)
+        slope = (heard[-1] - heard[0]) / (places[-1] - places[0])
+        return float(np.interp(value, places, heard) + slope * (value - np.clip(value, places[0], places[-1])))
+
+    def is_heard(self, name: str) -> bool:
+        """Whether the attribute of a dimension is defined and varies in the bars of training."""
+        varies = self.deviations[ATTRIBUTES.index(name)] > VARIES
+        return bool(varies and np.isfinite(self.heard[self.names.index(name)]).all())
 
     def shift(self, name: str, now: NDArray[np.floating], step: float) -> Floats:
         """What is added to latents ``(..., Z)`` whose named dimension is ``now`` ``(...)``, to be ``now + step``."""

@@ -8,8 +8,9 @@ that are heard, the least
 
     MOVED * mean over moved attributes of |a - w| / s  +  mean over all others of |a - w| / s
 
-wins, the earlier one if two are alike. What is wanted of a moved attribute is what the bar has, and as much more or
-less as bars of training have there (:meth:`Routes.heard_at`); of all others, what the bar has. This is a search at the
+wins, the earlier one if two are alike; a bar in which a moved attribute cannot be heard counts as worse than any in
+which it can. What is wanted of a moved attribute is what the bar has, and as much more or less as bars of training have
+there (:meth:`Routes.heard_at`); of all others, what the bar has. This is a search at the
 time of writing, as in best-of-n sampling: it makes a slider do what its name says as far as the decoder can write it.
 
 Axes: N tries, Z latent of a bar.
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aurl.data.kinds import Form
 from aurl.generation.generator import Sample
 from aurl.generation.latent_editing import Edit, EditSession
 from aurl.generation.latent_piece import Floats, LatentPiece
@@ -37,7 +39,11 @@ from aurl.utils.errors import AurlError
 MOVED = 4.0
 """How much a moved attribute weighs against all others together."""
 UNDEFINED = 2.0
-"""Deviations that an attribute counts as missed by where it is wanted and cannot be heard."""
+"""Deviations that an attribute counts as missed by where it is wanted and cannot be heard; a moved one by so many more
+than in the worst try in which it can.
+"""
+MOST = 5.0
+"""Standard deviations beyond which no try goes, unless the slider itself does."""
 STRENGTHS = (1.0, 1.5, 2.0)
 """How far along its routes a try goes, in turn."""
 NOISES = (0.15, 0.3, 0.45, 0.6)
@@ -58,7 +64,8 @@ class Aim(NamedTuple):
         """How far attributes ``(..., 8)`` are from it ``(...)``."""
         counts = ~np.isnan(self.wanted) & (self.scale > VARIES)
         off = np.abs(heard - self.wanted) / np.where(counts, self.scale, 1.0)
-        off = np.where(np.isnan(off), UNDEFINED, off)
+        worst = np.nanmax(off[..., self.moved], initial=0.0)
+        off = np.where(np.isnan(off), np.where(self.moved, worst, 0.0) + UNDEFINED, off)
         distance: NDArray[np.float64] = np.zeros(off.shape[:-1])
         for chosen, weight in ((counts & self.moved, MOVED), (counts & ~self.moved, 1.0)):
             if chosen.any():
@@ -75,7 +82,7 @@ class SliderSearch:
         tries: ways in which each bar is written.
 
     Raises:
-        AurlError: no routes, fewer than one try, or no slider that can be heard.
+        AurlError: no routes, fewer than one try, no slider that can be heard, or a tokenizer without bars.
 
     Example:
         >>> search = SliderSearch(tools, {"syncopation": 1.5}, tries=16)  # doctest: +SKIP
@@ -85,6 +92,10 @@ class SliderSearch:
     def __init__(self, tools: LatentTools, sliders: Mapping[str, float], tries: int) -> None:
         if tries < 1:
             raise AurlError(f"tries={tries} is out of range; allowed: 1 or more")
+        if tools.codec.vocabulary.form not in (Form.bars, Form.words):
+            raise AurlError(
+                f"tries={tries} writes bar by bar, which needs a tokenizer with Bar tokens (REMI, CPWord); set tries=1"
+            )
         if tools.routes is None:
             raise AurlError(
                 f"tries={tries} needs routes, which know what is heard where; make them with `aurl-latent routes` "
@@ -95,26 +106,32 @@ class SliderSearch:
         self.steps = {
             name: amount * float(tools.spread.deviation[tools.dimension(name)]) for name, amount in sliders.items()
         }
-        if not set(sliders) & set(self.routes.names):
+        audible = [name for name in self.routes.names if self.routes.is_heard(name)]
+        if not set(sliders) & set(audible):
             raise AurlError(
-                f"tries={tries} listens to named dimensions, and {', '.join(sliders) or 'no slider'} has no name that "
-                f"can be heard; allowed: {', '.join(self.routes.names)}, or set tries=1"
+                f"tries={tries} listens to what varies in the music of the routes, and {', '.join(sliders)} does not "
+                f"or has no name; allowed: {', '.join(audible) or 'nothing'}, or set tries=1"
             )
 
     def candidates(self, latent: Floats, seed: int) -> Floats:
         """Latents of all tries ``(N, Z)`` for a bar's ``(Z,)``; the first is what a slider does without a search."""
         named = len(self.tools.model.config.attributes)
         full = self.tools.slid(latent[None], self.sliders)[0] - latent
-        alone = np.zeros_like(full)
         columns = [self.tools.dimension(name) for name in self.sliders]
+        alone = np.zeros_like(full)
         alone[columns] = full[columns]
+        nameless = [column for column in columns if column >= named]
         noise = np.random.default_rng(seed).standard_normal((self.tries, len(latent))).astype(np.float32)
         noise *= self.tools.spread.deviation
-        noise[:, :named] = 0
-        shifts = [full, alone]
-        for number in range(2, self.tries):
-            strength, spread = STRENGTHS[number % len(STRENGTHS)], NOISES[number % len(NOISES)]
-            shifts.append(strength * full + spread * noise[number])
+        noise[:, [*range(named), *nameless]] = 0
+        farthest = max(1.0, MOST / max(abs(amount) for amount in self.sliders.values()))
+        shifts = [full] if np.array_equal(alone, full) else [full, alone]
+        for number in range(len(shifts), self.tries):
+            shift = (
+                min(STRENGTHS[number % len(STRENGTHS)], farthest) * full + NOISES[number % len(NOISES)] * noise[number]
+            )
+            shift[nameless] = full[nameless]  # nothing would notice if these went elsewhere
+            shifts.append(shift)
         return latent + np.stack(shifts[: self.tries])
 
     def aim(self, latent: Floats, own: NDArray[np.floating]) -> Aim:
@@ -129,11 +146,6 @@ class SliderSearch:
             wanted[column] = there if np.isnan(own[column]) else own[column] + there - here
             moved[column] = True
         return Aim(wanted, moved, self.routes.deviations.astype(np.float64))
-
-    def best(self, aim: Aim, bars: Sequence[NDArray[np.integer]]) -> int:
-        """Which of several bars, in base tokens, comes nearest."""
-        heard = [self.tools.attributes_of(self.tools.codec.decode(tokens), 1)[0] for tokens in bars]
-        return int(np.argmin(aim.distance(np.stack(heard))))
 
     def slide(self, piece: LatentPiece, bars: Sequence[int] | None = None) -> Sample:
         """Write a piece again bar by bar, with sliders moved in ``bars`` (from 1; None: in all); moved bars always have
@@ -152,11 +164,14 @@ class SliderSearch:
                 reading.edit(tools.codec.merge(tokens), torch.from_numpy(latents), done)
             if bar > piece.bars:
                 break
-            rows = self.candidates(latents[bar - 1], tools.seed + bar)
+            rows = self.candidates(latents[bar - 1], self._seed(bar))
             aim = self.aim(latents[bar - 1], piece.attributes[bar - 1])
             before = np.repeat(latents[None, : bar - 1], len(rows), axis=0)
-            written = tools.write_bars(tokens, np.concatenate([before, rows[:, None]], axis=1), reading)
-            chosen = self.best(aim, [each.ids[len(tokens) :] for each in written])
+            written = tools.write_bars(
+                tokens, np.concatenate([before, rows[:, None]], axis=1), reading, self._seed(bar)
+            )
+            heard = [tools.attributes_of(each.score, bar)[bar - 1] for each in written]
+            chosen = int(np.argmin(aim.distance(np.stack(heard))))
             sample, latents[bar - 1], done = written[chosen], rows[chosen], bar
             tokens = sample.ids
             reading.edit(tools.codec.merge(tokens), torch.from_numpy(latents), bar - 1)
@@ -166,10 +181,14 @@ class SliderSearch:
         """Write bars of a piece anew, one after the other, and accept the result; all others keep their notes."""
         for bar in bars:
             piece = session.piece
-            rows = self.candidates(piece.bar_latents[bar - 1], self.tools.seed + bar)
+            rows = self.candidates(piece.bar_latents[bar - 1], self._seed(bar))
             aim = self.aim(piece.bar_latents[bar - 1], piece.attributes[bar - 1])
-            edits = session.rewrite([bar], rows[:, None])
+            edits = session.rewrite([bar], rows[:, None], self._seed(bar))
             heard = np.stack([edit.piece.attributes[bar - 1] for edit in edits])
             edit = edits[int(np.argmin(aim.distance(heard)))]
             session.accept(edit)
         return Edit(edit.piece, edit.sample, tuple(bars))
+
+    def _seed(self, bar: int) -> int:
+        """Of the first try of a bar; each try of each bar has a stream of its own."""
+        return self.tools.seed + bar * self.tries

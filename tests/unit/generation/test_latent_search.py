@@ -9,6 +9,7 @@ import pytest
 from latent_pieces import ATTRIBUTE_DIMENSIONS, MakeModel, make_tools, song
 
 from aurl.data.codec import Codec
+from aurl.data.config import TokenizerConfig
 from aurl.generation.latent_editing import EditSession
 from aurl.generation.latent_piece import LatentPiece
 from aurl.generation.latent_routes import Routes
@@ -58,12 +59,15 @@ def test_distance_counts_deviations_and_misses_what_cannot_be_heard() -> None:
     names = len(ATTRIBUTES)
     scale, wanted, moved = np.full(names, 2.0), np.zeros(names), np.arange(names) == 0
     scale[2], wanted[3] = 0.0, np.nan
-    heard = np.zeros((4, names))
+    heard = np.zeros((5, names))
+    heard[4, 0] = np.nan  # the moved one cannot be heard: worse than the worst try in which it can
     heard[1, 0] = 4.0  # the moved one, two deviations off
     heard[2, 1] = np.nan  # one of five others that count cannot be heard
     heard[3, [2, 3]] = 100.0  # never varies; not wanted
     np.testing.assert_allclose(
-        Aim(wanted, moved, scale).distance(heard), [0, MOVED * 2.0, UNDEFINED / (names - 3), 0], atol=1e-9
+        Aim(wanted, moved, scale).distance(heard),
+        [0, MOVED * 2.0, UNDEFINED / (names - 3), 0, MOVED * (2.0 + UNDEFINED)],
+        atol=1e-9,
     )
 
 
@@ -86,7 +90,7 @@ def test_the_first_try_is_the_slider_itself_and_only_nameless_dimensions_get_noi
 def test_of_all_tries_the_one_that_comes_nearest_is_written(tools: LatentTools, piece: LatentPiece) -> None:
     search = SliderSearch(tools, {"mean_pitch": 2.0}, TRIES)
     session = EditSession(tools, piece)
-    rows = search.candidates(piece.bar_latents[1], tools.seed + 2)
+    rows = search.candidates(piece.bar_latents[1], tools.seed + 2 * TRIES)
     aim = search.aim(piece.bar_latents[1], piece.attributes[1])
     edits = session.rewrite([2], rows[:, None])
     distances = aim.distance(np.stack([edit.piece.attributes[1] for edit in edits]))
@@ -101,7 +105,7 @@ def test_of_all_tries_the_one_that_comes_nearest_is_written(tools: LatentTools, 
 def test_more_tries_come_nearer_and_bars_before_the_first_moved_one_stay_as_they_are(
     tools: LatentTools, piece: LatentPiece
 ) -> None:
-    sliders, vocabulary = {"mean_pitch": 2.0}, tools.codec.vocabulary
+    sliders, vocabulary = {"density": 1.0}, tools.codec.vocabulary
     plain = tools.slide(piece, sliders, [3])
     density = tools.attributes_of(plain.score, piece.bars)[:, DENSITY]
     assert not density[:2].all(), "there is an empty bar, and it stays so"
@@ -118,7 +122,7 @@ def test_more_tries_come_nearer_and_bars_before_the_first_moved_one_stay_as_they
 
 
 def test_all_bars_are_moved_unless_some_are_named(tools: LatentTools, piece: LatentPiece) -> None:
-    sample = SliderSearch(tools, {"mean_pitch": 2.0}, 2).slide(piece)
+    sample = SliderSearch(tools, {"density": 1.0}, 2).slide(piece)
     assert tools.bars_of(sample.ids) == piece.bars
     assert (tools.attributes_of(sample.score, piece.bars)[:, DENSITY] > 0).all(), "moved bars have a note"
 
@@ -127,7 +131,11 @@ def test_all_bars_are_moved_unless_some_are_named(tools: LatentTools, piece: Lat
     ("sliders", "tries", "message"),
     [
         ({"density": 1.0}, 0, "tries=0 is out of range; allowed: 1 or more"),
-        ({"z3": 1.0}, 4, "tries=4 listens to named dimensions, and z3 has no name.*allowed: density, mean_pitch"),
+        (
+            {"z3": 1.0},
+            4,
+            "tries=4 listens to what varies.*and z3 does not or has no name; allowed: density, mean_pitch",
+        ),
     ],
 )
 def test_what_cannot_be_listened_to_is_refused(
@@ -135,6 +143,32 @@ def test_what_cannot_be_listened_to_is_refused(
 ) -> None:
     with pytest.raises(AurlError, match=message):
         SliderSearch(tools, sliders, tries)
+
+
+def test_a_dimension_whose_attribute_never_varies_in_the_music_of_the_routes_is_refused(tools: LatentTools) -> None:
+    assert tools.routes is not None
+    tools.routes.deviations[PITCH] = 0
+    with pytest.raises(AurlError, match="and mean_pitch does not or has no name; allowed: density, or set tries=1"):
+        SliderSearch(tools, {"mean_pitch": 1.0}, 4)
+
+
+def test_a_nameless_slider_ends_where_it_was_asked_to_in_every_try(tools: LatentTools, piece: LatentPiece) -> None:
+    latent = piece.bar_latents[0]
+    rows = SliderSearch(tools, {"density": 4.0, "z3": 1.0}, TRIES).candidates(latent, seed=3)
+    np.testing.assert_allclose(rows[:, 2] - latent[2], tools.spread.deviation[2], rtol=1e-5)
+    farthest = np.abs(rows[:, 0] - latent[0]).max() / tools.spread.deviation[0]
+    assert farthest == pytest.approx(5.0, rel=1e-4), "not twice as far as 4"
+
+
+def test_a_lone_slider_without_a_route_wastes_no_try(tools: LatentTools, piece: LatentPiece) -> None:
+    rows = SliderSearch(tools, {"mean_pitch": 1.0}, TRIES).candidates(piece.bar_latents[0], seed=3)
+    assert len(np.unique(rows, axis=0)) == TRIES
+
+
+def test_a_tokenizer_without_bars_is_refused(tools: LatentTools) -> None:
+    tools.codec = Codec.from_config(TokenizerConfig(kind="tsd"))
+    with pytest.raises(AurlError, match="tries=4 writes bar by bar, which needs a tokenizer with Bar tokens"):
+        SliderSearch(tools, {"density": 1.0}, 4)
 
 
 def test_without_routes_nothing_is_known_of_what_to_expect(codec: Codec, make_model: MakeModel) -> None:
