@@ -70,7 +70,8 @@ def check_names(names: Sequence[str], kinds: Sequence[str], runs: Path) -> None:
 
     for name, kind in zip(names, kinds, strict=True):
         path = Path(name).expanduser()
-        if MUSIC in kinds and not path.exists():
+        others = [each for each, place in zip(kinds, names, strict=True) if place is not name]
+        if MUSIC in others and not path.exists():
             try:
                 resolve(name, runs, key="compare")
             except AurlError:

@@ -10,6 +10,8 @@ WHOLE = frozenset(
     | {"num_sanity_val_steps", "log_every_n_steps", "reload_dataloaders_every_n_epochs"}
 )
 """Integers, or null."""
+FROM_ONE = frozenset({"check_val_every_n_epoch", "val_check_interval"})
+"""What may not be 0: Lightning divides by it."""
 SHARES = frozenset(
     {"limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"}
     | {"overfit_batches", "val_check_interval"}
@@ -42,7 +44,13 @@ def check_trainer(values: Mapping[str, Any]) -> None:
         return
     for key, value in values.items():
         if value is None:
+            if key == "max_steps":
+                raise ValueError("trainer.max_steps=null must be an integer (-1 for no limit)")
             continue
+        if key == "val_check_interval" and isinstance(value, str | Mapping):
+            continue  # a time: Lightning reads it, and says what is wrong with it
+        if key in FROM_ONE and value == 0:
+            raise ValueError(f"trainer.{key}={value} is out of range; allowed: above 0, or null")
         whole = isinstance(value, int) and not isinstance(value, bool)
         if key in WHOLE and (not whole or value < -1):
             raise ValueError(f"trainer.{key}={value} must be an integer (-1 for no limit) or null")

@@ -4,7 +4,7 @@ One idea: an epoch is planned before it starts. The plan is an array of :class:`
 batches; drawing a batch is then a memory-mapped read and what augmentation makes of it. Because the plan depends on
 nothing but the seed and the epoch, "position in the data" is one number, the batches drawn by all processes together,
 and resuming is exact, with as many processes as before or another number. Arrays that grow with the corpus are mapped
-files, so a plan takes as much memory for a million pieces as for ten thousand.
+files, so a plan keeps as much memory for a million pieces as for ten thousand (making it takes some 10 bytes a window).
 windows.py cuts pieces into windows, dealing.py deals these to batches.
 """
 

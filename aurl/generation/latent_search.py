@@ -124,7 +124,8 @@ class SliderSearch:
         noise = np.random.default_rng(seed).standard_normal((self.tries, len(latent))).astype(np.float32)
         noise *= self.tools.spread.deviation
         noise[:, [*range(named), *nameless]] = 0
-        farthest = max(1.0, MOST / max(abs(amount) for amount in self.sliders.values()))
+        largest = max(abs(amount) for amount in self.sliders.values())
+        farthest = max(1.0, MOST / max(largest, VARIES))
         shifts = [full] if np.array_equal(alone, full) else [full, alone]
         for number in range(len(shifts), self.tries):
             shift = (

@@ -54,24 +54,23 @@ class RowSpool:
         grows = isinstance(self._file, io.BytesIO) and self._size <= self._memory < self._size + len(data)
         try:
             if grows:
-                self._move_to(tempfile.TemporaryFile())  # noqa: SIM115  # closed by finish()
-            self._file.write(data)
-            self._file.flush()
+                # Unbuffered: what a full disk has refused must not be written again when the file is read or closed.
+                self._move_to(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  # closed by finish()
+            _write(self._file, data)
         except OSError as error:
             log.warning(
                 f"{tempfile.gettempdir()} cannot take a temporary file ({error.strerror or error}); "
                 "its numbers stay in memory (free space there, or set TMPDIR to another folder)"
             )
             self._move_to(io.BytesIO())
-            self._file.write(data)
+            _write(self._file, data)
         self._size += len(data)
 
     def _move_to(self, file: IO[bytes]) -> None:
         """Go on in another file with what was written so far."""
         self._file.seek(0)
         try:
-            file.write(self._file.read(self._size))
-            file.flush()
+            _write(file, self._file.read(self._size))
         except OSError:
             file.close()
             raise
@@ -86,6 +85,13 @@ class RowSpool:
             data = mmap.mmap(self._file.fileno(), self._size, access=mmap.ACCESS_READ)
         self._file.close()
         return np.frombuffer(data, self._kind).reshape(-1, self._columns)
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    """Write all of it; an unbuffered file may take only a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def blocks(count: int, rows: int = BLOCK_ROWS) -> Iterator[slice]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from aurl.generation.latent_search import SliderSearch
+from aurl.generation.latent_search import Aim, SliderSearch
 from aurl.generation.steered import Reading
 from aurl.music.attributes import ATTRIBUTES
 from experiments.latent.setting import Row, Setting, at_least, at_most, nan_mean
@@ -47,12 +47,14 @@ def written(
             if np.isnan(piece.attributes[bar - 1, 1:4]).any():
                 continue
             latent, own_attributes = piece.bar_latents[bar - 1], piece.attributes[bar - 1]
-            rows, aims = [], []
+            rows: list[np.ndarray] = []
+            aims: list[Aim | None] = []  # None where there is nothing to listen for
             for column, name in enumerate(names):
                 now = (latent[column] - spread.mean[column]) / max(spread.deviation[column], TINY)
                 for value in values:
-                    if tries == 1:
-                        rows.append(tools.slid(latent[None], {name: value - now}))
+                    if tries == 1 or tools.routes is None or not tools.routes.is_heard(name):
+                        rows.append(np.repeat(tools.slid(latent[None], {name: value - now}), tries, axis=0))
+                        aims.append(None)
                         continue
                     search = SliderSearch(tools, {name: value - now}, tries)
                     rows.append(search.candidates(latent, setting.seed + bar))
@@ -64,7 +66,9 @@ def written(
             bars = [each.ids[len(beginning) :] for each in tools.write_bars(beginning, latents, reading)]
             found = np.stack([tools.attributes_of(tools.codec.decode(tokens), 1)[0] for tokens in bars])
             found = found.reshape(len(rows), tries, -1)
-            nearest = [int(np.argmin(aim.distance(each))) for aim, each in zip(aims, found, strict=True)] if aims else 0
+            nearest = [
+                0 if aim is None else int(np.argmin(aim.distance(each))) for aim, each in zip(aims, found, strict=True)
+            ]
             found = found[np.arange(len(rows)), nearest]
             heard.append(found.reshape(len(names), len(values), -1))
             owners.append(number)

@@ -36,7 +36,13 @@ TRAINING = (
 
 
 def link(files: list[Path], pieces: int, root: Path) -> None:
-    """Links to the files in turn, a thousand in a folder."""
+    """Links to the files in turn, a thousand in a folder.
+
+    Raises:
+        SystemExit: there are more already.
+    """
+    if (root / f"{pieces // IN_A_FOLDER:06d}" / f"{pieces:09d}.mid").exists():
+        raise SystemExit(f"{root} holds more than {pieces} pieces; give another --work or delete it")
     for number in range(pieces):
         folder = root / f"{number // IN_A_FOLDER:06d}"
         if number % IN_A_FOLDER == 0:
@@ -44,6 +50,15 @@ def link(files: list[Path], pieces: int, root: Path) -> None:
         path = folder / f"{number:09d}.mid"
         if not path.exists():
             os.link(files[number % len(files)], path)
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    """All processes below one, none if it has ended."""
+    try:
+        found: list[psutil.Process] = process.children(recursive=True)
+    except psutil.Error:
+        return []
+    return found
 
 
 def memory(process: psutil.Process) -> dict[str, float]:
@@ -62,12 +77,13 @@ def watched(name: str, command: list[str], cache: Path, output: Path) -> None:
         )
     parent, peaks = psutil.Process(running.pid), dict[str, float]()
     while running.poll() is None:
-        try:
-            for who, each in (("own", parent), *(("worker", child) for child in parent.children(recursive=True))):
-                for kind, value in memory(each).items():
-                    peaks[f"{who} {kind}"] = max(peaks.get(f"{who} {kind}", 0.0), value)
-        except (psutil.Error, OSError):  # it has just ended
-            continue
+        for who, each in (("own", parent), *(("worker", child) for child in children(parent))):
+            try:
+                found = memory(each)
+            except (psutil.Error, OSError):  # it has just ended
+                continue
+            for kind, value in found.items():
+                peaks[f"{who} {kind}"] = max(peaks.get(f"{who} {kind}", 0.0), value)
         time.sleep(SAMPLE_SECONDS)
     if running.returncode:
         raise SystemExit(f"{name} failed with exit code {running.returncode}; see {output}")

@@ -51,6 +51,12 @@ WRONG = [
     ("train", "seed=1,2", "several values need -m"),
     ("train", "seed=-1", "seed=-1 is out of range; allowed: 0 or more"),
     ("train", "trainer.max_epochs=abc", "trainer.max_epochs=abc must be an integer"),
+    ("train", "trainer.max_steps=null", "trainer.max_steps=null must be an integer (-1 for no limit)"),
+    (
+        "train",
+        "trainer.val_check_interval=0",
+        "trainer.val_check_interval=0 is out of range; allowed: above 0, or null",
+    ),
     ("train", "trainer.limit_val_batches=1.5", "must be a number of batches, or a share from 0.0 to 1.0"),
     ("train", "trainer.enable_progress_bar=7", "trainer.enable_progress_bar=7 must be true or false"),
     ("train", "trainer.precision=foo", "trainer.precision=foo is unknown; allowed: auto, 32-true, bf16-mixed, 64-true"),

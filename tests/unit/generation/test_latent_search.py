@@ -160,6 +160,12 @@ def test_a_nameless_slider_ends_where_it_was_asked_to_in_every_try(tools: Latent
     assert farthest == pytest.approx(5.0, rel=1e-4), "not twice as far as 4"
 
 
+def test_a_slider_that_moves_nothing_keeps_the_bar_among_its_tries(tools: LatentTools, piece: LatentPiece) -> None:
+    rows = SliderSearch(tools, {"density": 0.0}, TRIES).candidates(piece.bar_latents[0], seed=3)
+    np.testing.assert_array_equal(rows[0], piece.bar_latents[0])
+    assert np.isfinite(rows).all()
+
+
 def test_a_lone_slider_without_a_route_wastes_no_try(tools: LatentTools, piece: LatentPiece) -> None:
     rows = SliderSearch(tools, {"mean_pitch": 1.0}, TRIES).candidates(piece.bar_latents[0], seed=3)
     assert len(np.unique(rows, axis=0)) == TRIES

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,7 @@ def test_a_full_disk_is_said_once_and_the_rows_stay_in_memory(
 
     File.room = room
     # Not io.BytesIO itself, which is what rows in memory are.
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: _Wrapped(File()))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: _Wrapped(File()))
     spool = RowSpool(2, np.int32, memory=40)
     for number in range(20):
         spool.add([[number, -number], [number, 7]])
@@ -78,6 +80,25 @@ def test_a_full_disk_is_said_once_and_the_rows_stay_in_memory(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1 and "cannot take a temporary file (No space left on device)" in said[0]
     assert "set TMPDIR to another folder" in said[0]
+
+
+LIMITED = """
+import resource, sys
+from aurl.utils.rows import RowSpool
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+spool = RowSpool(1)
+for start in range(0, 1_000_000, int(sys.argv[1])):
+    spool.add([[number] for number in range(start, start + int(sys.argv[1]))])
+rows = spool.finish()[:, 0]
+assert rows.tolist() == list(range(1_000_000)), "rows are lost"
+"""
+
+
+@pytest.mark.parametrize("block", ["100", "10000"])
+def test_a_real_file_that_may_not_grow_loses_no_row(block: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED, block], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 class _Wrapped:
