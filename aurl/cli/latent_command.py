@@ -155,5 +155,7 @@ def read_sliders(given: Sequence[str] | None) -> Mapping[str, float]:
             raise ValueError(f"sliders={part} is not dimension:amount, for instance density:+1.5") from None
         if not abs(value) <= FARTHEST:  # NaN is not either
             raise ValueError(f"sliders={part} is out of range; allowed: {DEVIATIONS}")
+        if name.strip() in sliders:
+            raise ValueError(f"sliders names {name.strip()} twice; give each dimension one amount")
         sliders[name.strip()] = value
     return sliders

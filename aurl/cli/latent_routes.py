@@ -77,5 +77,6 @@ def load_routes(path: Path, tools: LatentTools) -> Routes:
     """
     from aurl.generation.latent_routes import Routes
 
+    routes = Routes.load(path, tools.fingerprint)
     log.info("sliders follow %s", path)
-    return Routes.load(path, tools.fingerprint)
+    return routes

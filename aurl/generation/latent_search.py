@@ -35,6 +35,9 @@ from aurl.generation.prompt import first_bars
 from aurl.generation.steered import Reading
 from aurl.music.attributes import ATTRIBUTES
 from aurl.utils.errors import AurlError
+from aurl.utils.logging import get_logger
+
+log = get_logger("generation.latent_search")
 
 MOVED = 4.0
 """How much a moved attribute weighs against all others together."""
@@ -172,7 +175,7 @@ class SliderSearch:
                 tokens, np.concatenate([before, rows[:, None]], axis=1), reading, self._seed(bar)
             )
             heard = [tools.attributes_of(each.score, bar)[bar - 1] for each in written]
-            chosen = int(np.argmin(aim.distance(np.stack(heard))))
+            chosen = self._nearest(bar, aim, np.stack(heard))
             sample, latents[bar - 1], done = written[chosen], rows[chosen], bar
             tokens = sample.ids
             reading.edit(tools.codec.merge(tokens), torch.from_numpy(latents), bar - 1)
@@ -186,9 +189,20 @@ class SliderSearch:
             aim = self.aim(piece.bar_latents[bar - 1], piece.attributes[bar - 1])
             edits = session.rewrite([bar], rows[:, None], self._seed(bar))
             heard = np.stack([edit.piece.attributes[bar - 1] for edit in edits])
-            edit = edits[int(np.argmin(aim.distance(heard)))]
+            edit = edits[self._nearest(bar, aim, heard)]
             session.accept(edit)
         return Edit(edit.piece, edit.sample, tuple(bars))
+
+    def _nearest(self, bar: int, aim: Aim, heard: NDArray[np.floating]) -> int:
+        """Which try is kept; one line says what was wished and what is heard in it."""
+        chosen = int(np.argmin(aim.distance(heard)))
+        told = (
+            f"{name} {heard[chosen, column]:.3g}, wished {aim.wanted[column]:.3g}, first try {heard[0, column]:.3g}"
+            for column, name in enumerate(ATTRIBUTES)
+            if aim.moved[column]
+        )
+        log.info("bar %d: %s", bar, "; ".join(told))
+        return chosen
 
     def _seed(self, bar: int) -> int:
         """Of the first try of a bar; each try of each bar has a stream of its own."""

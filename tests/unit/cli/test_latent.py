@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -24,11 +25,14 @@ from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
 MIDI = "formats=midi"
 
 
-def write_song(path: Path, bars: int, seed: int) -> None:
+def write_song(path: Path, bars: int, seed: int, rests: bool = False) -> None:
+    """Random notes on every beat; with ``rests`` one in three is silent, but for the first of a bar."""
     generator = np.random.default_rng(seed)
     score = Score(480)
     track = Track(program=0)
     for beat in range(4 * bars):
+        if rests and beat % 4 and generator.random() < 1 / 3:
+            continue
         track.notes.append(Note(480 * beat, 480, int(generator.integers(48, 84)), 80))
     score.tracks.append(track)
     score.dump_midi(path)
@@ -171,7 +175,7 @@ def test_a_file_that_cannot_be_read_is_left_out_of_several_and_refused_alone(tmp
 def test_routes_are_written_beside_the_checkpoint_and_followed_from_then_on(home: Path, tmp_path: Path, capsys):
     for name in ("vae", "learned"):
         shutil.copy(home / f"{name}.ckpt", tmp_path)
-    write_song(tmp_path / "long.mid", 110, 5)
+    write_song(tmp_path / "long.mid", 110, 5, rests=True)
     ckpt, routes = str(tmp_path / "vae.ckpt"), tmp_path / "vae.routes.npz"
     assert run("routes", str(tmp_path / "long.mid"), ckpt=ckpt) == 0 and routes.is_file()
     assert run("routes", str(tmp_path / "long.mid"), ckpt=ckpt) == 1
@@ -187,6 +191,7 @@ def test_routes_are_written_beside_the_checkpoint_and_followed_from_then_on(home
     assert "routes=nowhere.npz does not exist; allowed: auto, none, or a file" in capsys.readouterr().err
     assert run(*slide, f"output={tmp_path / 'heard'}", "tries=4", "bars=2", ckpt=ckpt) == 0
     assert names(tmp_path / "heard") == {"b_again.mid", "b_moved.mid"}
+    assert re.search(r"bar 2: density [\d.]+, wished [\d.]+, first try [\d.]+", capsys.readouterr().err)
     again = ("replace", SECOND, "sliders=[density:+1.5]", "bars=2", "tries=4", MIDI)
     assert run(*again, f"output={tmp_path / 'anew'}", ckpt=ckpt) == 0
     assert names(tmp_path / "anew") == {"original.mid", "version_01.mid", "version_01.npz"}
@@ -270,6 +275,7 @@ def test_settings_are_checked_before_a_checkpoint_is_looked_for(capsys):
         (["slide", FIRST], "slide needs sliders"),
         (["replace", FIRST, "bars=0"], "bars=0 is no bar"),
         (["replace", FIRST, "bars=1", "donor_bars=1"], "donor_bars=1 goes with donor=FILE"),
+        (["slide", FIRST, "sliders=[density:1,density:2]"], "sliders names density twice; give each dimension one"),
         (["traverse", FIRST, "values=[-6]"], "values=-6 is out of range"),
         (["traverse", FIRST, "tries=2"], "tries=2 would do nothing: only slide, and replace with sliders"),
         (["replace", FIRST, "bars=1", "sliders=z3:1", f"donor={SECOND}", "tries=2"], "tries=2 would do nothing"),
