@@ -5,9 +5,9 @@
 Keys of its own (default): measures ([use,reconstruction,steering,interpolation,editing,bounds]), pieces (32), bars (64:
 bars that are steered), batch_size (64), draws (16: of the bounds), middles (8: stretches reconstructed in the middle of
 pieces), tries (1: of each bar that is steered), seed (0), json (results.json beside this file), flat (none: a
-checkpoint whose reconstruction stands beside), plain (none: a transformer whose likelihood stands beside), routes (none: a file of experiments.latent.routes or of
-``aurl-latent routes`` that steering follows). All others are keys of ``aurl-evaluate``: split, data=...,
-paths.cache=...; without data it is the checkpoint's own corpus.
+checkpoint whose reconstruction stands beside), plain (none: a transformer whose likelihood stands beside), routes
+(none: a file of experiments.latent.routes or of ``aurl-latent routes`` that steering follows). All others are keys of
+``aurl-evaluate``: split, data=..., paths.cache=...; without data it is the checkpoint's own corpus.
 """
 
 from __future__ import annotations
