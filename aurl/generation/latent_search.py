@@ -9,9 +9,10 @@ that are heard, the least
     MOVED * mean over moved attributes of |a - w| / s  +  mean over all others of |a - w| / s
 
 wins, the earlier one if two are alike; a bar in which a moved attribute cannot be heard counts as worse than any in
-which it can. What is wanted of a moved attribute is what the bar has, and as much more or less as bars of training have
-there (:meth:`Routes.heard_at`); of all others, what the bar has. This is a search at the
-time of writing, as in best-of-n sampling: it makes a slider do what its name says as far as the decoder can write it.
+which it can, and one in another metre (:data:`OTHER_METRE`) as worse than any in the bar's own. What is wanted of a
+moved attribute is what the bar has, and as much more or less as bars of training have there (:meth:`Routes.heard_at`);
+of all others, what the bar has. This is a search at the time of writing, as in best-of-n sampling: it makes a slider do
+what its name says as far as the decoder can write it.
 
 Axes: N tries, Z latent of a bar.
 """
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aurl.data.kinds import Form
+from aurl.data.kinds import Form, Kind
 from aurl.generation.generator import Sample
 from aurl.generation.latent_editing import Edit, EditSession
 from aurl.generation.latent_piece import Floats, LatentPiece
@@ -51,6 +52,10 @@ STRENGTHS = (1.0, 1.5, 2.0)
 """How far along its routes a try goes, in turn."""
 NOISES = (0.15, 0.3, 0.45, 0.6)
 """Noise of tries in the dimensions without a name, in standard deviations of training, in turn."""
+
+
+OTHER_METRE = 100.0
+"""Added to the distance of a bar that is in another metre than the bar it stands for: only chosen if all are."""
 
 
 class Aim(NamedTuple):
@@ -175,7 +180,8 @@ class SliderSearch:
                 tokens, np.concatenate([before, rows[:, None]], axis=1), reading, self._seed(bar)
             )
             heard = [tools.attributes_of(each.score, bar)[bar - 1] for each in written]
-            chosen = self._nearest(bar, aim, np.stack(heard))
+            metres = [self._metre(each.ids[len(tokens) :]) for each in written]
+            chosen = self._nearest(piece, bar, aim, np.stack(heard), metres)
             sample, latents[bar - 1], done = written[chosen], rows[chosen], bar
             tokens = sample.ids
             reading.edit(tools.codec.merge(tokens), torch.from_numpy(latents), bar - 1)
@@ -189,13 +195,28 @@ class SliderSearch:
             aim = self.aim(piece.bar_latents[bar - 1], piece.attributes[bar - 1])
             edits = session.rewrite([bar], rows[:, None], self._seed(bar))
             heard = np.stack([edit.piece.attributes[bar - 1] for edit in edits])
-            edit = edits[self._nearest(bar, aim, heard)]
+            metres = [self._metre(self._bar(edit.piece, bar)) for edit in edits]
+            edit = edits[self._nearest(piece, bar, aim, heard, metres)]
             session.accept(edit)
         return Edit(edit.piece, edit.sample, tuple(bars))
 
-    def _nearest(self, bar: int, aim: Aim, heard: NDArray[np.floating]) -> int:
+    def _bar(self, piece: LatentPiece, bar: int) -> NDArray[np.int64]:
+        """Base tokens of a bar of a piece."""
+        begin = len(self.tools.beginning(piece, bar))
+        end = len(self.tools.beginning(piece, bar + 1)) if bar < piece.bars else len(piece.tokens)
+        return piece.tokens[begin:end]
+
+    def _metre(self, bar: NDArray[np.integer]) -> list[int]:
+        """The TimeSig tokens of a bar."""
+        return [int(token) for token in bar if self.tools.codec.vocabulary.kind[token] == Kind.TIMESIG]
+
+    def _nearest(
+        self, piece: LatentPiece, bar: int, aim: Aim, heard: NDArray[np.floating], metres: list[list[int]]
+    ) -> int:
         """Which try is kept; one line says what was wished and what is heard in it."""
-        chosen = int(np.argmin(aim.distance(heard)))
+        own = self._metre(self._bar(piece, bar))
+        changed = np.array([metre != own for metre in metres])
+        chosen = int(np.argmin(aim.distance(heard) + OTHER_METRE * changed))
         told = (
             f"{name} {heard[chosen, column]:.3g}, wished {aim.wanted[column]:.3g}, first try {heard[0, column]:.3g}"
             for column, name in enumerate(ATTRIBUTES)

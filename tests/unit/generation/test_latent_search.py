@@ -121,6 +121,20 @@ def test_more_tries_come_nearer_and_bars_before_the_first_moved_one_stay_as_they
     assert distances[1] < distances[0]
 
 
+def test_a_bar_in_another_metre_loses_against_all_in_its_own(tools: LatentTools, piece: LatentPiece) -> None:
+    search = SliderSearch(tools, {"density": 1.0}, 3)
+    own = search._metre(search._bar(piece, 2))
+    assert len(own) == 1
+    aim = search.aim(piece.bar_latents[1], piece.attributes[1])
+    heard = np.tile(piece.attributes[1], (3, 1))
+    heard[0, DENSITY] = aim.wanted[DENSITY]  # the first is exactly what was wished
+    heard[2, DENSITY] += 0.01
+    other = [own[0] + 1]
+    assert search._nearest(piece, 2, aim, heard, [own, own, own]) == 0
+    assert search._nearest(piece, 2, aim, heard, [other, own, own]) == 2
+    assert search._nearest(piece, 2, aim, heard, [other, other, other]) == 0
+
+
 def test_all_bars_are_moved_unless_some_are_named(tools: LatentTools, piece: LatentPiece) -> None:
     sample = SliderSearch(tools, {"density": 1.0}, 2).slide(piece)
     assert tools.bars_of(sample.ids) == piece.bars
