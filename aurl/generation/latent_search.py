@@ -180,7 +180,7 @@ class SliderSearch:
                 tokens, np.concatenate([before, rows[:, None]], axis=1), reading, self._seed(bar)
             )
             heard = [tools.attributes_of(each.score, bar)[bar - 1] for each in written]
-            metres = [self._metre(each.ids[len(tokens) :]) for each in written]
+            metres = [metre_of(self.tools, each.ids[len(tokens) :]) for each in written]
             chosen = self._nearest(piece, bar, aim, np.stack(heard), metres)
             sample, latents[bar - 1], done = written[chosen], rows[chosen], bar
             tokens = sample.ids
@@ -195,7 +195,7 @@ class SliderSearch:
             aim = self.aim(piece.bar_latents[bar - 1], piece.attributes[bar - 1])
             edits = session.rewrite([bar], rows[:, None], self._seed(bar))
             heard = np.stack([edit.piece.attributes[bar - 1] for edit in edits])
-            metres = [self._metre(self._bar(edit.piece, bar)) for edit in edits]
+            metres = [metre_of(self.tools, self._bar(edit.piece, bar)) for edit in edits]
             edit = edits[self._nearest(piece, bar, aim, heard, metres)]
             session.accept(edit)
         return Edit(edit.piece, edit.sample, tuple(bars))
@@ -206,15 +206,11 @@ class SliderSearch:
         end = len(self.tools.beginning(piece, bar + 1)) if bar < piece.bars else len(piece.tokens)
         return piece.tokens[begin:end]
 
-    def _metre(self, bar: NDArray[np.integer]) -> list[int]:
-        """The TimeSig tokens of a bar."""
-        return [int(token) for token in bar if self.tools.codec.vocabulary.kind[token] == Kind.TIMESIG]
-
     def _nearest(
         self, piece: LatentPiece, bar: int, aim: Aim, heard: NDArray[np.floating], metres: list[list[int]]
     ) -> int:
         """Which try is kept; one line says what was wished and what is heard in it."""
-        own = self._metre(self._bar(piece, bar))
+        own = metre_of(self.tools, self._bar(piece, bar))
         changed = np.array([metre != own for metre in metres])
         chosen = int(np.argmin(aim.distance(heard) + OTHER_METRE * changed))
         told = (
@@ -228,3 +224,8 @@ class SliderSearch:
     def _seed(self, bar: int) -> int:
         """Of the first try of a bar; each try of each bar has a stream of its own."""
         return self.tools.seed + bar * self.tries
+
+
+def metre_of(tools: LatentTools, bar: NDArray[np.integer]) -> list[int]:
+    """The TimeSig tokens of a bar in base tokens ``(T,)``."""
+    return [int(token) for token in bar if tools.codec.vocabulary.kind[token] == Kind.TIMESIG]

@@ -13,7 +13,7 @@ from aurl.data.config import TokenizerConfig
 from aurl.generation.latent_editing import EditSession
 from aurl.generation.latent_piece import LatentPiece
 from aurl.generation.latent_routes import Routes
-from aurl.generation.latent_search import MOVED, UNDEFINED, Aim, SliderSearch
+from aurl.generation.latent_search import MOVED, UNDEFINED, Aim, SliderSearch, metre_of
 from aurl.generation.latent_tools import LatentTools
 from aurl.generation.prompt import first_bars
 from aurl.music.attributes import ATTRIBUTES
@@ -123,7 +123,7 @@ def test_more_tries_come_nearer_and_bars_before_the_first_moved_one_stay_as_they
 
 def test_a_bar_in_another_metre_loses_against_all_in_its_own(tools: LatentTools, piece: LatentPiece) -> None:
     search = SliderSearch(tools, {"density": 1.0}, 3)
-    own = search._metre(search._bar(piece, 2))
+    own = metre_of(tools, search._bar(piece, 2))
     assert len(own) == 1
     aim = search.aim(piece.bar_latents[1], piece.attributes[1])
     heard = np.tile(piece.attributes[1], (3, 1))
