@@ -52,8 +52,6 @@ STRENGTHS = (1.0, 1.5, 2.0)
 """How far along its routes a try goes, in turn."""
 NOISES = (0.15, 0.3, 0.45, 0.6)
 """Noise of tries in the dimensions without a name, in standard deviations of training, in turn."""
-
-
 OTHER_METRE = 100.0
 """Added to the distance of a bar that is in another metre than the bar it stands for: only chosen if all are."""
 
@@ -180,7 +178,7 @@ class SliderSearch:
                 tokens, np.concatenate([before, rows[:, None]], axis=1), reading, self._seed(bar)
             )
             heard = [tools.attributes_of(each.score, bar)[bar - 1] for each in written]
-            metres = [metre_of(self.tools, each.ids[len(tokens) :]) for each in written]
+            metres = [metre_of(tools, each.ids[len(tokens) :]) for each in written]
             chosen = self._nearest(piece, bar, aim, np.stack(heard), metres)
             sample, latents[bar - 1], done = written[chosen], rows[chosen], bar
             tokens = sample.ids
@@ -195,22 +193,16 @@ class SliderSearch:
             aim = self.aim(piece.bar_latents[bar - 1], piece.attributes[bar - 1])
             edits = session.rewrite([bar], rows[:, None], self._seed(bar))
             heard = np.stack([edit.piece.attributes[bar - 1] for edit in edits])
-            metres = [metre_of(self.tools, self._bar(edit.piece, bar)) for edit in edits]
+            metres = [metre_of(self.tools, bar_tokens(self.tools, edit.piece, bar)) for edit in edits]
             edit = edits[self._nearest(piece, bar, aim, heard, metres)]
             session.accept(edit)
         return Edit(edit.piece, edit.sample, tuple(bars))
-
-    def _bar(self, piece: LatentPiece, bar: int) -> NDArray[np.int64]:
-        """Base tokens of a bar of a piece."""
-        begin = len(self.tools.beginning(piece, bar))
-        end = len(self.tools.beginning(piece, bar + 1)) if bar < piece.bars else len(piece.tokens)
-        return piece.tokens[begin:end]
 
     def _nearest(
         self, piece: LatentPiece, bar: int, aim: Aim, heard: NDArray[np.floating], metres: list[list[int]]
     ) -> int:
         """Which try is kept; one line says what was wished and what is heard in it."""
-        own = metre_of(self.tools, self._bar(piece, bar))
+        own = metre_of(self.tools, bar_tokens(self.tools, piece, bar))
         changed = np.array([metre != own for metre in metres])
         chosen = int(np.argmin(aim.distance(heard) + OTHER_METRE * changed))
         told = (
@@ -224,6 +216,11 @@ class SliderSearch:
     def _seed(self, bar: int) -> int:
         """Of the first try of a bar; each try of each bar has a stream of its own."""
         return self.tools.seed + bar * self.tries
+
+
+def bar_tokens(tools: LatentTools, piece: LatentPiece, bar: int) -> NDArray[np.int64]:
+    """Base tokens of a bar of a piece, counted from 1."""
+    return piece.tokens[len(tools.beginning(piece, bar)) : len(tools.beginning(piece, bar + 1))]
 
 
 def metre_of(tools: LatentTools, bar: NDArray[np.integer]) -> list[int]:

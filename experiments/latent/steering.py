@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from aurl.generation.latent_search import OTHER_METRE, Aim, SliderSearch, metre_of
+from aurl.generation.latent_search import OTHER_METRE, Aim, SliderSearch, bar_tokens, metre_of
 from aurl.generation.steered import Reading
 from aurl.music.attributes import ATTRIBUTES
 from experiments.latent.setting import Row, Setting, at_least, at_most, nan_mean
@@ -66,8 +66,7 @@ def written(
             bars = [each.ids[len(beginning) :] for each in tools.write_bars(beginning, latents, reading)]
             found = np.stack([tools.attributes_of(tools.codec.decode(tokens), 1)[0] for tokens in bars])
             found = found.reshape(len(rows), tries, -1)
-            after = len(tools.beginning(piece, bar + 1)) if bar < piece.bars else len(piece.tokens)
-            own_metre = metre_of(tools, piece.tokens[len(beginning) : after])
+            own_metre = metre_of(tools, bar_tokens(tools, piece, bar))
             changed = np.array([metre_of(tools, tokens) != own_metre for tokens in bars]).reshape(len(rows), tries)
             nearest = [
                 0 if aim is None else int(np.argmin(aim.distance(each) + OTHER_METRE * other))

@@ -13,7 +13,7 @@ from aurl.data.config import TokenizerConfig
 from aurl.generation.latent_editing import EditSession
 from aurl.generation.latent_piece import LatentPiece
 from aurl.generation.latent_routes import Routes
-from aurl.generation.latent_search import MOVED, UNDEFINED, Aim, SliderSearch, metre_of
+from aurl.generation.latent_search import MOVED, UNDEFINED, Aim, SliderSearch, bar_tokens, metre_of
 from aurl.generation.latent_tools import LatentTools
 from aurl.generation.prompt import first_bars
 from aurl.music.attributes import ATTRIBUTES
@@ -123,8 +123,10 @@ def test_more_tries_come_nearer_and_bars_before_the_first_moved_one_stay_as_they
 
 def test_a_bar_in_another_metre_loses_against_all_in_its_own(tools: LatentTools, piece: LatentPiece) -> None:
     search = SliderSearch(tools, {"density": 1.0}, 3)
-    own = metre_of(tools, search._bar(piece, 2))
+    own = metre_of(tools, bar_tokens(tools, piece, 2))
     assert len(own) == 1
+    every = np.concatenate([bar_tokens(tools, piece, bar) for bar in range(1, piece.bars + 1)])
+    np.testing.assert_array_equal(every, piece.tokens)
     aim = search.aim(piece.bar_latents[1], piece.attributes[1])
     heard = np.tile(piece.attributes[1], (3, 1))
     heard[0, DENSITY] = aim.wanted[DENSITY]  # the first is exactly what was wished
