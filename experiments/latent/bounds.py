@@ -2,7 +2,8 @@
 
 On the first window of each piece (whole bars up to the context), nats per note:
 
-- *ELBO*: one draw (Kingma and Welling 2014), mean over the draws.
+- *ELBO*: one draw (Kingma and Welling 2014), mean over the draws. Its parts are the *distortion*, what tokens cost once
+  latents are known, and the *rate*, what latents cost (Alemi et al. 2018, arXiv:1711.00464).
 - *importance-weighted*: ``log mean over K draws of p(x, z) / q(z | x)`` (Burda et al. 2016), the draws being of all
   bars at once.
 - *filtered*: the same with K particles that are drawn again by their weights at bar lines (FIVO: Maddison et al. 2017;
@@ -30,6 +31,9 @@ from experiments.latent.setting import Row, Setting, at_most
 
 RESAMPLE_SHARE = 0.5
 """Particles are drawn again when fewer than this share of them count (effective sample size)."""
+DISTORTION, RATE = "distortion, nats per note", "rate, nats per note"
+"""Rows of the two parts of the ELBO."""
+PLAIN = "plain transformer, nats per note"
 
 
 class Excerpt(NamedTuple):
@@ -72,14 +76,15 @@ def token_nats(model: MusicTransformerVAEGAN, excerpt: Excerpt, latents: torch.T
 
 def log_weights(
     model: MusicTransformerVAEGAN, excerpt: Excerpt, draws: int, generator: torch.Generator
-) -> torch.Tensor:
-    """``log p(x, z) - log q(z | x)`` of draws of all latents (K,)."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of draws of all latents: ``log p(x | z)`` (K,) and ``log p(z) - log q(z | x)`` (K,)."""
     count = len(excerpt.ids) - 1
     everything = torch.ones(count, dtype=torch.bool)
     drawn = draw_densities(
         model, excerpt.ids[:-1], excerpt.ids[1:], excerpt.time, [count], everything, draws, generator
     )
-    return torch.stack([draw.tokens + draw.prior - draw.posterior for draw in drawn]).squeeze(1)
+    tokens, latents = zip(*((draw.tokens, draw.prior - draw.posterior) for draw in drawn), strict=True)
+    return torch.stack(tokens).squeeze(1), torch.stack(latents).squeeze(1)
 
 
 def log_mean(weights: torch.Tensor) -> float:
@@ -141,24 +146,31 @@ def measure(setting: Setting, draws: int, plain: MusicTransformerVAEGAN | None) 
     model = setting.tools.model
     every = excerpts(setting)
     notes = sum(excerpt.notes for excerpt in every)
-    sums = dict.fromkeys(("elbo", "weighted", "filtered", "means", "plain"), 0.0)
+    sums = dict.fromkeys(("distortion", "rate", "weighted", "filtered", "plain"), 0.0)
     with torch.inference_mode():
         for number, excerpt in enumerate(every):
             generator = torch.Generator().manual_seed(setting.seed + number)
-            weights = log_weights(model, excerpt, draws, generator)
-            sums["elbo"] -= float(weights.mean())
-            sums["weighted"] -= log_mean(weights)
+            tokens, latents = log_weights(model, excerpt, draws, generator)
+            sums["distortion"] -= float(tokens.mean())
+            sums["rate"] -= float(latents.mean())
+            sums["weighted"] -= log_mean(tokens + latents)
             sums["filtered"] -= filtered(model, excerpt, draws, generator)
             if plain is not None:
                 sums["plain"] += token_nats(plain, excerpt, None)
     per_note = {name: value / notes for name, value in sums.items()}
     rows = [
-        Row("nats per note, ELBO", per_note["elbo"], note=f"{len(every)} excerpts, {notes} notes"),
+        Row(
+            "nats per note, ELBO",
+            per_note["distortion"] + per_note["rate"],
+            note=f"{len(every)} excerpts, {notes} notes",
+        ),
+        Row(DISTORTION, per_note["distortion"]),
+        Row(RATE, per_note["rate"]),
         Row(f"nats per note, importance-weighted, {draws} draws", per_note["weighted"]),
         Row(f"nats per note, filtered, {draws} particles", per_note["filtered"]),
     ]
     if plain is not None:
         best = min(per_note["weighted"], per_note["filtered"])
-        note = f"plain transformer {per_note['plain']:.4f}"
-        rows.append(at_most("cost of being a VAE, share of nats per note", best / per_note["plain"] - 1, 0.03, note))
+        rows.append(Row(PLAIN, per_note["plain"]))
+        rows.append(at_most("cost of being a VAE, share of nats per note", best / per_note["plain"] - 1, 0.03))
     return rows

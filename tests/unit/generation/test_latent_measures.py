@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from latent_pieces import MakeModel, make_tools, song
 from aurl.data.codec import Codec
 from aurl.generation.latent_tools import LatentTools
 from aurl.models.positions import MusicalTime
-from experiments.latent import bounds, interpolation, reconstruction, steering, use
+from experiments.latent import bounds, curve, interpolation, reconstruction, steering, use
 from experiments.latent.setting import Row, at_least, at_most, nan_mean
 
 
@@ -41,8 +44,9 @@ def test_all_bounds_are_the_likelihood_of_a_model_that_ignores_its_latents(tools
     excerpt = excerpt_of(tools, 3)
     exact = -bounds.token_nats(tools.model, excerpt, torch.zeros(3, 6))
     generator = torch.Generator().manual_seed(0)
-    weights = bounds.log_weights(tools.model, excerpt, 3, generator)
-    assert weights.tolist() == pytest.approx([exact] * 3, rel=1e-4)
+    tokens, latents = bounds.log_weights(tools.model, excerpt, 3, generator)
+    assert tokens.tolist() == pytest.approx([exact] * 3, rel=1e-4)
+    assert latents.tolist() == pytest.approx([0] * 3, abs=1e-3)  # the rate of latents that say nothing
     assert bounds.filtered(tools.model, excerpt, 4, generator) == pytest.approx(exact, rel=1e-4)
 
 
@@ -51,12 +55,30 @@ def test_with_one_particle_the_filtered_bound_is_the_evidence_lower_bound_on_ave
     tools.latent.to_layers.weight.data.mul_(0.1)
     excerpt = excerpt_of(tools, 2)
     generator = torch.Generator().manual_seed(1)
-    draws = bounds.log_weights(tools.model, excerpt, 60, generator)
+    tokens, latents = bounds.log_weights(tools.model, excerpt, 60, generator)
+    draws = tokens + latents
     single = torch.tensor([bounds.filtered(tools.model, excerpt, 1, generator) for _ in range(60)])
     error = float((draws.var() / 60 + single.var() / 60).sqrt())
     assert abs(float(draws.mean() - single.mean())) < 4 * error
     many = np.mean([bounds.filtered(tools.model, excerpt, 24, generator) for _ in range(3)])
     assert float(draws.mean()) < many
+
+
+def test_the_curve_draws_the_points_of_result_files_and_names_those_without_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    values = {bounds.RATE: 0.5, bounds.DISTORTION: 0.75, bounds.PLAIN: 1.0}
+    rows = [Row(name, value).to_dict() for name, value in values.items()]
+    (tmp_path / "low.json").write_text(json.dumps({"bounds": rows}))
+    (tmp_path / "empty.json").write_text("{}")
+    picture = tmp_path / "curve.png"
+    monkeypatch.setattr("sys.argv", ["curve", str(tmp_path / "low.json"), f"output={picture}"])
+    curve.main()
+    assert "| rate, nats per note | 0.5 |" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr("sys.argv", ["curve", str(tmp_path / "low.json"), str(tmp_path / "empty.json")])
+    with pytest.raises(SystemExit, match="empty: no bounds inside"):
+        curve.main()
 
 
 def test_a_window_s_bars_without_tokens_follow_the_bar_before():
