@@ -4,8 +4,8 @@
     python -m experiments.adversarial.run judge --work WORK                     (CPU)
 
 ``train`` takes or makes one checkpoint of a VAE and continues it with each variant and seed: adversarially for
-``--steps`` steps, and by likelihood for as many steps, and for as many seconds, as that takes. It writes samples at
-each temperature and the figures of the runs; several may run side by side in one folder, each with its own seeds, one
+``--steps`` steps, by likelihood for as many seconds as that takes, and the first seed by likelihood for as many steps,
+which tells what a step costs. It writes samples at each temperature and the figures of the runs; several may run side by side in one folder, each with its own seeds, one
 of them 0.
 ``judge`` asks classifiers to tell the samples from held-out music and prints the tables.
 """
@@ -32,6 +32,8 @@ VARIANTS: dict[str, list[str]] = {
     "posterior": ["loss.rollout_latents=posterior"],
 }
 EQUAL_STEPS, EQUAL_TIME = "likelihood, equal steps", "likelihood, equal time"
+WARMUP_STEPS = 20
+"""Of the learning rate, in all continuations."""
 TIMED_STEPS = 10
 """Steps after which the clock starts: kernels and caches are warm."""
 REAL, BASE = "real", "base"
@@ -44,10 +46,12 @@ MOST_REAL = 500
 
 def common(args: argparse.Namespace) -> list[str]:
     return [
+        *([] if args.experiment is None else [f"experiment={args.experiment}"]),
         *(f"data={args.corpus}", f"data.path={args.data / FOLDERS[args.corpus]}", f"trainer.accelerator={args.device}"),
         *("logger=none", "callbacks.samples=null", "callbacks.early_stopping=null", "trainer.limit_val_batches=0"),
         *("trainer.enable_progress_bar=false", "trainer.max_epochs=-1", f"paths.cache={args.cache}"),
-        *(f"data.batch_tokens={args.batch_tokens}", "callbacks.log_lines.every_n_batches=50", *args.set),
+        *([] if args.batch_tokens is None else [f"data.batch_tokens={args.batch_tokens}"]),
+        *("callbacks.log_lines.every_n_batches=50", *args.set),
     ]
 
 
@@ -62,9 +66,9 @@ def train(args: argparse.Namespace) -> None:
     checkpoint = args.checkpoint or base(args)
     if 0 in args.seeds:
         done["base"] = describe(args, checkpoint, BASE, 0)
+    plain_rate = None
     for seed in args.seeds:
-        plain_rate = None
-        for name in (EQUAL_STEPS, *args.variants):
+        for name in (*(() if plain_rate else (EQUAL_STEPS,)), *args.variants):
             steps = args.steps
             more = ["model.mode=vae"] if name == EQUAL_STEPS else adversarial(args, VARIANTS[name])
             row = continued(args, checkpoint, name, seed, steps, more)
@@ -143,8 +147,8 @@ def continued(
             "model=vae_gan",
             f"trainer.max_steps={steps}",
             f"seed={seed}",
-            f"optim.lr={args.lr}",
-            "optim.warmup_steps=20",
+            *([] if args.lr is None else [f"optim.lr={args.lr}"]),
+            f"optim.warmup_steps={WARMUP_STEPS}",
         ),
         *("loss.kl_annealing=constant", f"paths.output={folder}", *more),
     ]
@@ -279,6 +283,7 @@ def main() -> None:
     parser.add_argument("what", choices=("train", "judge"))
     parser.add_argument("--work", type=Path, required=True, help="folder for runs, samples and figures")
     parser.add_argument("--data", type=Path, help="folder of unpacked corpora")
+    parser.add_argument("--experiment", help="of conf/experiment, with the settings of all runs")
     parser.add_argument("--corpus", default="jsb", choices=tuple(FOLDERS))
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/aurl").expanduser())
     parser.add_argument("--checkpoint", type=Path, help="a trained VAE; without it one is trained first")
@@ -286,8 +291,8 @@ def main() -> None:
     parser.add_argument("--model", nargs="*", default=["model.hearing=false"], help="more settings of that one")
     parser.add_argument("--base-steps", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=300, help="adversarial steps")
-    parser.add_argument("--lr", type=float, default=3e-4)
-    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--lr", type=float, help="in place of the experiment's")
+    parser.add_argument("--batch-tokens", type=int, help="in place of the experiment's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", default=["adversarial"], choices=tuple(VARIANTS))
     parser.add_argument("--set", nargs="*", default=[], help="more settings of all runs")
