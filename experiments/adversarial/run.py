@@ -5,8 +5,8 @@
 
 ``train`` takes or makes one checkpoint of a VAE and continues it with each variant and seed: adversarially for
 ``--steps`` steps, by likelihood for as many seconds as that takes, and the first seed by likelihood for as many steps,
-which tells what a step costs. It writes samples at each temperature and the figures of the runs; several may run side by side in one folder, each with its own seeds, one
-of them 0.
+which tells what a step costs. It writes samples at each temperature and the figures of the runs; several may run side
+by side in one folder, each with its own seeds, one of them 0.
 ``judge`` asks classifiers to tell the samples from held-out music and prints the tables.
 """
 
