@@ -39,20 +39,26 @@ def normal(rng: np.random.Generator, size: int) -> np.ndarray:
     return rng.standard_normal(size)
 
 
-def true_distances(shift: float, spread: float) -> tuple[float, float]:
-    """Shift of the mean and energy distance of N(shift, spread) from N(0, 1)."""
+LAWS = {"normal": stats.norm, "exponential": stats.expon}
+
+
+def true_distances(law: str, shift: float, spread: float) -> tuple[float, float]:
+    """Shift of the mean and energy distance of a law moved by a shift and widened by a spread from itself."""
+    family = LAWS[law]
 
     def squared_gap(x: float) -> float:
-        return float(stats.norm.cdf(x, shift, spread) - stats.norm.cdf(x)) ** 2
+        return float(family.cdf(x, shift, spread) - family.cdf(x)) ** 2
 
-    return shift, math.sqrt(2 * integrate.quad(squared_gap, -15, 15, limit=400)[0])
+    moved = float(family.mean(shift, spread) - family.mean())
+    return moved, math.sqrt(2 * integrate.quad(squared_gap, -15, 30, limit=400, points=[0, shift])[0])
 
 
-def distance_interval(count: int, shift: float, spread: float, which: int) -> Trial:
-    truth = true_distances(shift, spread)[which]
+def distance_interval(law: str, count: int, shift: float, spread: float, which: int) -> Trial:
+    truth, family = true_distances(law, shift, spread)[which], LAWS[law]
 
     def trial(rng: np.random.Generator) -> bool:
-        found = metric_distance("x", rng.normal(shift, spread, count), rng.standard_normal(count), rng, 500)
+        first, second = (family.rvs(*by, size=count, random_state=rng) for by in ((shift, spread), (0, 1)))
+        found = metric_distance("x", first, second, rng, 500)
         low, high = found.shift_interval if which == 0 else found.energy_interval
         return low <= truth <= high
 
@@ -121,11 +127,14 @@ COVERAGE: dict[str, Trial] = {
         for method in ("studentised", "bca", "percentile")
     },
     **{
-        f"{name}, shift {shift}, spread {spread}, {count} + {count} pieces": distance_interval(
-            count, shift, spread, which
+        f"{name}, {law}, shift {shift}, spread {spread}, {count} + {count} pieces": distance_interval(
+            law, count, shift, spread, which
         )
         for which, name in enumerate(("shift of means", "energy distance"))
-        for shift, spread in ((0.0, 1.0), (0.2, 1.0), (0.5, 1.0), (1.0, 1.3))
+        for law, shift, spread in (
+            *(("normal", 0.0, 1.0), ("normal", 0.2, 1.0), ("normal", 0.5, 1.0), ("normal", 1.0, 1.3)),
+            *(("exponential", 0.0, 1.3), ("exponential", 0.3, 1.0)),
+        )
         for count in (50, 200)
     },
     **{

@@ -93,6 +93,20 @@ def test_intervals_of_shift_and_energy_hold_the_truth() -> None:
     assert np.all((held / 300 >= 0.91) & (held / 300 <= 0.99))
 
 
+def test_the_energy_interval_holds_small_distances_too_and_0_where_no_test_finds_a_difference() -> None:
+    rng = np.random.default_rng(7)
+    grid = np.linspace(-10, 10, 10_001)
+    truth = math.sqrt(2 * ((stats.norm.cdf(grid, 0.2) - stats.norm.cdf(grid)) ** 2).sum() * (grid[1] - grid[0]))
+    found = [
+        metric_distance("x", rng.normal(0.2, 1, 200), rng.standard_normal(200), rng, 99).energy_interval
+        for _ in range(200)
+    ]
+    assert np.mean([low <= truth <= high for low, high in found]) >= 0.93  # with one variance for all distances 0.915
+    same = rng.standard_normal(40)
+    _, (low, high) = energy_distance(same, same + 0.01, 0.05, differ=False)
+    assert low == 0 < high
+
+
 def test_gaps_are_left_out_and_too_few_pieces_say_nothing() -> None:
     first, second = sets(0.4)
     gappy = np.append(first, [math.nan] * 5)
