@@ -13,7 +13,8 @@ import numpy as np
 from scipy import integrate, stats
 
 from aurl.evaluation.distances import frechet_infinity, frechet_interval, metric_distance
-from aurl.evaluation.significance import holm, paired_bootstrap, sign_flip_test
+from aurl.evaluation.paired import paired_bootstrap, sign_flip_test
+from aurl.evaluation.significance import holm
 from aurl.evaluation.two_sample import fit_forest, fit_linear, two_sample_test
 
 Trial = Callable[[np.random.Generator], Any]

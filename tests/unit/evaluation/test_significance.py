@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from aurl.evaluation.significance import compare, holm, paired_bootstrap, sign_flip_test
+from aurl.evaluation.paired import paired_bootstrap, sign_flip_test
+from aurl.evaluation.significance import compare, holm
 from aurl.utils.errors import AurlError
 
 
