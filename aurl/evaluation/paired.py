@@ -46,7 +46,10 @@ class Interval(NamedTuple):
 
 
 class PairedTest(NamedTuple):
-    """What a test says of a mean difference; 0 lies outside the 95 % interval just where p is at most 0.05."""
+    """What a test says of a mean difference.
+
+    From six pairs on 0 lies outside the interval of a level just where the p-value is at most one minus the level.
+    """
 
     interval: Interval
     p_value: float
