@@ -96,11 +96,12 @@ def test_a_roll_shows_notes_where_they_sound() -> None:
     score = Score(480)
     score.tracks.append(Track(notes=[Note(480, 960, 60, 127), Note(60, 240, 62, 64)]))
     roll = excerpt_rolls(read_table(score))
-    assert roll.shape == (1, 3, EXCERPT_STEPS, PITCHES)
+    assert roll.shape == (1, 4, EXCERPT_STEPS, PITCHES)
     row = 60 - LOWEST
     assert roll[0, 0, 4, row] == 1 and roll[0, 0].sum() == pytest.approx(1 + 64 / 127)
     assert np.flatnonzero(roll[0, 1, :, row]).tolist() == list(range(4, 12))
     assert roll[0, 2].max() == pytest.approx(1.0)  # half a step off the grid
+    assert roll[0, 3, 4, row] == roll[0, 3, 0, row + 2] == pytest.approx(31.5 / 32)  # from the mean of the track
     assert fold(np.array([27, 28, 99, 100, 127])).tolist() == [11, 0, 71, 60, 63]
 
 
@@ -160,11 +161,11 @@ def test_a_lag_map_shows_what_comes_back_after_how_many_bars() -> None:
 def test_features_of_a_lag_map_count_only_what_exists() -> None:
     short, long = (lag_map(read_table(song(0, bars=bars))) for bars in (8, 32))
     features = random_map_features([short, long], 3)
-    assert np.isfinite(features).all() and features.shape == (2, 3 * 256)
+    assert np.isfinite(features).all() and features.shape == (2, 3 * 384)
     assert np.array_equal(features, random_map_features([short, long], 3))
     assert np.allclose(features[1], random_map_features([long], 3)[0], atol=1e-5)
-    wide = features[0].reshape(8, 3, 32)[2]  # kernels of sixteen bars find no place in eight
-    assert not wide.any() and features[1].reshape(8, 3, 32)[2].any()
+    wide = features[0].reshape(12, 3, 32)[2]  # kernels of sixteen bars find no place in eight
+    assert not wide.any() and features[1].reshape(12, 3, 32)[2].any()
 
 
 @pytest.mark.parametrize("damage", [bar_shuffle, four_bar_loop])
