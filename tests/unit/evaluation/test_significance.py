@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from aurl.evaluation import paired
 from aurl.evaluation.paired import (
     paired_bootstrap,
     paired_test,
@@ -136,6 +137,13 @@ def test_differences_of_one_value_and_single_pairs_have_an_answer() -> None:
     assert five.p_value == 0.0625 and five.interval.low <= 1 and five.interval.high >= 5
     with pytest.raises(ValueError, match=r"level=95 is out of range"):
         paired_test(np.arange(5.0), level=95)
+
+
+def test_many_pairs_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(0.2, 1, 40)
+    whole = paired_test(values, resamples=200)
+    monkeypatch.setattr(paired, "CHUNK", 1000)  # 25 draws at a time
+    assert paired_test(values, resamples=200) == whole
 
 
 def test_the_sign_test_looks_at_signs_alone() -> None:

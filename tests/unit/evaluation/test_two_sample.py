@@ -10,7 +10,7 @@ from symusic import Note, Score, TimeSignature, Track
 
 from aurl.evaluation import two_sample
 from aurl.evaluation.comparison import compare_sets, held_out, principal_components, songs_of
-from aurl.evaluation.corruptions import bar_shuffle, four_bar_loop, pitch_permutation
+from aurl.evaluation.corruptions import bar_shuffle, four_bar_loop, pitch_permutation, velocity_flattening
 from aurl.evaluation.judge_network import fit_convolution, view_of
 from aurl.evaluation.lag_maps import MAP_BARS, MAP_LAGS, lag_map, random_map_features
 from aurl.evaluation.metrics.table import NoteTable, read_table
@@ -175,6 +175,27 @@ def test_random_features_see_the_order_of_bars_although_no_excerpt_shows_it(dama
     damaged = judge_features("random_features", [read_table(damage(song(seed), rng)) for seed in range(24)], [])
     names = [str(k) for k in range(24)]
     assert two_sample_test("x", real, damaged, (names, names), fit_linear, folds=3).accuracy >= 0.9
+
+
+def test_flat_velocities_are_seen_by_random_features_although_the_mean_stays() -> None:
+    pieces = [walk(seed, bars=8) for seed in range(24)]
+    for seed, score in enumerate(pieces):
+        for note in score.tracks[0].notes:
+            note.velocity = 70 + (note.time // 240 * 7 + seed) % 21
+    rng = np.random.default_rng(0)
+    real = judge_features("random_features", [read_table(score) for score in pieces], [])
+    flat = judge_features("random_features", [read_table(velocity_flattening(score, rng)) for score in pieces], [])
+    names = [str(k) for k in range(24)]
+    assert two_sample_test("x", real, flat, (names, names), fit_linear, folds=3).accuracy >= 0.9
+
+
+def test_half_of_the_kernels_read_one_plane_alone() -> None:
+    rolls = np.random.default_rng(0).random((2, 4, EXCERPT_STEPS, PITCHES)).astype(np.float32)
+    without = rolls.copy()
+    without[:, 3] = 0
+    one, other = random_features([rolls]), random_features([without])
+    same = np.isclose(one, other).mean()
+    assert 0.375 <= same < 0.6  # three planes of four, of half of the kernels; shares of others may be equal by chance
 
 
 def test_the_network_reads_the_lag_map_where_excerpts_are_alike() -> None:
