@@ -57,6 +57,13 @@ class Pieces:
         self.tables = list(tables)
         values = scalar_values(self.tables) if "forest" in judges else []
         self.features = {judge: judge_features(judge, self.tables, values) for judge in judges}
+        self._frechet: dict[str, Any] = {}
+
+    def frechet(self, name: str) -> Any:
+        """Features that Frechet distances are taken between."""
+        if name not in self._frechet:
+            self._frechet[name] = FRECHET[name](self.tables)
+        return self._frechet[name]
 
 
 def ask(judge: str, first: Any, second: Any, songs: tuple[list[str], list[str]], seed: int) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def frechet(mine: Pieces, others: Pieces, names: Sequence[str], seed: int) -> di
     """Distances of damaged songs from other songs: Frechet distances assume independent sets."""
     row = {}
     for name in names:
-        both = (FRECHET[name](part.tables) for part in (mine, others))
+        both = (part.frechet(name) for part in (mine, others))
         reduced = principal_components(*both, FRECHET_DIMENSIONS)
         centre = frechet_infinity(*reduced, np.random.default_rng(seed))
         interval = frechet_interval(*reduced, np.random.default_rng(seed), centre)
