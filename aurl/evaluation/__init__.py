@@ -17,5 +17,5 @@
 - distances, rolls, two_sample: how far one set of pieces is from another, by metric, by features and by classifiers
   (lag_maps: whole pieces as pictures of what comes back; judge_network: the judge that is trained from scratch).
 - originality: copy reports of any music against a training set, and diversity of a batch.
-- comparison: all of these in one result. significance: two runs compared pair by pair.
+- comparison: all of these in one result. significance: two runs compared pair by pair, with the tests of paired.
 """

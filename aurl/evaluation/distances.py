@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from aurl.evaluation.significance import Interval
+from aurl.evaluation.paired import Interval
 
 Floats = NDArray[np.float64]
 

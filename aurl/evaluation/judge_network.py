@@ -35,7 +35,7 @@ class View(NamedTuple):
     """What the network reads of a piece."""
 
     rolls: Rolls
-    """(E, 3, S, P) excerpts."""
+    """(E, 4, S, P) excerpts."""
     picture: Maps
     """(3, B, L) lag map."""
 
@@ -99,7 +99,7 @@ def train_network(network: Any, train: Sequence[View], labels: NDArray[np.int64]
 
 
 def build_network() -> Any:
-    """The two towers with new weights: maps excerpts (n, 3, S, P) and lag maps (n, 3, B, L) to logits (n,)."""
+    """The two towers with new weights: maps excerpts (n, 4, S, P) and lag maps (n, 3, B, L) to logits (n,)."""
     import torch
     from torch import nn
 

@@ -23,15 +23,18 @@ from aurl.evaluation.rolls import BATCH
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAP_BARS = 96
+MAP_BARS = 128
 """Bars that are drawn: the first of longer pieces, all of shorter ones and nothing after them."""
-MAP_LAGS = 32
-"""Longest distance between two bars."""
+MAP_LAGS = 64
+"""Longest distance between two bars: a second verse comes back over the middle of a song."""
 LIKENESSES = 2
 """Planes of likeness; one more says where there is any."""
 MAP_PLANES = LIKENESSES + 1
-KERNELS = 256
-KERNEL_SHAPES = ((4, 1), (8, 1), (16, 1), (2, 4), (4, 4), (8, 4), (4, 8), (8, 16))
+KERNELS = 384
+KERNEL_SHAPES = (
+    *((4, 1), (8, 1), (16, 1), (2, 4), (4, 4), (8, 4), (4, 8), (8, 16)),
+    *((4, 16), (4, 24), (8, 24), (16, 16)),
+)
 """Bars and lags that kernels cover, as many kernels each."""
 
 Maps = NDArray[np.float32]

@@ -1,46 +1,25 @@
 """Is the difference real: two runs over the same prompts, seeds or pieces, compared pair by pair.
 
-- ``paired_bootstrap``: interval of the mean difference: studentised (bootstrap-t, Efron and Tibshirani 1993), which
-  holds its level best for few and skewed pairs; BCa (Efron 1987) or plain percentiles where asked for.
-- ``sign_flip_test``: permutation test of paired differences; all 2^n sign patterns up to EXACT_PAIRS pairs, random ones
-  (with the observed one among them, Phipson and Smyth 2010) beyond.
+- ``compare``: tables of per-file values -> one row a metric, with the tests of paired.py.
 - ``holm``: p-values of several metrics together (Holm 1979).
-- ``compare``: tables of per-file values -> one row a metric.
 
-Pure functions of arrays. Simulated coverage and type-I error: experiments/interval_coverage.
+Pure functions of arrays. Simulated coverage, type-I error and power: experiments/interval_coverage.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
+from aurl.evaluation.paired import Floats, paired_test, sign_test
 from aurl.utils.errors import AurlError
 
-Floats = NDArray[np.float64]
-
-RESAMPLES = 4000
-EXACT_PAIRS = 14
-"""Up to here all sign patterns are tried (16,384)."""
 FEWEST_PAIRS = 5
-"""Fewer pairs cannot reach p = 0.05 by signs alone (2 / 2^5 is 0.0625), and their interval says nothing."""
-LEVEL = 0.95
-METHODS = ("studentised", "bca", "percentile")
-TIE = 1e-12
-"""Sums this near (relative) to the observed one count as equal."""
-
-
-class Interval(NamedTuple):
-    """A confidence interval."""
-
-    low: float
-    high: float
+"""Five pairs cannot reach p = 0.05 yet (2 / 2^5 is 0.0625): their interval holds 94 %. Fewer say nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +41,14 @@ class Difference:
     effect: float
     """Mean difference in units of the differences' standard deviation; NaN where all differences are equal."""
     p_value: float
-    """Of the sign-flip test, two-sided."""
+    """Of the mean, two-sided (:func:`paired_test`)."""
     p_holm: float
+    """The same, corrected for the number of metrics."""
+    higher: float
+    """Share of pairs in which the second is higher, of those that differ; NaN where none does."""
+    p_sign: float
+    """Of the sign test: whether that share is one half, two-sided."""
+    p_sign_holm: float
     """The same, corrected for the number of metrics."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,114 +57,6 @@ class Difference:
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in asdict(self).items()
         }
-
-
-def paired_bootstrap(
-    differences: Floats,
-    level: float = LEVEL,
-    method: str = "studentised",
-    resamples: int = RESAMPLES,
-    rng: np.random.Generator | None = None,
-) -> Interval:
-    """Confidence interval of the mean of paired differences.
-
-    Args:
-        differences: (n,) one value a pair.
-        level: share of intervals that hold the true mean.
-        method: studentised, bca or percentile.
-        resamples: draws of n pairs.
-        rng: of the draws; seeded with 0 without it.
-
-    Raises:
-        ValueError: an unknown method, or a level outside 0 to 1.
-
-    Example:
-        >>> import numpy as np
-        >>> low, high = paired_bootstrap(np.array([1.0, 2.0, 1.5, 0.5, 1.0]))
-        >>> low < 1.2 < high
-        True
-    """
-    if method not in METHODS:
-        raise ValueError(f"method={method} is unknown; allowed: {', '.join(METHODS)}")
-    if not 0 < level < 1:
-        raise ValueError(f"level={level} is out of range; allowed: between 0 and 1")
-    values = np.asarray(differences, dtype=np.float64)
-    if len(values) < 2 or np.ptp(values) == 0:
-        mean = float(values.mean()) if len(values) else math.nan
-        return Interval(mean, mean) if len(values) > 1 else Interval(math.nan, math.nan)
-    rng = rng or np.random.default_rng(0)
-    drawn = values[rng.integers(0, len(values), (resamples, len(values)))]  # (R, n)
-    means = drawn.mean(axis=1)
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    if method == "studentised":
-        return studentised(values, means, drawn.std(axis=1), tails)
-    if method == "bca":
-        tails = bca_tails(values, means, tails)
-    low, high = np.quantile(means, tails)
-    return Interval(float(low), float(high))
-
-
-def studentised(values: Floats, means: Floats, spreads: Floats, tails: Floats) -> Interval:
-    """Bootstrap-t interval of a mean: each draw's error is measured in the draw's own standard error.
-
-    Args:
-        values: (n,) the sample.
-        means: (R,) bootstrap means.
-        spreads: (R,) standard deviations of the draws.
-        tails: (2,) nominal quantiles.
-    """
-    varied = spreads > 0  # draws of one value alone (few pairs, many ties) have no unit
-    errors = (means[varied] - values.mean()) / spreads[varied]
-    low, high = np.quantile(errors, tails)
-    centre, spread = float(values.mean()), float(values.std())
-    return Interval(centre - float(high) * spread, centre - float(low) * spread)
-
-
-def bca_tails(values: Floats, means: Floats, tails: Floats) -> Floats:
-    """Quantiles of the bootstrap distribution of a mean at which BCa reads its ends.
-
-    Args:
-        values: (n,) the sample.
-        means: (R,) bootstrap means.
-        tails: (2,) nominal quantiles.
-    """
-    below = float(np.mean(means < values.mean()) + np.mean(means == values.mean()) / 2)
-    bias = stats.norm.ppf(np.clip(below, 1 / len(means), 1 - 1 / len(means)))
-    # The jackknife means of a mean differ from it by -(x - mean) / (n - 1): acceleration is a sixth of the skewness.
-    centred = values - values.mean()
-    acceleration = float((centred**3).sum() / (6 * (centred**2).sum() ** 1.5))
-    z = bias + stats.norm.ppf(tails)
-    adjusted: Floats = stats.norm.cdf(bias + z / (1 - acceleration * z))
-    return adjusted
-
-
-def sign_flip_test(differences: Floats, resamples: int = RESAMPLES, rng: np.random.Generator | None = None) -> float:
-    """Two-sided p-value for paired differences lying symmetrically around 0.
-
-    Args:
-        differences: (n,) one value a pair; pairs without a difference do not matter.
-        resamples: random sign patterns where n is too large for all.
-        rng: of the patterns; seeded with 0 without it.
-
-    Returns:
-        1 where there is no difference at all.
-
-    Example:
-        >>> import numpy as np
-        >>> sign_flip_test(np.array([1.0, 2.0, 3.0, 1.0, 2.0]))
-        0.0625
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    values = values[values != 0]
-    if not len(values):
-        return 1.0
-    limit = abs(values.sum()) - TIE * np.abs(values).sum()
-    if len(values) <= EXACT_PAIRS:
-        patterns = np.arange(2 ** len(values))[:, None] >> np.arange(len(values)) & 1
-        return float(np.mean(np.abs((1 - 2 * patterns) @ values) >= limit))
-    rng = rng or np.random.default_rng(0)
-    signs = 2 * rng.integers(0, 2, (resamples, len(values)), dtype=np.int8) - 1
-    return float((np.sum(np.abs(signs @ values) >= limit) + 1) / (resamples + 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -203,7 +80,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def compare(
     first: Mapping[str, Mapping[str, float]],
     second: Mapping[str, Mapping[str, float]],
-    method: str = "studentised",
     seed: int = 0,
 ) -> list[Difference]:
     """Compare two runs file by file.
@@ -211,7 +87,6 @@ def compare(
     Args:
         first: file (or prompt, or seed) -> metric -> value; NaN where a file cannot have it.
         second: the same for the other run; only files that both have are compared.
-        method: of the intervals: studentised, bca or percentile.
         seed: of the draws.
 
     Returns:
@@ -233,15 +108,19 @@ def compare(
         theirs = np.array([second[name].get(metric, math.nan) for name in shared])
         both = np.isfinite(ours) & np.isfinite(theirs)
         if both.sum() >= FEWEST_PAIRS:
-            rows.append(_row(metric, ours[both], theirs[both], method, seed))
-    corrected = holm([row.p_value for row in rows])
-    return [Difference(**{**asdict(row), "p_holm": p_holm}) for row, p_holm in zip(rows, corrected, strict=True)]
+            rows.append(_row(metric, ours[both], theirs[both], seed))
+    means, signs = holm([row.p_value for row in rows]), holm([row.p_sign for row in rows])
+    return [
+        replace(row, p_holm=p_holm, p_sign_holm=p_sign_holm)
+        for row, p_holm, p_sign_holm in zip(rows, means, signs, strict=True)
+    ]
 
 
-def _row(metric: str, ours: Floats, theirs: Floats, method: str, seed: int) -> Difference:
+def _row(metric: str, ours: Floats, theirs: Floats, seed: int) -> Difference:
     """One metric, not yet corrected."""
     differences = theirs - ours
-    low, high = paired_bootstrap(differences, method=method, rng=np.random.default_rng(seed))
+    (low, high), p_value = paired_test(differences, rng=np.random.default_rng(seed))
+    higher, p_sign = sign_test(differences)
     spread = float(differences.std(ddof=1))
     return Difference(
         metric=metric,
@@ -252,6 +131,9 @@ def _row(metric: str, ours: Floats, theirs: Floats, method: str, seed: int) -> D
         low=low,
         high=high,
         effect=float(differences.mean()) / spread if spread > 0 else math.nan,
-        p_value=sign_flip_test(differences, rng=np.random.default_rng(seed)),
+        p_value=p_value,
         p_holm=math.nan,
+        higher=higher,
+        p_sign=p_sign,
+        p_sign_holm=math.nan,
     )

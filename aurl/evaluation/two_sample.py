@@ -29,8 +29,9 @@ from aurl.evaluation.judge_network import View, fit_convolution, view_of
 from aurl.evaluation.lag_maps import random_map_features
 from aurl.evaluation.metrics.registry import choose_metrics
 from aurl.evaluation.metrics.table import NoteTable
+from aurl.evaluation.paired import Interval
 from aurl.evaluation.rolls import random_features
-from aurl.evaluation.significance import Interval, holm
+from aurl.evaluation.significance import holm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

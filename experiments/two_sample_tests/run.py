@@ -30,6 +30,8 @@ FRECHET: dict[str, Callable[[Sequence[NoteTable]], Any]] = {
 }
 """Features that Frechet distances are taken between."""
 NULL = "other real songs"
+MANY_DRAWS = 10
+BAND = (0.05, 0.95)
 SETS = (*CORRUPTIONS, SPLICE)
 IMPOSSIBLE = {("nottingham", "velocity_flattening")}
 """Nottingham has one velocity throughout."""
@@ -55,6 +57,13 @@ class Pieces:
         self.tables = list(tables)
         values = scalar_values(self.tables) if "forest" in judges else []
         self.features = {judge: judge_features(judge, self.tables, values) for judge in judges}
+        self._frechet: dict[str, Any] = {}
+
+    def frechet(self, name: str) -> Any:
+        """Features that Frechet distances are taken between."""
+        if name not in self._frechet:
+            self._frechet[name] = FRECHET[name](self.tables)
+        return self._frechet[name]
 
 
 def ask(judge: str, first: Any, second: Any, songs: tuple[list[str], list[str]], seed: int) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def frechet(mine: Pieces, others: Pieces, names: Sequence[str], seed: int) -> di
     """Distances of damaged songs from other songs: Frechet distances assume independent sets."""
     row = {}
     for name in names:
-        both = (FRECHET[name](part.tables) for part in (mine, others))
+        both = (part.frechet(name) for part in (mine, others))
         reduced = principal_components(*both, FRECHET_DIMENSIONS)
         centre = frechet_infinity(*reduced, np.random.default_rng(seed))
         interval = frechet_interval(*reduced, np.random.default_rng(seed), centre)
@@ -120,12 +129,20 @@ def null(data: Path, corpus: str, args: argparse.Namespace) -> dict[str, Any]:
     return row
 
 
+def dealt(accuracies: Sequence[float]) -> str:
+    """Accuracies between halves that were dealt anew: all of a few, mean and band of many."""
+    if len(accuracies) < MANY_DRAWS:
+        return " ".join(f"{accuracy:.3f}" for accuracy in accuracies[1:])
+    low, high = np.quantile(accuracies, BAND)
+    return f"mean of {len(accuracies)} {np.mean(accuracies):.3f}, 5-95 % {low:.3f}-{high:.3f}"
+
+
 def show(corpus: str, name: str, row: dict[str, Any]) -> None:
     cells = []
     for key, found in row.items():
         if "accuracy" in found:
             low, high = found["interval"]
-            more = " ".join(f"{accuracy:.3f}" for accuracy in found.get("draws", ())[1:])
+            more = dealt(found.get("draws", ()))
             cells.append(f"{key} {found['accuracy']:.3f} ({low:.2f}-{high:.2f}) {more}".strip())
         else:
             cells.append(f"{key} {found['distance']:.1f}")

@@ -87,8 +87,10 @@ def test_two_folders_or_json_files_are_compared_file_by_file(music: Path, tmp_pa
     assert run(f"compare=[{music / 'a'},{music / 'b'}]", "metrics=[mean_interval,pitch_range]", f"json={out}") == 0
     output = capsys.readouterr().out
     assert "b minus a: 1 of 2 metrics differ" in output
+    assert "11 pairs: p is too small if rare differences are far larger" in output and "p sign" in output
     rows = {row["metric"]: row for row in json.loads(out.read_text())["differences"]}
     assert rows["mean_interval"]["pairs"] == 11 and rows["mean_interval"]["low"] > 0
+    assert rows["mean_interval"]["higher"] == 1 and rows["mean_interval"]["p_sign_holm"] < 0.01
     assert rows["pitch_range"]["difference"] == 0 and rows["pitch_range"]["p_value"] == 1
     assert run(f"music={music / 'a'}", "metrics=[mean_interval,pitch_range]", f"json={tmp_path / 'a.json'}") == 0
     assert run(f"compare=[{tmp_path / 'a.json'},{music / 'b'}]", "metrics=[mean_interval]") == 0

@@ -7,11 +7,20 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from aurl.evaluation.significance import compare, holm, paired_bootstrap, sign_flip_test
+from aurl.evaluation import paired
+from aurl.evaluation.paired import (
+    paired_bootstrap,
+    paired_test,
+    sign_flip_test,
+    sign_patterns,
+    sign_test,
+    typical_interval,
+)
+from aurl.evaluation.significance import compare, holm
 from aurl.utils.errors import AurlError
 
 
@@ -72,6 +81,77 @@ def test_the_level_is_kept_where_there_is_no_difference() -> None:
     assert alarms <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 600)
 
 
+@given(
+    st.lists(st.integers(-9, 9).map(float), min_size=6, max_size=24),
+    st.sampled_from([0.8, 0.95]),
+    st.floats(-3, 3),
+)
+def test_the_interval_holds_zero_just_where_the_test_does_not_reject(
+    values: list[float], level: float, shift: float
+) -> None:
+    differences = np.array(values) + shift
+    (low, high), p_value = paired_test(differences, level, resamples=300)
+    assert 0 < p_value <= 1 and low <= differences.mean() + 1e-9 and high >= differences.mean() - 1e-9
+    assume(min(abs(low), abs(high), abs(p_value - (1 - level))) > 1e-9)  # ties are rounding
+    assert (low <= 0 <= high) == (p_value > 1 - level)
+
+
+def test_a_difference_counts_only_where_both_tests_see_it() -> None:
+    for seed in range(20):
+        values = np.random.default_rng(seed).exponential(size=12) - 0.6
+        found = paired_test(values)
+        assert found.p_value >= sign_flip_test(values)
+        patterns = sign_patterns(12, 0, np.random.default_rng(0))
+        for part in (typical_interval(values, patterns, 0.95), paired_bootstrap(values)):
+            assert found.interval.low <= part.low and found.interval.high >= part.high
+
+
+def test_means_inside_the_typical_interval_are_those_that_sign_flips_accept() -> None:
+    values = np.random.default_rng(3).normal(1, 2, 9)
+    low, high = typical_interval(values, sign_patterns(9, 0, np.random.default_rng(0)), 0.95)
+    accepted = [low <= mean <= high for mean in np.linspace(-2, 4, 61)]
+    assert accepted == [sign_flip_test(values - mean) > 0.05 for mean in np.linspace(-2, 4, 61)]
+    assert any(accepted) and not all(accepted)
+
+
+def test_skewed_differences_raise_no_more_than_five_percent_false_alarms() -> None:
+    """Exponential differences of mean 0: sign flips alone raise 9 %."""
+    trials, flips, both = 400, 0, 0
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        values = rng.exponential(size=10) - 1
+        flips += sign_flip_test(values) <= 0.05
+        both += paired_test(values, resamples=600, rng=rng).p_value <= 0.05
+    assert both / trials <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+    assert flips > 1.3 * both  # the same samples
+
+
+def test_differences_of_one_value_and_single_pairs_have_an_answer() -> None:
+    assert paired_test(np.full(6, 2.0)) == ((2.0, 2.0), 1 / 32)
+    assert paired_test(np.full(20, 0.1)).p_value < 0.001
+    assert paired_test(np.zeros(8)) == ((0.0, 0.0), 1.0)
+    assert all(math.isnan(value) for value in (*paired_test(np.ones(1)).interval, paired_test(np.ones(1)).p_value))
+    mostly = paired_test(np.array([0.0] * 9 + [1.0]))  # draws of zeros alone have no spread
+    assert mostly.p_value == 1 and mostly.interval.low <= 0 <= mostly.interval.high
+    five = paired_test(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert five.p_value == 0.0625 and five.interval.low <= 1 and five.interval.high >= 5
+    with pytest.raises(ValueError, match=r"level=95 is out of range"):
+        paired_test(np.arange(5.0), level=95)
+
+
+def test_many_pairs_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(0.2, 1, 40)
+    whole = paired_test(values, resamples=200)
+    monkeypatch.setattr(paired, "CHUNK", 1000)  # 25 draws at a time
+    assert paired_test(values, resamples=200) == whole
+
+
+def test_the_sign_test_looks_at_signs_alone() -> None:
+    assert sign_test(np.array([1, 1, 1, 1, 1, -99.0, 0])) == (5 / 6, pytest.approx(14 / 64))
+    share, p_value = sign_test(np.zeros(4))
+    assert math.isnan(share) and p_value == 1
+
+
 def test_holm_raises_each_p_value_in_order_and_leaves_gaps() -> None:
     assert holm([0.01, math.nan, 0.04, 0.03])[0] == pytest.approx(0.03)
     assert math.isnan(holm([0.01, math.nan])[1])
@@ -97,7 +177,13 @@ def test_pairs_show_a_difference_that_the_spread_between_files_hides() -> None:
     assert better.pairs == 20 and better.low < 0.3 < better.high and better.p_holm < 0.01
     assert better.second - better.first == pytest.approx(better.difference)
     assert better.p_holm == pytest.approx(2 * better.p_value)
-    assert rows["same"].p_value == 1 and rows["same"].to_dict()["effect"] is None
+    assert better.higher == 1 and better.p_sign == pytest.approx(2 / 2**20)
+    assert better.p_sign_holm == pytest.approx(better.p_sign * 2)
+    assert (
+        rows["same"].p_value == 1
+        and rows["same"].to_dict()["effect"] is None
+        and rows["same"].to_dict()["higher"] is None
+    )
     assert "rare" not in rows
 
 

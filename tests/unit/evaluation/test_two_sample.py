@@ -10,7 +10,7 @@ from symusic import Note, Score, TimeSignature, Track
 
 from aurl.evaluation import two_sample
 from aurl.evaluation.comparison import compare_sets, held_out, principal_components, songs_of
-from aurl.evaluation.corruptions import bar_shuffle, four_bar_loop, pitch_permutation
+from aurl.evaluation.corruptions import bar_shuffle, four_bar_loop, pitch_permutation, velocity_flattening
 from aurl.evaluation.judge_network import fit_convolution, view_of
 from aurl.evaluation.lag_maps import MAP_BARS, MAP_LAGS, lag_map, random_map_features
 from aurl.evaluation.metrics.table import NoteTable, read_table
@@ -96,11 +96,12 @@ def test_a_roll_shows_notes_where_they_sound() -> None:
     score = Score(480)
     score.tracks.append(Track(notes=[Note(480, 960, 60, 127), Note(60, 240, 62, 64)]))
     roll = excerpt_rolls(read_table(score))
-    assert roll.shape == (1, 3, EXCERPT_STEPS, PITCHES)
+    assert roll.shape == (1, 4, EXCERPT_STEPS, PITCHES)
     row = 60 - LOWEST
     assert roll[0, 0, 4, row] == 1 and roll[0, 0].sum() == pytest.approx(1 + 64 / 127)
     assert np.flatnonzero(roll[0, 1, :, row]).tolist() == list(range(4, 12))
     assert roll[0, 2].max() == pytest.approx(1.0)  # half a step off the grid
+    assert roll[0, 3, 4, row] == roll[0, 3, 0, row + 2] == pytest.approx(31.5 / 32)  # from the mean of the track
     assert fold(np.array([27, 28, 99, 100, 127])).tolist() == [11, 0, 71, 60, 63]
 
 
@@ -160,11 +161,11 @@ def test_a_lag_map_shows_what_comes_back_after_how_many_bars() -> None:
 def test_features_of_a_lag_map_count_only_what_exists() -> None:
     short, long = (lag_map(read_table(song(0, bars=bars))) for bars in (8, 32))
     features = random_map_features([short, long], 3)
-    assert np.isfinite(features).all() and features.shape == (2, 3 * 256)
+    assert np.isfinite(features).all() and features.shape == (2, 3 * 384)
     assert np.array_equal(features, random_map_features([short, long], 3))
     assert np.allclose(features[1], random_map_features([long], 3)[0], atol=1e-5)
-    wide = features[0].reshape(8, 3, 32)[2]  # kernels of sixteen bars find no place in eight
-    assert not wide.any() and features[1].reshape(8, 3, 32)[2].any()
+    wide = features[0].reshape(12, 3, 32)[2]  # kernels of sixteen bars find no place in eight
+    assert not wide.any() and features[1].reshape(12, 3, 32)[2].any()
 
 
 @pytest.mark.parametrize("damage", [bar_shuffle, four_bar_loop])
@@ -174,6 +175,27 @@ def test_random_features_see_the_order_of_bars_although_no_excerpt_shows_it(dama
     damaged = judge_features("random_features", [read_table(damage(song(seed), rng)) for seed in range(24)], [])
     names = [str(k) for k in range(24)]
     assert two_sample_test("x", real, damaged, (names, names), fit_linear, folds=3).accuracy >= 0.9
+
+
+def test_flat_velocities_are_seen_by_random_features_although_the_mean_stays() -> None:
+    pieces = [walk(seed, bars=8) for seed in range(24)]
+    for seed, score in enumerate(pieces):
+        for note in score.tracks[0].notes:
+            note.velocity = 70 + (note.time // 240 * 7 + seed) % 21
+    rng = np.random.default_rng(0)
+    real = judge_features("random_features", [read_table(score) for score in pieces], [])
+    flat = judge_features("random_features", [read_table(velocity_flattening(score, rng)) for score in pieces], [])
+    names = [str(k) for k in range(24)]
+    assert two_sample_test("x", real, flat, (names, names), fit_linear, folds=3).accuracy >= 0.9
+
+
+def test_half_of_the_kernels_read_one_plane_alone() -> None:
+    rolls = np.random.default_rng(0).random((2, 4, EXCERPT_STEPS, PITCHES)).astype(np.float32)
+    without = rolls.copy()
+    without[:, 3] = 0
+    one, other = random_features([rolls]), random_features([without])
+    same = np.isclose(one, other).mean()
+    assert 0.375 <= same < 0.6  # three planes of four, of half of the kernels; shares of others may be equal by chance
 
 
 def test_the_network_reads_the_lag_map_where_excerpts_are_alike() -> None:
