@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aurl.cli import app, conf
 from aurl.cli.errors import program as program_of
+from aurl.cli.sweep_summary import SweepSummary
 
 SLOWEST_HELP_SECONDS = 1.5
 
@@ -150,9 +151,12 @@ def test_a_sweep_gives_each_job_its_folder_and_goes_on_after_a_failure(
         folders.append(cfg.paths.output)
         (Path(cfg.paths.output) / "ran").touch()
 
-    code, _ = run("train", "-m", "model.hidden_dim=128,3,256", "optim.lr=1e-3,3e-4", task=work)
+    typed = ("-m", "trainer.enable_progress_bar=false", "model.hidden_dim=128,3,256", "optim.lr=1e-3,3e-4")
+    code, _ = run("train", *typed, task=work)
     assert code == app.FAILED
-    assert capsys.readouterr().err.count("error: model.hidden_dim=3 is too small") == 2
+    error = capsys.readouterr().err
+    for number, rate in ((2, "0.001"), (3, "0.0003")):
+        assert f"error: job {number} (model.hidden_dim=3 optim.lr={rate}): model.hidden_dim=3 is too small" in error
     assert [Path(folder).name for folder in folders] == ["0", "1", "4", "5"]
     assert len({Path(folder).parent for folder in folders}) == 1
 
@@ -180,6 +184,24 @@ def test_a_sweep_ends_with_a_table_of_its_runs_the_best_first(here: Path, capsys
     lines = [line for line in output.splitlines() if line.startswith("│")]
     assert ["model.layers=3" in lines[0], "0.5000" in lines[0], "0.7500" in lines[1]] == [True] * 3
     assert "failed" in lines[3] and not any("model.heads" in line for line in lines)
+    assert "\n\u2013: nothing was validated (trainer.limit_val_batches=0" in output
+    assert not (file.parent / "summary").exists()
+
+
+def test_jobs_that_know_nothing_of_each_other_are_in_one_summary(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def in_a_copy(self: SweepSummary, config: Any, job_return: Any, **kwargs: Any) -> None:
+        """What joblib and submitit do: each job has a callback of its own."""
+        noted(SweepSummary(), config, job_return, **kwargs)
+
+    noted = SweepSummary.on_job_end
+    monkeypatch.setattr(SweepSummary, "on_job_end", in_a_copy)
+    assert run("train", "-m", "model.layers=2,3", task=lambda cfg: 1.0 / cfg.model.layers) == (0, [])
+    (file,) = here.glob("runs/train/*/summary.json")
+    assert [row["job"] for row in json.loads(file.read_text())] == [1, 0]
+    output = capsys.readouterr().out
+    assert "model.layers=2" in output and "nothing was validated" not in output
 
 
 def test_a_single_run_has_no_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
