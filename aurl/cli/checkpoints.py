@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aurl.cli.quoting import OVERRIDE
 from aurl.utils.errors import AurlError
+from aurl.utils.words import nearest
 
 CHECKPOINTS = "checkpoints"
 SUFFIX = ".ckpt"
@@ -99,8 +100,6 @@ def pick(run: Path, which: str) -> Path:
 
 def nearest_run(ckpt: str, runs: Sequence[Path]) -> str:
     """Hint at the word, run or file with the nearest name."""
-    from aurl.cli.errors import nearest
-
     path = Path(ckpt).expanduser()
     beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() and path.parent != Path() else []
     names = [*WORDS, *(run_name(run) for run in runs)]

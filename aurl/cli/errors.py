@@ -6,15 +6,14 @@ the key, the value and the nearest existing name are put into one sentence.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from aurl.cli import conf
 from aurl.utils.errors import AurlError
+from aurl.utils.words import nearest
 
 LONGEST_REASON = 300
 """Characters kept of a message that was not written for users."""
@@ -160,12 +159,6 @@ def flatten(node: Any, prefix: str = "") -> list[str]:
         if isinstance(value, dict):
             found += flatten(value, f"{prefix}{key}.")
     return found
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``; did you mean NAME?``, or nothing when no name is near."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def one_line(text: str) -> str:

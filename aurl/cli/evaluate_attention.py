@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aurl.cli import app
 from aurl.utils.errors import AurlError
 from aurl.utils.logging import get_logger
 
@@ -22,7 +23,7 @@ MOST_SHOWN = 2048
 
 def evaluate_attention(cfg: DictConfig) -> None:
     """Work out the weights, write the files and say where they are."""
-    from aurl.cli import app
+    from aurl.cli.generate import check_output
     from aurl.evaluation.attention_picture import draw_bars, draw_tokens, save
 
     source = Path(cfg.attention)
@@ -35,17 +36,6 @@ def evaluate_attention(cfg: DictConfig) -> None:
     draw_bars(maps, paths[2], f"{source.name}, bar by bar, under {checkpoint}")
     for path in paths:
         print(f"written: {app.shown(path)}")
-
-
-def check_output(folder: Path) -> None:
-    """Say before the work that a folder cannot be used.
-
-    Raises:
-        AurlError: it is a file.
-    """
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise AurlError(f"output={folder}: {there} is a file; give a folder")
 
 
 def measure_attention(cfg: DictConfig) -> tuple[AttentionMaps, str]:
@@ -72,9 +62,13 @@ def measure_attention(cfg: DictConfig) -> tuple[AttentionMaps, str]:
         raise AurlError(f"attention={path} does not exist{exists_hint(path)}; give a score")
     checkpoint, device = resolve(cfg.ckpt, Path(cfg.paths.runs)), pick_device(cfg.device)
     generator = Generator.from_checkpoint(checkpoint, device)
-    prompt = make_prompt(read_score(path), generator.codec, None, generator.programs_met)
+    score = read_score(path)
+    try:
+        prompt = make_prompt(score, generator.codec, None, generator.programs_met)
+    except AurlError as error:
+        raise AurlError(f"attention={path}: {error}") from error
     if prompt.remark:
-        log.warning(prompt.remark)
+        log.warning("%s: %s", app.shown(path), prompt.remark)
     vocabulary, context = generator.codec.model_vocabulary, generator.model.config.context
     ids = np.concatenate([[vocabulary.bos], generator.codec.merge(prompt.ids)])
     if len(ids) > context:

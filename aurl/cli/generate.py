@@ -238,9 +238,13 @@ def read_prompt(generator: Generator, config: GenerateCommand) -> np.ndarray | N
     from aurl.music.score import read_score
 
     path = Path(config.prompt)
-    prompt = make_prompt(read_score(path), generator.codec, config.prompt_bars, generator.programs_met)
+    score = read_score(path)
+    try:
+        prompt = make_prompt(score, generator.codec, config.prompt_bars, generator.programs_met)
+    except AurlError as error:
+        raise AurlError(f"prompt={path}: {error}") from error
     if prompt.remark:
-        log.warning(prompt.remark)
+        log.warning("prompt %s: %s", app.shown(path), prompt.remark)
     if config.prompt_bars is not None and prompt.bars < config.prompt_bars:
         log.warning("prompt_bars=%d: %s has only %d, which are all taken", config.prompt_bars, path.name, prompt.bars)
     log.info("continuing %s: %d bars, %d notes", path.name, prompt.bars, prompt.notes)

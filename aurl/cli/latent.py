@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurl.cli import app
 from aurl.cli.latent_command import LATENT_TASKS, PIECES, LatentCommand, read_bars, read_sliders
 from aurl.cli.latent_routes import find_routes, load_routes, routes_file, write_routes
-from aurl.utils.errors import AurlError, UnreadableFile
+from aurl.utils.errors import AurlError
 from aurl.utils.logging import get_logger
+from aurl.utils.words import distinct_names
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from symusic.core import ScoreTick
 
+    from aurl.generation.config import SamplerConfig
     from aurl.generation.latent_export import Outcome
     from aurl.generation.latent_piece import LatentPiece
     from aurl.generation.latent_tools import LatentTools
+
+    Source = ScoreTick | LatentPiece
+    """What a file holds."""
 
 log = get_logger("cli.latent")
 
@@ -130,12 +136,9 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
     from dataclasses import fields
 
     from aurl.cli.checkpoints import numbered_folder, run_label
-    from aurl.cli.generate import OUTPUT_FOLDER, check_output, pick_device
+    from aurl.cli.generate import OUTPUT_FOLDER, check_output
     from aurl.generation.config import SamplerConfig
     from aurl.generation.export import PAGE_NAME, check_formats, refuse_existing
-    from aurl.generation.generator import Generator
-    from aurl.generation.latent_export import write_outcome
-    from aurl.generation.latent_tools import LatentTools
 
     if config.task == "routes":
         return [learn_routes(config, checkpoint)]
@@ -147,13 +150,35 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
         refuse_existing([folder / PAGE_NAME])
     files = music_files(config)
     moves = config.task in ("slide", "traverse") or (config.task == "replace" and bool(config.sliders))
-    routes = find_routes(config.routes, moves, checkpoint)
+    routes = find_routes(config.routes, moves, checkpoint, config.tries)
+    sources = read_sources(files, config)
+
+    from aurl.generation.latent_export import write_outcome  # from here on it takes seconds
+
     sampler = SamplerConfig(**{item.name: getattr(config, item.name) for item in fields(SamplerConfig)})
-    generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
-    tools = LatentTools(generator, sampler, config.batch_size, config.seed)
+    tools = open_tools(config, checkpoint, sampler)
+    for name in (*(read_sliders(config.sliders) if config.sliders else ()), *(config.dimensions or ())):
+        tools.dimension(name)
     tools.routes = None if routes is None else load_routes(routes, tools)
-    outcome = outcome_of(tools, read_pieces(tools, files, config), config)
+    outcome = outcome_of(tools, read_pieces(tools, files, config, sources), config, sources)
     return write_outcome(outcome, folder, config.formats, config.overwrite)
+
+
+def open_tools(config: LatentCommand, checkpoint: Path, sampler: SamplerConfig | None = None) -> LatentTools:
+    """The checkpoint, opened.
+
+    Raises:
+        AurlError: it cannot be read or has no latents, or there is no such device.
+    """
+    from aurl.cli.generate import pick_device
+    from aurl.generation.generator import Generator
+    from aurl.generation.latent_tools import GREEDY, LatentTools
+
+    generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
+    try:
+        return LatentTools(generator, sampler or GREEDY, config.batch_size, config.seed)
+    except AurlError as error:
+        raise AurlError(f"ckpt={checkpoint}: {error}") from error
 
 
 def learn_routes(config: LatentCommand, checkpoint: Path) -> Path:
@@ -162,19 +187,19 @@ def learn_routes(config: LatentCommand, checkpoint: Path) -> Path:
     Raises:
         AurlError: no music, too little of it, or a checkpoint without named dimensions.
     """
-    from aurl.cli.generate import pick_device
+    from aurl.cli.generate import check_output
     from aurl.generation.export import refuse_existing
-    from aurl.generation.generator import Generator
-    from aurl.generation.latent_tools import LatentTools
 
     path = Path(config.output).expanduser() if config.output else routes_file(checkpoint)
     if path.is_dir():
         raise AurlError(f"output={path} is a folder; give a file for the routes, or leave it out")
     if not config.overwrite:
         refuse_existing([path])
+    check_output(path.parent)
     files = music_files(config)
-    tools = LatentTools(Generator.from_checkpoint(checkpoint, pick_device(config.device)))
-    return write_routes(tools, read_pieces(tools, files, config), path)
+    sources = read_sources(files, config)
+    tools = open_tools(config, checkpoint)
+    return write_routes(tools, read_pieces(tools, files, config, sources), path)
 
 
 def music_files(config: LatentCommand) -> list[Path]:
@@ -237,20 +262,50 @@ def check_count(task: str, count: int) -> None:
         raise AurlError(f"{task} takes {pieces}, got {count}; name {pieces}")
 
 
-def read_pieces(tools: LatentTools, files: Sequence[Path], config: LatentCommand) -> list[LatentPiece]:
+def read_sources(files: Sequence[Path], config: LatentCommand) -> dict[Path, Source]:
+    """The files that the verb cannot do without, read before the checkpoint, which takes longer.
+
+    Raises:
+        AurlError: one cannot be read.
+    """
+    needed = [*files] if len(files) == 1 or config.task in PIECES else []
+    if config.donor:
+        needed.append(Path(config.donor))
+    return {file: read_source(file) for file in needed}
+
+
+def read_source(file: Path) -> Source:
+    """A score, or a piece from a file of latents.
+
+    Raises:
+        AurlError: the file cannot be read.
+    """
+    from aurl.generation.latent_piece import load_latents
+    from aurl.music.score import read_score
+
+    return load_latents(file) if file.suffix == LATENTS else read_score(file)
+
+
+def read_pieces(
+    tools: LatentTools, files: Sequence[Path], config: LatentCommand, sources: Mapping[Path, Source]
+) -> list[LatentPiece]:
     """The pieces of the files; where any number will do, one that cannot be read is left out with a warning.
 
     Raises:
         AurlError: none can be read, or one of the pieces that the verb needs.
     """
+    names = distinct_names(files)
     if len(files) == 1 or config.task in PIECES:
-        return [read_piece(tools, file, config.bars_read) for file in files]
+        return [
+            read_piece(tools, file, name, config.bars_read, sources[file])
+            for file, name in zip(files, names, strict=True)
+        ]
     pieces = []
-    for file in files:
+    for file, name in zip(files, names, strict=True):
         try:
-            pieces.append(read_piece(tools, file, config.bars_read))
+            pieces.append(read_piece(tools, file, name, config.bars_read))
         except AurlError as error:
-            log.warning("%s is left out: %s", file.name, error)
+            log.warning("%s is left out: %s", app.shown(file), error)
     if not pieces:
         raise AurlError(f"none of {len(files)} files can be read; the warnings say why")
     if len(pieces) < len(files):
@@ -258,30 +313,40 @@ def read_pieces(tools: LatentTools, files: Sequence[Path], config: LatentCommand
     return pieces
 
 
-def read_piece(tools: LatentTools, file: Path, bars: int | None) -> LatentPiece:
+def read_piece(
+    tools: LatentTools, file: Path, name: str, bars: int | None, source: Source | None = None
+) -> LatentPiece:
     """A piece of a score or of a file of latents; what had to change is said in one line.
+
+    Args:
+        tools: of the checkpoint.
+        file: of the piece.
+        name: what a score is called; latents have a name of their own.
+        bars: read only so many bars of a score; None reads all.
+        source: what the file holds; None reads it.
 
     Raises:
         AurlError: the file cannot be read, leaves no note, or is of another checkpoint.
     """
-    from aurl.generation.latent_piece import load_latents
-    from aurl.music.score import read_score
+    from aurl.generation.latent_piece import LatentPiece
 
-    if file.suffix == LATENTS:
-        return tools.check(load_latents(file))
+    if source is None:
+        source = read_source(file)
     try:
-        piece, remark = tools.encode(read_score(file), file.stem, bars)
-    except UnreadableFile:
-        raise  # names the file itself
+        if isinstance(source, LatentPiece):
+            return tools.check(source)
+        piece, remark = tools.encode(source, name, bars)
     except AurlError as error:
         raise AurlError(f"{file}: {error}") from error
     if remark:
-        log.warning("%s: %s", file.name, remark)
-    log.info("%s: %d bars", file.name, piece.bars)
+        log.warning("%s: %s", app.shown(file), remark)
+    log.info("%s: %d bars", app.shown(file), piece.bars)
     return piece
 
 
-def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: LatentCommand) -> Outcome:
+def outcome_of(
+    tools: LatentTools, pieces: Sequence[LatentPiece], config: LatentCommand, sources: Mapping[Path, Source]
+) -> Outcome:
     """What the verb does to the pieces."""
     from aurl.generation import latent_outcomes as outcomes
     from aurl.generation.latent_search import SliderSearch
@@ -306,14 +371,18 @@ def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: Latent
         return outcomes.traversed(tools, pieces[0], names, config.values, bars)
     search = None if config.tries == 1 else SliderSearch(tools, read_sliders(config.sliders), config.tries)
     chosen = bars or []  # the config has refused to replace none
-    latents, source = replacing_latents(tools, pieces[0], chosen, config)
+    latents, source = replacing_latents(tools, pieces[0], chosen, config, sources)
     if search is not None:
         source += f", the nearest to that of {config.tries} tries"
     return outcomes.replaced(tools, pieces[0], chosen, latents, source, search)
 
 
 def replacing_latents(
-    tools: LatentTools, piece: LatentPiece, bars: Sequence[int], config: LatentCommand
+    tools: LatentTools,
+    piece: LatentPiece,
+    bars: Sequence[int],
+    config: LatentCommand,
+    sources: Mapping[Path, Source],
 ) -> tuple[list, str]:
     """Latents for the bars that are replaced, and where they come from."""
     from aurl.generation.latent_tools import check_bars
@@ -321,7 +390,8 @@ def replacing_latents(
     check_bars(bars, piece)
     rows = [bar - 1 for bar in bars]
     if config.donor:
-        donor = read_piece(tools, Path(config.donor), None)
+        file = Path(config.donor)
+        donor = read_piece(tools, file, file.stem, None, sources[file])
         chosen = list(bars) if config.donor_bars is None else read_bars("donor_bars", config.donor_bars)
         check_bars(chosen, donor)
         latents = donor.bar_latents[[bar - 1 for bar in chosen]]

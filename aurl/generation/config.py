@@ -7,6 +7,9 @@ from dataclasses import dataclass
 LOWEST_TEMPERATURE = 0.01
 """Of pitches alone; below it only the most likely one would be left."""
 
+FARTHEST = 5.0
+"""Standard deviations of training beyond which no dimension of a latent is moved: real bars hardly pass 3."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:

@@ -30,6 +30,7 @@ from aurl.models.latent import LatentSpace
 from aurl.music.attributes import bar_attributes
 from aurl.music.grid import grid_of
 from aurl.utils.errors import AurlError
+from aurl.utils.words import nearest
 
 FINGERPRINT_DIGITS = 16
 GREEDY = SamplerConfig(greedy=True)
@@ -107,7 +108,9 @@ class LatentTools:
         names, named = self.dimension_names, self.model.config.attributes
         if name not in names:
             numbered = f"z{len(named) + 1} to z{len(names)}"
-            raise AurlError(f"there is no dimension '{name}'; allowed: {', '.join([*named, numbered])}")
+            raise AurlError(
+                f"there is no dimension '{name}'{nearest(name, names)}; allowed: {', '.join([*named, numbered])}"
+            )
         return names.index(name)
 
     # -- music to latents ---------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ class LatentTools:
         Raises:
             AurlError: no note is left.
         """
-        prompt = make_prompt(score, self.codec, bars, self.generator.programs_met)
+        prompt = make_prompt(score, self.codec, bars, self.generator.programs_met, bars_key="bars_read")
         return self.encode_tokens(prompt.ids, name), prompt.remark
 
     def encode_tokens(self, ids: NDArray[np.integer], name: str = "") -> LatentPiece:
