@@ -120,9 +120,7 @@ def leaving_code(leaving: SystemExit) -> int:
     return leaving.code if isinstance(leaving.code, int) else FAILED if leaving.code else 0
 
 
-def guarded(
-    command: str, task: Task, failures: list[Exception], debug: bool, arguments: Sequence[str] = ()
-) -> Task:
+def guarded(command: str, task: Task, failures: list[Exception], debug: bool, arguments: Sequence[str] = ()) -> Task:
     """The task with its config checked first; an error is reported and kept, so that a sweep goes on.
 
     Args:

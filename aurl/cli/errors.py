@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import re
-from pathlib import Path
 from typing import Any
 
 from aurl.cli import conf
@@ -170,9 +169,3 @@ def shorten(text: str) -> str:
     """One line of bearable length."""
     line = one_line(text)
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
-
-
-def exists_hint(path: Path) -> str:
-    """The nearest existing name beside a missing path."""
-    folder = path.parent
-    return nearest(path.name, (entry.name for entry in folder.iterdir())) if folder.is_dir() else ""

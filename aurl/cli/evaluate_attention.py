@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aurl.cli import app
 from aurl.utils.errors import AurlError
+from aurl.utils.files import check_folder
 from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
@@ -23,12 +24,11 @@ MOST_SHOWN = 2048
 
 def evaluate_attention(cfg: DictConfig) -> None:
     """Work out the weights, write the files and say where they are."""
-    from aurl.cli.generate import check_output
     from aurl.evaluation.attention_picture import draw_bars, draw_tokens, save
 
     source = Path(cfg.attention)
     folder = Path(cfg.output) if cfg.output else Path.cwd() / f"attention_{source.stem}"
-    check_output(folder)
+    check_folder(folder, "output=")
     maps, checkpoint = measure_attention(cfg)
     paths = [folder / name for name in FILES]
     save(maps, paths[0])
@@ -49,7 +49,7 @@ def measure_attention(cfg: DictConfig) -> tuple[AttentionMaps, str]:
     import torch
 
     from aurl.cli.checkpoints import resolve, run_label
-    from aurl.cli.errors import exists_hint
+    from aurl.utils.words import exists_hint
     from aurl.cli.generate import pick_device
     from aurl.generation.generator import Generator
     from aurl.generation.prompt import make_prompt

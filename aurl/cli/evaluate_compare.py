@@ -79,7 +79,7 @@ def check_names(names: Sequence[str], kinds: Sequence[str], runs: Path) -> None:
         AurlError: neither music nor a run of this name.
     """
     from aurl.cli.checkpoints import resolve
-    from aurl.cli.errors import exists_hint
+    from aurl.utils.words import exists_hint
 
     for name, kind in zip(names, kinds, strict=True):
         path = Path(name).expanduser()

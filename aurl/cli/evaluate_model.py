@@ -138,9 +138,7 @@ def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
     figures = {**result.to_dict(), **count_chords(session.generator.codec, session.store, session.pieces)}
     if session.cfg.importance_samples:
         figures[IMPORTANCE] = measure_importance(session, pieces)
-    figures |= count_unmet(
-        session.bundle.progress, session.generator.codec.vocabulary, session.store, session.pieces
-    )
+    figures |= count_unmet(session.bundle.progress, session.generator.codec.vocabulary, session.store, session.pieces)
     return {**figures, "skipped": count_skipped(session.store), **detail}
 
 

@@ -70,7 +70,7 @@ def check_keys(cfg: DictConfig) -> None:
             )
     if cfg.music is not None:
         asked = [key for key in MODEL_KEYS if cfg[key] not in (None, False, 0)]
-        asked += ["ckpt"] if cfg.ckpt != EvaluateCommand().ckpt else []
+        asked = asked or ["ckpt"] * (cfg.ckpt != EvaluateCommand().ckpt)
         if asked:
             raise AurlError(
                 f"music=FOLDER measures files without a model; leave out {' and '.join(asked)}, or leave out music"

@@ -20,17 +20,6 @@ PAGE, FIGURES, SAMPLES = "report.html", "report.json", "samples"
 SAMPLE_PATTERN = "sample_[0-9][0-9][0-9][0-9].mid"
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse before the work what could not be written after it.
-
-    Raises:
-        AurlError: the path, or a part of it, is a file.
-    """
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise AurlError(f"report={folder}: {there} is a file; give a folder")
-
-
 def example_items(report: FolderReport, score_of: Callable[[str], Any]) -> tuple[list[PageItem], str]:
     """The pieces to listen to, and how they were chosen.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from aurl.cli import app
 from aurl.cli.conf import GenerateCommand
 from aurl.generation.config import SamplerConfig
 from aurl.utils.errors import AurlError
+from aurl.utils.files import check_folder
 from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def refuse_early(folder: Path, config: GenerateCommand) -> None:
     read_conditions(config)
     if config.prompt:
         check_prompt(Path(config.prompt))
-    check_output(folder)
+    check_folder(folder, "output=")
     if not config.overwrite:
         stems = file_stems(config.num_samples)
         files = [folder / f"{stem}{SUFFIXES[name]}" for stem in stems for name in formats if name in SUFFIXES]
@@ -132,7 +132,7 @@ def check_prompt(path: Path) -> None:
     Raises:
         AurlError: a folder, or nothing.
     """
-    from aurl.cli.errors import exists_hint
+    from aurl.utils.words import exists_hint
     from aurl.data.folders import walk_scores
 
     if path.is_dir():
@@ -141,19 +141,6 @@ def check_prompt(path: Path) -> None:
         raise AurlError(f"prompt={path} is a folder; give one score to continue{example}")
     if not path.is_file():
         raise AurlError(f"prompt={path} does not exist{exists_hint(path)}; give a score to continue")
-
-
-def check_output(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written to.
-
-    Raises:
-        AurlError: with the place that is in the way.
-    """
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise AurlError(f"output={folder}: {there} is a file; give a folder")
-    if not os.access(there, os.W_OK):
-        raise AurlError(f"output={folder}: {there} may not be written to; choose another folder")
 
 
 def sampler_text(config: GenerateCommand) -> str:

@@ -15,6 +15,7 @@ from aurl.cli import app
 from aurl.cli.latent_command import LATENT_TASKS, PIECES, LatentCommand, read_bars, read_sliders
 from aurl.cli.latent_routes import find_routes, load_routes, routes_file, write_routes
 from aurl.utils.errors import AurlError
+from aurl.utils.files import check_file, check_folder
 from aurl.utils.logging import get_logger
 from aurl.utils.words import distinct_names
 
@@ -136,7 +137,7 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
     from dataclasses import fields
 
     from aurl.cli.checkpoints import numbered_folder, run_label
-    from aurl.cli.generate import OUTPUT_FOLDER, check_output
+    from aurl.cli.generate import OUTPUT_FOLDER
     from aurl.generation.config import SamplerConfig
     from aurl.generation.export import PAGE_NAME, check_formats, refuse_existing
 
@@ -145,7 +146,7 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
     check_formats(config.formats)
     label = f"{run_label(checkpoint)}_{config.task}"
     folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
-    check_output(folder)
+    check_folder(folder, "output=")
     if not config.overwrite:  # what else is written is known when the work is done
         refuse_existing([folder / PAGE_NAME])
     files = music_files(config)
@@ -187,15 +188,12 @@ def learn_routes(config: LatentCommand, checkpoint: Path) -> Path:
     Raises:
         AurlError: no music, too little of it, or a checkpoint without named dimensions.
     """
-    from aurl.cli.generate import check_output
     from aurl.generation.export import refuse_existing
 
     path = Path(config.output).expanduser() if config.output else routes_file(checkpoint)
-    if path.is_dir():
-        raise AurlError(f"output={path} is a folder; give a file for the routes, or leave it out")
+    check_file(path, "output=" if config.output else "")
     if not config.overwrite:
         refuse_existing([path])
-    check_output(path.parent)
     files = music_files(config)
     sources = read_sources(files, config)
     tools = open_tools(config, checkpoint)
@@ -209,7 +207,7 @@ def music_files(config: LatentCommand) -> list[Path]:
         AurlError: none, one that is missing, a folder that holds none or cannot be opened, or not as many as the verb
             takes; a donor that is no file.
     """
-    from aurl.cli.errors import exists_hint
+    from aurl.utils.words import exists_hint
 
     found: list[Path] = []
     for name in config.music or ():

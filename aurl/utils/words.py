@@ -18,6 +18,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def exists_hint(path: Path) -> str:
+    """The nearest existing name beside a missing path, as :func:`nearest` gives it."""
+    folder = path.parent
+    try:
+        return nearest(path.name, (entry.name for entry in folder.iterdir())) if folder.is_dir() else ""
+    except OSError:  # a folder that may not be listed has no names to propose
+        return ""
+
+
 def distinct_names(paths: Sequence[Path]) -> list[str]:
     """The name of each file without its ending, with as many folders before it as tell it from the others.
 

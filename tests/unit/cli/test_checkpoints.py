@@ -99,7 +99,9 @@ def test_continuing_a_run_brings_its_settings_and_what_is_typed_wins(runs: Path)
 
 def test_null_switches_off_a_key_that_the_run_has_added(runs: Path) -> None:
     run = runs / "train/2026-01-02_10-00-00_bbbb_new"
-    (run / "overrides.yaml").write_text("- +trainer.plugins=x\n- ++trainer.foo=1\n- callbacks.early_stopping.patience=3\n")
+    (run / "overrides.yaml").write_text(
+        "- +trainer.plugins=x\n- ++trainer.foo=1\n- callbacks.early_stopping.patience=3\n"
+    )
     given = [f"paths.runs='{runs}'", "ckpt='last'", "trainer.plugins=null", "trainer.foo=2", "seed=null"]
     kept, *rest, _ = continued_arguments(given)
     assert kept == "callbacks.early_stopping.patience=3"

@@ -110,9 +110,15 @@ def test_two_folders_or_json_files_are_compared_file_by_file(music: Path, tmp_pa
             ["compare=[{root}/a,{root}/wrong.json]"],
             "does not hold metrics of files; write it with aurl-evaluate music=",
         ),
-        (["compare=[{root}/a,{root}/real/0.mid]"], "0.mid has 1 readable piece; at least 5 pairs are needed: give folders"),
+        (
+            ["compare=[{root}/a,{root}/real/0.mid]"],
+            "0.mid has 1 readable piece; at least 5 pairs are needed: give folders",
+        ),
         (["compare=[{root}/a,{root}/other]"], "only 0 names stand in both runs"),
-        (["compare=[{root}/a,{root}/b]", "ckpt=best"], "names its checkpoints itself and does not read ckpt=best; name"),
+        (
+            ["compare=[{root}/a,{root}/b]", "ckpt=best"],
+            "names its checkpoints itself and does not read ckpt=best; name",
+        ),
         (["music={root}/a", "ckpt=best"], "music=FOLDER measures files without a model; leave out ckpt"),
         (["compare=[{root}/a,{root}/b]", "reference={root}/real"], "do not go together"),
         (["compare=[{root}/a,{root}/b]", "seed=-1"], "seed=-1 is out of range"),

@@ -282,12 +282,18 @@ def test_settings_are_checked_before_a_checkpoint_is_looked_for(capsys):
         (["traverse", FIRST, "tries=2"], "tries=2 would do nothing: only slide, and replace with sliders"),
         (["replace", FIRST, "bars=1", "sliders=z3:1", f"donor={SECOND}", "tries=2"], "tries=2 would do nothing"),
         (["slide", FIRST, "sliders=z3:1", "tries=0"], "tries=0"),
-        (["slide", FIRST, "sliders=densty:1"], "sliders: there is no dimension 'densty'; did you mean density?; allowed"),
+        (
+            ["slide", FIRST, "sliders=densty:1"],
+            "sliders: there is no dimension 'densty'; did you mean density?; allowed",
+        ),
         (["slide", FIRST, "sliders=loudness:1"], "no dimension 'loudness'; allowed: density, polyphony"),
         (["traverse", FIRST, "dimensions=[rang]"], "dimensions: there is no dimension 'rang'; did you mean range?"),
         (["encode", FIRST, "sliders=[density:1]"], "sliders does nothing with encode, only with slide and replace"),
         (["slide", FIRST, "sliders=z3:1", "versions=2"], "versions does nothing with slide, only with replace; leave"),
-        (["map", FIRST, MIDI], "formats=midi leaves nothing of map, which writes no music; allowed: one or more of png"),
+        (
+            ["map", FIRST, MIDI],
+            "formats=midi leaves nothing of map, which writes no music; allowed: one or more of png",
+        ),
     ]:
         assert run(*words, ckpt="nowhere.ckpt") == 1
         assert line in capsys.readouterr().err
@@ -332,8 +338,9 @@ def test_files_of_one_name_and_what_had_to_change_in_them_can_be_told_apart(tmp_
     late.dump_midi(tmp_path / "late.mid")
     assert run("map", str(tmp_path / "late.mid"), "bars_read=2") == 1
     error = capsys.readouterr().err
-    assert f"{tmp_path / 'late.mid'}: there is no note in the first 2 bars; choose another file, or a higher bars_read" in (
-        error
+    assert (
+        f"{tmp_path / 'late.mid'}: there is no note in the first 2 bars; choose another file, or a higher bars_read"
+        in (error)
     )
 
 

@@ -223,8 +223,7 @@ def test_what_a_prompt_loses_is_said_in_one_line(codec: Codec) -> None:
     score.tracks[1].notes.append(Note(0, 240, 38, 90))
     prompt = make_prompt(score, codec, programs_met=[52, 40])
     assert prompt.remark == (
-        "program 42 becomes 40, drums left out (training met no such program), "
-        "1 notes moved by octaves into range"
+        "program 42 becomes 40, drums left out (training met no such program), 1 notes moved by octaves into range"
     )
     assert "\n" not in prompt.remark
     assert codec.decode(prompt.ids).tracks[0].program == 40
