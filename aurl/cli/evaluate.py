@@ -188,6 +188,7 @@ def report_checkpoint(session: Session, parts: dict[str, Any], figures: dict[str
         figures,
         None if drawn is None else drawn.report,
         None if drawn is None else lambda name: drawn.samples[name].score,
+        None if drawn is None else lambda name: drawn.samples[name].bars,
     )
     print(f"Look:    {app.shown(files[0].absolute())}")
 

@@ -49,13 +49,13 @@ def measure_attention(cfg: DictConfig) -> tuple[AttentionMaps, str]:
     import torch
 
     from aurl.cli.checkpoints import resolve, run_label
-    from aurl.utils.words import exists_hint
     from aurl.cli.generate import pick_device
     from aurl.generation.generator import Generator
     from aurl.generation.prompt import make_prompt
     from aurl.models.attention_maps import attention_maps
     from aurl.models.positions import MusicalTime
     from aurl.music.score import read_score
+    from aurl.utils.words import exists_hint
 
     path = Path(cfg.attention)
     if not path.is_file():

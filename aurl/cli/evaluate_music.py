@@ -141,7 +141,8 @@ def check_compare(cfg: DictConfig) -> None:
             raise AurlError(f"compare=[A,B] and {key}={cfg[key]} do not go together; leave one out")
     if cfg.ckpt != EvaluateCommand().ckpt:
         raise AurlError(
-            f"compare=[A,B] names its checkpoints itself and does not read ckpt={cfg.ckpt}; name it there, or leave it out"
+            f"compare=[A,B] names its checkpoints itself and does not read ckpt={cfg.ckpt}; name it there, or leave it "
+            "out"
         )
 
 

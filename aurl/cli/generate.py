@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ log = get_logger("cli.generate")
 
 GROUPS = ("sampler",)
 OUTPUT_FOLDER = "generated"
+MOST_TRIED = 10
+"""Files of a folder that are read in search of one that could be a prompt."""
 HELP = """
 aurl-generate: let a trained model write music.
 
@@ -133,14 +136,27 @@ def check_prompt(path: Path) -> None:
         AurlError: a folder, or nothing.
     """
     from aurl.utils.words import exists_hint
-    from aurl.data.folders import walk_scores
 
     if path.is_dir():
-        first = next(walk_scores(path), None)
+        first = readable_score(path)
         example = "" if first is None else f", for instance prompt={shlex.quote(app.shown(first))}"
         raise AurlError(f"prompt={path} is a folder; give one score to continue{example}")
     if not path.is_file():
         raise AurlError(f"prompt={path} does not exist{exists_hint(path)}; give a score to continue")
+
+
+def readable_score(folder: Path) -> Path | None:
+    """A score in a folder that can be read; None where none of the first few can."""
+    from aurl.data.folders import walk_scores
+    from aurl.music.score import read_score
+
+    for path in islice(walk_scores(folder), MOST_TRIED):
+        try:
+            read_score(path)
+        except AurlError:
+            continue
+        return path
+    return None
 
 
 def sampler_text(config: GenerateCommand) -> str:

@@ -56,8 +56,8 @@ def find_routes(asked: str, moves: bool, checkpoint: Path, tries: int = 1) -> Pa
     Raises:
         AurlError: a file that is missing or something else, that nothing would follow, or that more tries need.
     """
-    from aurl.utils.words import exists_hint
     from aurl.generation.latent_routes import Routes, needs_routes
+    from aurl.utils.words import exists_hint
 
     if not moves and asked not in (AUTO, NONE):
         raise AurlError(

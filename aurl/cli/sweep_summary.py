@@ -26,8 +26,8 @@ SUMMARY_FILE = "summary.json"
 ROWS_FOLDER = "summary"
 """In the folder of a sweep that has not ended: a file for each run that has."""
 WITHOUT_FIGURE = (
-    "\u2013: nothing was validated (trainer.limit_val_batches=0, callbacks=none, or an end before the first validation), "
-    "so that these runs are not ranked"
+    "\u2013: nothing was validated (trainer.limit_val_batches=0, callbacks=none, or an end before the first "
+    "validation), so that these runs are not ranked"
 )
 
 Row = dict[str, Any]

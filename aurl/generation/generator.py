@@ -23,6 +23,7 @@ from aurl.generation.config import SamplerConfig
 from aurl.generation.grammar import Ending, Rules
 from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.loop import Decoding, Finished
+from aurl.generation.prompt import count_bars, first_bars, to_next_bar
 from aurl.generation.steered import begin
 from aurl.generation.steering import drawn_latents, encode_ids, given_latents
 from aurl.models.checkpoint import Bundle, load_bundle
@@ -132,6 +133,9 @@ class Sample:
     """Whether it came to its end (the model's or the last bar asked for), rather than to max_tokens."""
     notes: int
     """Notes of the score."""
+    bars: int | None = None
+    """Bars of it as they were written, the prompt's included: a note that is held over the last bar line begins no
+    further one. None: not known."""
 
 
 @dataclass(frozen=True)
@@ -271,8 +275,6 @@ class Generator:
         vocabulary = self.codec.vocabulary
         if request.prompt is None or not len(request.prompt):
             return np.zeros(0, dtype=np.int64)
-        from aurl.generation.prompt import first_bars, to_next_bar
-
         ids = first_bars(np.asarray(request.prompt, dtype=np.int64), vocabulary, request.prompt_bars)
         opening = Kind.TIMESIG if vocabulary.form in (Form.shifts, Form.note_ends) else Kind.BAR
         if vocabulary.kind[ids[0]] != opening:
@@ -294,7 +296,9 @@ class Generator:
             set_tempo(score, request.tempo)
         if request.programs is not None:
             set_programs(score, request.programs)
-        return Sample(number, self.codec.expand(finished.ids), score, request.seed + number, finished.ended, notes)
+        ids = self.codec.expand(finished.ids)
+        bars = count_bars(ids, self.codec.vocabulary)
+        return Sample(number, ids, score, request.seed + number, finished.ended, notes, bars)
 
 
 class _Meter:

@@ -237,7 +237,8 @@ class LatentTools:
         score = self.codec.decode(finished.ids)
         notes = sum(len(track.notes) for track in score.tracks)
         ids = self.codec.expand(finished.ids)
-        return Sample(first + finished.number, ids, score, seeds[finished.number], finished.ended, notes)
+        bars = count_bars(ids, self.codec.vocabulary)
+        return Sample(first + finished.number, ids, score, seeds[finished.number], finished.ended, notes, bars)
 
     def grammar(self, bars: int) -> AnyGrammar:
         """Tables of the grammar for writing so many bars, kept."""

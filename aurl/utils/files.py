@@ -63,7 +63,7 @@ def check_folder(folder: Path, key: str) -> None:
 
 
 def check_file(file: Path, key: str) -> None:
-    """Refuse, before the work, a file that cannot be written: its folder as in :func:`check_folder`, or a folder itself.
+    """Refuse, before the work, a file that is a folder or whose folder cannot be made or written to.
 
     Raises:
         AurlError: with the place that is in the way.

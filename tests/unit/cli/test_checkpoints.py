@@ -67,7 +67,7 @@ def test_a_job_of_a_sweep_is_named_after_the_sweep_and_listed_with_its_own_setti
         resolve("no such run", tmp_path)
     listed = "_cccc/0 (model.layers=2), 2026-01-01_10-00-00_cccc/1 (model.layers=3), 2026-01-02_10-00-00_dddd/1 below"
     assert listed in str(caught.value)
-    with pytest.raises(AurlError, match="did you mean 2026-01-01_10-00-00_cccc/[01]"):
+    with pytest.raises(AurlError, match=r"did you mean 2026-01-01_10-00-00_cccc/[01]"):
         resolve("2026-01-01_10-00-00_cccc/O", tmp_path)
 
 

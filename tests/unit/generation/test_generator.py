@@ -230,7 +230,7 @@ def test_what_a_prompt_loses_is_said_in_one_line(codec: Codec) -> None:
 
 
 def test_a_prompt_without_notes_is_refused(codec: Codec) -> None:
-    with pytest.raises(AurlError, match="there is no note; choose another file$"):
+    with pytest.raises(AurlError, match=r"there is no note; choose another file$"):
         make_prompt(Score(480), codec)
     with pytest.raises(AurlError, match=r"there is no note after fitting .*program 0 left out"):
         make_prompt(song(), codec, programs_met=[-1])
