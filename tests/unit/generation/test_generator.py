@@ -189,7 +189,7 @@ def test_the_notes_of_a_prompt_are_kept_exactly(generator: Generator, complaint:
     assert (prompt.bars, prompt.notes, prompt.remark) == (3, 10, "")
     request = GenerationRequest(prompt=prompt.ids, bars=2, num_samples=6, max_bar_tokens=50)
     for sample in generator.generate(request):
-        assert complaint(sample.ids) is None
+        assert complaint(sample.ids) is None and sample.bars == 3 + 2
         assert sample.ids[: len(prompt.ids)].tolist() == prompt.ids.tolist()
         assert np.count_nonzero(generator.codec.vocabulary.kind[sample.ids] == Kind.BAR) == 3 + 2
         kept = [note for note in notes_of(sample.score) if note[0] < 3 * 3 * 4]
