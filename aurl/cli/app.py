@@ -51,6 +51,9 @@ Paths and texts need no quotes beyond the shell's own: "data.path=~/My Songs (1)
 the command is started in. A name in quotes of its own and ${...} are read as Hydra reads them.
 """
 
+failed_jobs: list[int] = []
+"""Jobs of the last sweep that ended with an error, whichever process they ran in (sweep_summary.py)."""
+
 Task = Callable[["DictConfig"], object]
 """The work of a command; what it returns is for Hydra's sweepers and callbacks."""
 
@@ -93,6 +96,7 @@ def execute(command: str, task: Task, arguments: Sequence[str]) -> int:
         os.environ.setdefault(name, value)
     debug = any(argument.lower() in ("debug=true", "++debug=true") for argument in arguments)
     failures: list[Exception] = []
+    failed_jobs.clear()
     try:
         check_arguments(arguments)
         prepared = prepare_arguments(command, arguments)
@@ -108,7 +112,7 @@ def execute(command: str, task: Task, arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the border of the program: whatever is left becomes one line
         report(error, command, debug)
         return FAILED
-    return FAILED if failures else 0
+    return FAILED if failures or failed_jobs else 0
 
 
 def leaving_code(leaving: SystemExit) -> int:
@@ -162,7 +166,7 @@ def job_words(arguments: Sequence[str]) -> str:
         return ""
     hydra, parser = HydraConfig.get(), OverridesParser.create()
     typed = [parser.parse_override(argument) for argument in arguments if not argument.startswith("-")]
-    same = {each.key_or_group for each in typed if not each.is_sweep_override()}
+    same = {each.key_or_group for each in typed} - {each.key_or_group for each in typed if each.is_sweep_override()}
     own = [setting for setting in hydra.overrides.task if parser.parse_override(setting).key_or_group not in same]
     return f"job {hydra.job.num}" + (f" ({' '.join(own)})" if own else "") + ": "
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 
+from aurl.cli import app
 from aurl.cli.app import FAILURE, shown
 from aurl.utils.logging import process_rank
 
@@ -37,9 +38,18 @@ class SweepSummary(Callback):
     """Keeps what the runs of a sweep return (the best validation figure) and ranks them."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Forget what a sweep that was interrupted has left in the same folder."""
+        """Give all jobs the folder of this process, in whichever they run, and forget what an interrupted sweep has
+        left in it.
+        """
+        from omegaconf import flag_override
+
+        from aurl.cli.quoting import quote
+
+        folder = str(config.hydra.sweep.dir)  # names a time and a process
+        with flag_override(config, ["struct", "readonly"], [False, False]):
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quote(folder)}")
         if process_rank() == 0:
-            shutil.rmtree(Path(config.hydra.sweep.dir).absolute() / ROWS_FOLDER, ignore_errors=True)
+            shutil.rmtree(Path(folder).absolute() / ROWS_FOLDER, ignore_errors=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Note a run of a sweep and write the summary so far."""
@@ -73,6 +83,7 @@ class SweepSummary(Callback):
             return
         atomic_write_json(sweep / SUMMARY_FILE, ranked(rows))
         shutil.rmtree(sweep / ROWS_FOLDER, ignore_errors=True)
+        app.failed_jobs += [row["job"] for row in rows if row["failed"]]
         print_summary(ranked(rows), sweep / SUMMARY_FILE)
 
 

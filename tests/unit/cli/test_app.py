@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from aurl.cli import app, conf
+from aurl.cli import app, conf, run_names
 from aurl.cli.errors import program as program_of
 from aurl.cli.sweep_summary import SweepSummary
 
@@ -195,11 +196,20 @@ def test_jobs_that_know_nothing_of_each_other_are_in_one_summary(
         """What joblib and submitit do: each job has a callback of its own."""
         noted(SweepSummary(), config, job_return, **kwargs)
 
-    noted = SweepSummary.on_job_end
+    noted, numbers = SweepSummary.on_job_end, itertools.count()
+    monkeypatch.setattr(run_names, "run_id", lambda: f"{next(numbers):04x}")  # each process has one of its own
     monkeypatch.setattr(SweepSummary, "on_job_end", in_a_copy)
-    assert run("train", "-m", "model.layers=2,3", task=lambda cfg: 1.0 / cfg.model.layers) == (0, [])
+    folders = []
+
+    def work(cfg: DictConfig) -> float:
+        folders.append(Path(cfg.paths.output))
+        (folders[-1] / "ran").touch()
+        return 1.0 / cfg.model.layers
+
+    assert run("train", "-m", "model.layers=2,3", "run_name=it's", task=work) == (0, [])
     (file,) = here.glob("runs/train/*/summary.json")
     assert [row["job"] for row in json.loads(file.read_text())] == [1, 0]
+    assert folders == [file.parent / "0", file.parent / "1"] and file.parent.name.endswith("_it-s")
     output = capsys.readouterr().out
     assert "model.layers=2" in output and "nothing was validated" not in output
 
