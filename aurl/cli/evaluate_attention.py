@@ -58,11 +58,13 @@ def measure_attention(cfg: DictConfig) -> tuple[AttentionMaps, str]:
     from aurl.utils.words import exists_hint
 
     path = Path(cfg.attention)
+    if path.is_dir():
+        raise AurlError(f"attention={path} is a folder; give one score")
     if not path.is_file():
         raise AurlError(f"attention={path} does not exist{exists_hint(path)}; give a score")
+    score = read_score(path)
     checkpoint, device = resolve(cfg.ckpt, Path(cfg.paths.runs)), pick_device(cfg.device)
     generator = Generator.from_checkpoint(checkpoint, device)
-    score = read_score(path)
     try:
         prompt = make_prompt(score, generator.codec, None, generator.programs_met)
     except AurlError as error:

@@ -20,6 +20,7 @@ from aurl.utils.logging import get_logger
 if TYPE_CHECKING:
     import numpy as np
     from omegaconf import DictConfig
+    from symusic.core import ScoreTick
 
     from aurl.generation.generator import Generator, Progress, Sample
 
@@ -97,13 +98,17 @@ def generate_files(config: GenerateCommand, checkpoint: Path) -> list[Path]:
     """
     from aurl.cli.checkpoints import numbered_folder, run_label
     from aurl.generation.export import write_samples
-    from aurl.generation.generator import Generator
+    from aurl.music.score import read_score
 
     label = run_label(checkpoint)
     folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
     refuse_early(folder, config)
+    score = read_score(Path(config.prompt)) if config.prompt else None
+
+    from aurl.generation.generator import Generator  # from here on it takes seconds
+
     generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
-    samples = draw(generator, config)
+    samples = draw(generator, config, score)
     return write_samples(
         samples, folder, config.formats, overwrite=config.overwrite, title=label, intro=sampler_text(config)
     )
@@ -177,8 +182,14 @@ def sampler_text(config: GenerateCommand) -> str:
     return f"Drawn with {', '.join(shown)}."
 
 
-def draw(generator: Generator, config: GenerateCommand) -> list[Sample]:
-    """The pieces, with a progress bar in notes a second."""
+def draw(generator: Generator, config: GenerateCommand, score: ScoreTick | None) -> list[Sample]:
+    """The pieces, with a progress bar in notes a second.
+
+    Args:
+        generator: of the checkpoint.
+        config: what is asked for.
+        score: what the file of ``prompt`` holds.
+    """
     from aurl.generation.generator import GenerationRequest
     from aurl.generation.grammar import Ending
 
@@ -191,7 +202,7 @@ def draw(generator: Generator, config: GenerateCommand) -> list[Sample]:
         ending=Ending(config.ending),
         max_tokens=config.max_tokens,
         seed=config.seed,
-        prompt=read_prompt(generator, config),
+        prompt=None if score is None else prompt_ids(generator, config, score),
         tempo=config.tempo,
         programs=config.programs,
         conditions=read_conditions(config),
@@ -229,19 +240,15 @@ def read_conditions(config: GenerateCommand) -> dict[str, np.ndarray]:
     return found
 
 
-def read_prompt(generator: Generator, config: GenerateCommand) -> np.ndarray | None:
+def prompt_ids(generator: Generator, config: GenerateCommand, score: ScoreTick) -> np.ndarray:
     """The ids of the user's score, cut to ``prompt_bars``; what had to change is said in one line.
 
     Raises:
-        AurlError: the file cannot be read, or leaves no note.
+        AurlError: it leaves no note.
     """
-    if not config.prompt:
-        return None
     from aurl.generation.prompt import make_prompt
-    from aurl.music.score import read_score
 
-    path = Path(config.prompt)
-    score = read_score(path)
+    path = Path(config.prompt or "")
     try:
         prompt = make_prompt(score, generator.codec, config.prompt_bars, generator.programs_met)
     except AurlError as error:

@@ -19,7 +19,7 @@ from torch import Tensor
 from aurl.data.codec import Codec
 from aurl.data.kinds import Form, Kind
 from aurl.data.vocabulary import DRUM_PROGRAM
-from aurl.generation.config import SamplerConfig
+from aurl.generation.config import DRUMS_IN_REQUESTS, SamplerConfig, check_programs, check_sound
 from aurl.generation.grammar import Ending, Rules
 from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.loop import Decoding, Finished
@@ -34,11 +34,6 @@ log = logging.getLogger("aurl.generation.generator")
 
 REPORT_STEPS = 32
 """Tokens of each sample between two calls of on_progress."""
-DRUMS_IN_REQUESTS = 128
-"""Number that stands for drums in requests, beside -1, as in many corpora."""
-PROGRAMS = 128
-TEMPO_RANGE = (10.0, 1000.0)
-"""Quarter notes a minute that an output may have."""
 MOST_TOKENS = 65_536
 """Default of max_tokens."""
 
@@ -95,13 +90,8 @@ class GenerationRequest:
             raise ValueError(f"prompt_bars={self.prompt_bars} is out of range; allowed: 1 or more, or null for all")
         if not 0 <= self.seed < 2**63 - self.num_samples:
             raise ValueError(f"seed={self.seed} is out of range; allowed: 0 to 2**63 - 1 - num_samples")
-        if self.tempo is not None and not TEMPO_RANGE[0] <= self.tempo <= TEMPO_RANGE[1]:
-            raise ValueError(f"tempo={self.tempo} is out of range; allowed: {TEMPO_RANGE[0]:g} to {TEMPO_RANGE[1]:g}")
-        for program in (*(self.programs or ()), *(self.allowed_programs or ())):
-            if not DRUM_PROGRAM <= program <= DRUMS_IN_REQUESTS:
-                raise ValueError(f"program {program} is out of range; allowed: 0 to 127, or 128 for drums")
-        if self.programs is not None and not self.programs:
-            raise ValueError("programs=[] names no program; allowed: one for each track, one for all, or null")
+        check_sound(self.tempo, self.programs)
+        check_programs(self.allowed_programs or ())
 
     def rules(self, programs_met: Sequence[int] | None) -> Rules:
         """The rules of the grammar that follow from the request."""

@@ -101,7 +101,7 @@ def test_two_folders_or_json_files_are_compared_file_by_file(music: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare=[{root}/a]"], "names 1 runs; allowed: two, [runA,runB]"),
+        (["compare=[{root}/a]"], "a] names 1; allowed: two, [A,B]"),
         (["compare=[{root}/a,{root}/run]"], "the first is music, the second a checkpoint"),
         (["compare=[{root}/a,{root}/bb]"], "/bb does not exist; did you mean b?; the other is music: give a second"),
         (["compare=[some-run,other-run]"], "compare=some-run does not exist"),
