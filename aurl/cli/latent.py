@@ -214,7 +214,8 @@ def music_files(config: LatentCommand) -> list[Path]:
         path = Path(name).expanduser()
         if not path.exists():
             raise AurlError(f"{path} does not exist{exists_hint(path)}; give a score, a folder, or a file of latents")
-        found += files_below(path) if path.is_dir() else [path]
+        latents = sorted(path.glob(f"*{LATENTS}")) if config.task == "decode" and path.is_dir() else []
+        found += latents or (files_below(path) if path.is_dir() else [path])
     if not found:
         raise AurlError(f"{config.task} needs music: aurl-latent {config.task} FILE ...")
     check_count(config.task, len(found))
@@ -320,7 +321,7 @@ def read_piece(
         tools: of the checkpoint.
         file: of the piece.
         name: what a score is called; latents have a name of their own.
-        bars: read only so many bars of a score; None reads all.
+        bars: read only so many bars; None reads all.
         source: what the file holds; None reads it.
 
     Raises:
@@ -332,7 +333,7 @@ def read_piece(
         source = read_source(file)
     try:
         if isinstance(source, LatentPiece):
-            return tools.check(source)
+            return tools.first_bars(tools.check(source), bars or source.bars)
         piece, remark = tools.encode(source, name, bars)
     except AurlError as error:
         raise AurlError(f"{file}: {error}") from error
@@ -391,7 +392,7 @@ def replacing_latents(
         file = Path(config.donor)
         donor = read_piece(tools, file, file.stem, None, sources[file])
         chosen = list(bars) if config.donor_bars is None else read_bars("donor_bars", config.donor_bars)
-        check_bars(chosen, donor)
+        check_bars(chosen, donor, "donor_bars" if config.donor_bars is not None else "bars")
         latents = donor.bar_latents[[bar - 1 for bar in chosen]]
         source = f"of bars {', '.join(map(str, chosen))} of {donor.name}"
         if config.sliders:

@@ -135,6 +135,10 @@ class LatentCommand(SamplerConfig):
             )
         if self.task == "replace" and not bars:
             raise ValueError("replace needs bars, for instance bars=5,6")
+        if self.versions > 1 and (self.donor or self.sliders):
+            raise ValueError(
+                f"versions={self.versions} goes with latents that the prior draws; leave it out, or donor and sliders"
+            )
         if donor_bars is not None and not self.donor:
             raise ValueError(f"donor_bars={','.join(map(str, donor_bars))} goes with donor=FILE, whose bars they are")
         if self.task == "replace" and bars and donor_bars is not None and len(donor_bars) != len(bars):

@@ -21,6 +21,7 @@ from aurl.music.formats import MIDI_SUFFIXES, SCORE_SUFFIXES
 from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.score import Reading, count_songs, read_piece
 from aurl.utils.errors import AurlError, UnreadableFile
+from aurl.utils.words import exists_hint
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick
@@ -244,7 +245,7 @@ def _root(config: DataConfig) -> Path:
         raise AurlError(f"data.path is missing: source={config.source.value} needs one, for instance data.path=~/midi")
     root = Path(config.path).expanduser()
     if not root.exists():
-        raise AurlError(f"data.path={config.path} does not exist; give a folder of music files")
+        raise AurlError(f"data.path={config.path} does not exist{exists_hint(root)}; give a folder of music files")
     if config.source is Source.archive and not root.is_dir():
         raise AurlError(f"data.path={config.path} is a file; give the folder of an unpacked archive")
     return root.resolve()

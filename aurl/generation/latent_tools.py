@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -332,6 +332,13 @@ class LatentTools:
         found = drawn[0, 0 if alone else bar - 1 :].float().cpu().numpy()
         return found if self.model.config.hierarchy else np.repeat(found[:1], count, axis=0)
 
+    def first_bars(self, piece: LatentPiece, bars: int) -> LatentPiece:
+        """The first bars of a piece, with the latent of the whole piece; the piece itself where it has no more."""
+        if bars >= piece.bars:
+            return piece
+        rows = {name: getattr(piece, name)[:bars] for name in ("bar_latents", "bar_deviations", "attributes")}
+        return replace(piece, tokens=self.beginning(piece, bars + 1), **rows)
+
     def beginning(self, piece: LatentPiece, bar: int) -> NDArray[np.int64]:
         """Base tokens of a piece before a bar (counted from 1)."""
         if bar <= 1:
@@ -339,12 +346,12 @@ class LatentTools:
         return first_bars(piece.tokens, self.codec.vocabulary, bar - 1)
 
 
-def check_bars(bars: Sequence[int], piece: LatentPiece) -> None:
-    """Refuse bars that a piece does not have.
+def check_bars(bars: Sequence[int], piece: LatentPiece, key: str = "bars") -> None:
+    """Refuse bars that a piece does not have; ``key`` is what the user calls them.
 
     Raises:
         AurlError: with the bar and what is allowed.
     """
     wrong = [bar for bar in bars if not 1 <= bar <= piece.bars]
     if wrong:
-        raise AurlError(f"bars={wrong[0]}: {piece.name or 'the piece'} has bars 1 to {piece.bars}")
+        raise AurlError(f"{key}={wrong[0]}: {piece.name or 'the piece'} has bars 1 to {piece.bars}")
