@@ -140,10 +140,14 @@ def test_a_checkpoint_with_learned_tokens_writes_bars_anew(tmp_path: Path):
 def test_latents_of_a_file_are_decoded_as_they_were_encoded(ckpt: str, tmp_path: Path):
     assert run("encode", FIRST, MIDI, f"output={tmp_path / 'latents'}", ckpt=ckpt) == 0
     latents = str(tmp_path / "latents" / "a_song_1.npz")
-    assert run("decode", latents, MIDI, f"output={tmp_path / 'music'}", ckpt=ckpt) == 0
+    assert run("decode", str(tmp_path / "latents"), MIDI, f"output={tmp_path / 'music'}", ckpt=ckpt) == 0
     assert run("reconstruct", FIRST, MIDI, f"output={tmp_path / 'again'}", ckpt=ckpt) == 0
     one, other = tmp_path / "music" / "a_song_1.mid", tmp_path / "again" / "a_song_1_again.mid"
     assert one.read_bytes() == other.read_bytes()
+    assert run("reconstruct", latents, MIDI, "bars_read=2", f"output={tmp_path / 'short'}", ckpt=ckpt) == 0
+    for name in ("a_song_1_original.mid", "a_song_1_again.mid"):
+        short, whole = Score(tmp_path / "short" / name), Score(tmp_path / "again" / name)
+        assert 0 < short.note_num() < whole.note_num() and short.end() < whole.end()
 
 
 def test_nothing_is_written_over_unless_it_is_allowed(tmp_path: Path, capsys):
@@ -230,6 +234,7 @@ def test_without_a_folder_results_get_numbered_ones(home: Path):
         (["replace", FIRST], "replace needs bars, for instance bars=5,6"),
         (["replace", FIRST, "bars=9"], "bars=9: a song (1) has bars 1 to 4"),
         (["replace", FIRST, "bars=1,2", f"donor={SECOND}", "donor_bars=1"], "donor_bars names 1 bars for 2 of bars"),
+        (["replace", FIRST, "bars=1", f"donor={SECOND}", "donor_bars=9"], "donor_bars=9: b has bars 1 to 3"),
         (["slide", FIRST], "slide needs sliders, for instance sliders=[density:+1.5]"),
         (["slide", FIRST, "sliders=density"], "sliders=density is not dimension:amount"),
         (["slide", FIRST, "sliders=range:1"], "no dimension 'range'; allowed: density, z2 to z4"),
@@ -278,6 +283,10 @@ def test_settings_are_checked_before_a_checkpoint_is_looked_for(capsys):
         (["replace", FIRST, "bars=0"], "bars=0 is no bar"),
         (["replace", FIRST, "bars=1", "donor_bars=1"], "donor_bars=1 goes with donor=FILE"),
         (["slide", FIRST, "sliders=[density:1,density:2]"], "sliders names density twice; give each dimension one"),
+        (
+            ["replace", FIRST, "bars=1", "sliders=z3:1", "versions=2"],
+            "versions=2 goes with latents that the prior draws",
+        ),
         (["traverse", FIRST, "values=[-6]"], "values=-6 is out of range"),
         (["traverse", FIRST, "tries=2"], "tries=2 would do nothing: only slide, and replace with sliders"),
         (["replace", FIRST, "bars=1", "sliders=z3:1", f"donor={SECOND}", "tries=2"], "tries=2 would do nothing"),
@@ -351,7 +360,7 @@ def test_a_folder_without_music_or_that_cannot_be_opened_is_called_that(
     assert run("map", str(tmp_path / "empty")) == 1
     assert f"{tmp_path / 'empty'} is a folder without music; give one with MIDI or notation" in capsys.readouterr().err
     (tmp_path / "empty" / "a.npz").touch()
-    assert run("decode", str(tmp_path / "empty")) == 1
+    assert run("map", str(tmp_path / "empty")) == 1
     assert "is a folder without music; name its files of latents one by one" in capsys.readouterr().err
     shutil.copytree("songs", tmp_path / "songs")
     (tmp_path / "songs" / "locked").mkdir()
