@@ -70,6 +70,8 @@ def explain_system(error: OSError) -> str:
         return f"{where}{reason}; free space or choose another folder"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{where}{reason}; choose a folder that you may write to"
+    if error.errno == errno.ENOTDIR:
+        return f"{where}{reason}: a part of this path is a file; choose another folder"
     return f"{where}{reason}"
 
 

@@ -241,7 +241,8 @@ def scoring_progress() -> Any:
 
     @contextmanager
     def bar() -> Any:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("measuring", total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 

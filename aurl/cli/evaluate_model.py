@@ -47,10 +47,14 @@ class Session:
 
     def __init__(self, cfg: DictConfig, ckpt: str | None = None, key: str = "ckpt") -> None:
         from aurl.cli.checkpoints import resolve
+        from aurl.cli.conf import to_config
         from aurl.cli.generate import pick_device
+        from aurl.data.sources import check_path
         from aurl.models.checkpoint import load_bundle
 
         self.cfg = cfg
+        if cfg.data is not None:
+            check_path(to_config(cfg.data))
         self.device = pick_device(cfg.device)
         self.bundle: Bundle = load_bundle(resolve(ckpt or cfg.ckpt, Path(cfg.paths.runs), key=key), self.device)
 

@@ -270,7 +270,8 @@ def writing_progress(pieces: int) -> Iterator[Callable[[Progress], None]]:
 
     columns = (TextColumn("writing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     latest: list[Progress] = []
-    with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Bar(*columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=pieces)
 
         def show(progress: Progress) -> None:

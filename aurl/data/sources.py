@@ -239,6 +239,16 @@ def _read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def check_path(config: DataConfig) -> None:
+    """Refuse a data.path that does not exist, before anything is opened for it; not for sources without one.
+
+    Raises:
+        AurlError: missing, or a file where a folder is needed.
+    """
+    if config.source not in (Source.bach, Source.synth):
+        _root(config)
+
+
 def _root(config: DataConfig) -> Path:
     """data.path, which must exist."""
     if not config.path:

@@ -59,6 +59,8 @@ WRONG = [
         "trainer.val_check_interval=0",
         "trainer.val_check_interval=0 is out of range; allowed: above 0, or null",
     ),
+    ("train", "trainer.devices=0", "trainer.devices=0 must be a number from 1, auto, -1 (all), or a list of numbers"),
+    ("train", "trainer.devices=two", "trainer.devices=two must be a number from 1, auto"),
     ("train", "trainer.limit_val_batches=1.5", "must be a number of batches, or a share from 0.0 to 1.0"),
     ("train", "trainer.enable_progress_bar=7", "trainer.enable_progress_bar=7 must be true or false"),
     ("train", "trainer.precision=foo", "trainer.precision=foo is unknown; allowed: auto, 32-true, bf16-mixed, 64-true"),
@@ -111,7 +113,8 @@ def test_the_traceback_is_shown_only_with_debug(capsys: pytest.CaptureFixture[st
 
 
 def test_a_full_disk_and_a_forbidden_folder_say_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    for number, expected in ((28, "free space"), (13, "choose a folder that you may write to")):
+    told = {28: "free space", 13: "choose a folder that you may write to", 20: "a part of this path is a file"}
+    for number, expected in told.items():
 
         def fail(cfg: DictConfig, number: int = number) -> None:
             raise OSError(number, "reason", "place")
