@@ -1,4 +1,4 @@
-"""The files that are named after a verb of ``aurl-latent``: found, counted, read, and turned into pieces with latents."""
+"""The files named after a verb of ``aurl-latent``: found, counted, read, and turned into pieces with latents."""
 
 from __future__ import annotations
 
