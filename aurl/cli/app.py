@@ -51,6 +51,9 @@ Paths and texts need no quotes beyond the shell's own: "data.path=~/My Songs (1)
 the command is started in. A name in quotes of its own and ${...} are read as Hydra reads them.
 """
 
+failed_jobs: list[int] = []
+"""Jobs of the last sweep that ended with an error, whichever process they ran in (sweep_summary.py)."""
+
 Task = Callable[["DictConfig"], object]
 """The work of a command; what it returns is for Hydra's sweepers and callbacks."""
 
@@ -93,10 +96,11 @@ def execute(command: str, task: Task, arguments: Sequence[str]) -> int:
         os.environ.setdefault(name, value)
     debug = any(argument.lower() in ("debug=true", "++debug=true") for argument in arguments)
     failures: list[Exception] = []
+    failed_jobs.clear()
     try:
         check_arguments(arguments)
         prepared = prepare_arguments(command, arguments)
-        run_hydra(command, guarded(command, task, failures, debug), prepared)
+        run_hydra(command, guarded(command, task, failures, debug, prepared), prepared)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -108,7 +112,7 @@ def execute(command: str, task: Task, arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the border of the program: whatever is left becomes one line
         report(error, command, debug)
         return FAILED
-    return FAILED if failures else 0
+    return FAILED if failures or failed_jobs else 0
 
 
 def leaving_code(leaving: SystemExit) -> int:
@@ -120,8 +124,16 @@ def leaving_code(leaving: SystemExit) -> int:
     return leaving.code if isinstance(leaving.code, int) else FAILED if leaving.code else 0
 
 
-def guarded(command: str, task: Task, failures: list[Exception], debug: bool) -> Task:
-    """The task with its config checked first; an error is reported and kept, so that a sweep goes on."""
+def guarded(command: str, task: Task, failures: list[Exception], debug: bool, arguments: Sequence[str] = ()) -> Task:
+    """The task with its config checked first; an error is reported and kept, so that a sweep goes on.
+
+    Args:
+        command: name of the root config.
+        task: the work.
+        failures: errors are added to it.
+        debug: whether tracebacks are shown.
+        arguments: what Hydra is given: what differs from it in a job of a sweep is that job's own.
+    """
     from aurl.utils.logging import process_rank
 
     def run(cfg: DictConfig) -> object:
@@ -130,7 +142,7 @@ def guarded(command: str, task: Task, failures: list[Exception], debug: bool) ->
             return task(cfg)
         except Exception as error:  # noqa: BLE001 - reported in one line here, because Hydra would print several
             failures.append(error)
-            report(error, command, debug or bool(cfg.get("debug")))
+            report(error, command, debug or bool(cfg.get("debug")), job_words(arguments))
             if not debug and process_rank() == 0:
                 remove_if_empty(SETTINGS_AND_LOG)
             return FAILURE
@@ -138,6 +150,25 @@ def guarded(command: str, task: Task, failures: list[Exception], debug: bool) ->
             remove_if_empty()
 
     return run
+
+
+def job_words(arguments: Sequence[str]) -> str:
+    """``job 2 (model.layers=4): `` within a sweep, with the settings that are not those of all its jobs; else nothing.
+
+    Args:
+        arguments: what Hydra was given for the whole sweep.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return ""
+    hydra, parser = HydraConfig.get(), OverridesParser.create()
+    typed = [parser.parse_override(argument) for argument in arguments if not argument.startswith("-")]
+    same = {each.key_or_group for each in typed} - {each.key_or_group for each in typed if each.is_sweep_override()}
+    own = [setting for setting in hydra.overrides.task if parser.parse_override(setting).key_or_group not in same]
+    return f"job {hydra.job.num}" + (f" ({' '.join(own)})" if own else "") + ": "
 
 
 def run_hydra(command: str, task: Task, arguments: Sequence[str]) -> None:
@@ -222,8 +253,8 @@ def make_paths_absolute(cfg: DictConfig, command: str) -> None:
             OmegaConf.update(cfg, key, os.path.abspath(Path(value).expanduser()))
 
 
-def report(error: Exception, command: str, debug: bool) -> None:
-    """Print ``error: ...`` on standard error, after the traceback if debug=true."""
+def report(error: Exception, command: str, debug: bool, where: str = "") -> None:
+    """Print ``error: ...`` on standard error, after the traceback if debug=true; ``where`` stands before the reason."""
     from aurl.cli.errors import explain
 
     if debug:
@@ -232,7 +263,7 @@ def report(error: Exception, command: str, debug: bool) -> None:
         line = explain(error, command)
     except Exception as second:  # noqa: BLE001 - an error while explaining must not hide the first
         line = f"{type(error).__name__}: {error} (and {type(second).__name__} while explaining it)"
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {where}{line}", file=sys.stderr)
 
 
 def remove_if_empty(worthless: frozenset[str] = frozenset()) -> None:

@@ -199,7 +199,16 @@ def build_module(cfg: DictConfig, data: MusicDataModule, initial: Path | None = 
         start_from(model, data.codec, initial)
     loss = to_config(cfg.loss)
     weights = token_weights(loss.token_weights, data.codec)
-    return MusicModule(model, data.codec, to_config(cfg.optim), settings, data.programs_met(), loss, weights)
+    return MusicModule(
+        model,
+        data.codec,
+        to_config(cfg.optim),
+        settings,
+        data.programs_met(),
+        loss,
+        weights,
+        data.unmet_tokens(),
+    )
 
 
 def start_from(model: MusicTransformerVAEGAN, codec: Codec, checkpoint: Path) -> None:

@@ -2,7 +2,8 @@
 
 A run is a folder below ``runs/`` with ``config.yaml``, ``overrides.yaml`` (what was typed)
 and ``checkpoints/``. ``last`` and ``best`` speak of the newest run; a run may also be named
-by its folder, by the folder's name or by the end of that name.
+by its folder, by the folder's name or by the end of that name. A job of a sweep is named
+after the sweep's folder and its number: ``<date>_<time>_<id>/2``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from aurl.cli.quoting import OVERRIDE
 from aurl.utils.errors import AurlError
+from aurl.utils.words import nearest
 
 CHECKPOINTS = "checkpoints"
 SUFFIX = ".ckpt"
@@ -58,7 +60,9 @@ def resolve(ckpt: str, runs: Path, prefer: str = "best", key: str = "ckpt") -> P
         return pick(found[0], ckpt)
     if path.is_dir():
         return from_folder(path, prefer, key)
-    named = [run for run in found if run.name == ckpt] or [run for run in found if run.name.endswith(ckpt)]
+    named = [run for run in found if ckpt in (run.name, run_name(run))]
+    named = named or [run for run in found if run_name(run).endswith(ckpt)]
+    named = named or [run for run in found if is_job(run) and run.parent.name.endswith(ckpt)]
     if named:
         return pick(named[0], prefer)
     raise AurlError(f"{key}={ckpt} does not exist{nearest_run(ckpt, found)}; {what_exists(found, runs)}")
@@ -96,20 +100,41 @@ def pick(run: Path, which: str) -> Path:
 
 def nearest_run(ckpt: str, runs: Sequence[Path]) -> str:
     """Hint at the word, run or file with the nearest name."""
-    from aurl.cli.errors import nearest
-
     path = Path(ckpt).expanduser()
     beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() and path.parent != Path() else []
-    return nearest(path.name, [*WORDS, *(run.name for run in runs), *beside])
+    names = [*WORDS, *(run_name(run) for run in runs)]
+    return nearest(ckpt, names) or nearest(path.name, [*names, *beside])
 
 
 def what_exists(runs: Sequence[Path], folder: Path) -> str:
     """The newest runs, for an error message."""
     if not runs:
         return f"there is no run below {folder}; train first (aurl-train), or give a .ckpt file"
-    names = ", ".join(run.name for run in runs[:LISTED_RUNS])
+    names = ", ".join(run_name(run) + own_settings(run) for run in runs[:LISTED_RUNS])
     more = f" and {len(runs) - LISTED_RUNS} more" if len(runs) > LISTED_RUNS else ""
     return f"there are last, best and the runs {names}{more} below {folder}"
+
+
+def is_job(run: Path) -> bool:
+    """Whether a run is a job of a sweep, whose folders are numbered."""
+    return run.name.isdigit()
+
+
+def run_name(run: Path) -> str:
+    """The name of a run's folder; of a job of a sweep, with the name of the sweep's folder before it."""
+    return f"{run.parent.name}/{run.name}" if is_job(run) else run.name
+
+
+def own_settings(run: Path) -> str:
+    """`` (model.layers=4)``: what was typed for a job of a sweep and not for all its other jobs; else nothing."""
+    if not is_job(run):
+        return ""
+    others = [read_overrides(job) for job in run.parent.iterdir() if job != run and job.is_dir() and is_job(job)]
+    if not others:
+        return ""
+    common = set.intersection(*map(set, others))
+    own = [setting for setting in read_overrides(run) if setting not in common]
+    return f" ({' '.join(own)})" if own else ""
 
 
 def run_of(checkpoint: Path) -> Path | None:
@@ -123,8 +148,7 @@ def run_label(checkpoint: Path) -> str:
     run = run_of(checkpoint)
     if run is None:
         return checkpoint.stem
-    in_sweep = run.name.isdigit()
-    return f"{run.parent.name}_{run.name}" if in_sweep else run.name
+    return run_name(run).replace("/", "_")
 
 
 def continued_arguments(arguments: Sequence[str]) -> list[str]:
@@ -142,7 +166,13 @@ def continued_arguments(arguments: Sequence[str]) -> list[str]:
     earlier = read_overrides(run) if run is not None else []
     replaced = set(typed) | {"ckpt"}
     kept = [old for old in earlier if key_of(old) not in replaced and not key_of(old).startswith("hydra.")]
-    rest = [argument for argument in arguments if key_of(argument) != "ckpt"]
+    # A key that no config file has needs its + again.
+    plus = {key_of(old): old[: len(old) - len(old.lstrip("+"))] for old in earlier}
+    rest = [
+        argument if argument.startswith("+") else plus.get(key_of(argument) or argument, "") + argument
+        for argument in arguments
+        if key_of(argument) != "ckpt"
+    ]
     from aurl.cli.quoting import quote
 
     return [*kept, *rest, f"ckpt={quote(str(checkpoint))}"]

@@ -21,7 +21,7 @@ from aurl.cli.run_names import run_folder
 from aurl.data.augmentation.config import AugmentConfig
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.preprocessing import PreprocessConfig
-from aurl.generation.config import SamplerConfig
+from aurl.generation.config import SamplerConfig, check_sound
 from aurl.models.config import ModelConfig
 from aurl.training.config import OptimConfig
 from aurl.training.loss_config import LossConfig
@@ -119,6 +119,9 @@ class GenerateCommand(SamplerConfig):
         if self.ending not in ("exact", "model"):
             raise ValueError(f"ending={self.ending} is unknown; allowed: exact, model")
         at_least(("bars", self.bars, 1), ("prompt_bars", self.prompt_bars, 1), ("max_tokens", self.max_tokens, 1))
+        check_sound(self.tempo, self.programs)
+        if self.prompt_bars is not None and not self.prompt:
+            raise ValueError(f"prompt_bars={self.prompt_bars} goes with prompt=FILE, whose bars they are")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +224,7 @@ class EvaluateCommand(LandscapeKeys):
         if self.metrics is not None and not self.metrics:
             raise ValueError("metrics=[] names none; leave it out for all")
         if self.compare is not None and len(self.compare) != 2:
-            raise ValueError(f"compare={list(self.compare)} names {len(self.compare)} runs; allowed: two, [runA,runB]")
+            raise ValueError(f"compare=[{','.join(self.compare)}] names {len(self.compare)}; allowed: two, [A,B]")
 
 
 @dataclass(frozen=True, kw_only=True)

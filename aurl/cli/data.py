@@ -13,14 +13,16 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
+from typing import NoReturn
 
 import aurl.cli
 from aurl.cli.score_files import one_line
 from aurl.utils.errors import AurlError
+from aurl.utils.words import nearest
 
-FAILED, INTERRUPTED = 1, 130
+FAILED, MISREAD, INTERRUPTED = 1, 2, 130
 VERB_PREFIX = "data_"
 
 HELP = "Look at music files, repair them, and prepare corpora."
@@ -43,8 +45,8 @@ def execute(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    options = _parser().parse_args(arguments)
     try:
+        options = _read(arguments)
         return options.task(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -52,20 +54,60 @@ def execute(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough, as in `aurl-data check . | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except Misread as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return MISREAD
     except (AurlError, OSError, ValueError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class Misread(AurlError):
+    """The command line itself cannot be read."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a command line; a mistake is one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse a command line (called by argparse).
+
+        Raises:
+            Misread: always.
+        """
+        raise Misread(f"{message} (see {self.prog} --help)")
+
+
+def _read(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line.
+
+    Raises:
+        Misread: names the word and the nearest one that is allowed.
+    """
+    parser, verbs = _parser()
+    first = next(iter(arguments), "")
+    if not first:
+        raise Misread(f"a verb is missing; allowed: {', '.join(verbs)} ({parser.prog} --help says what they do)")
+    if first not in verbs and not first.startswith("-"):
+        raise Misread(f"there is no verb '{first}'{nearest(first, verbs)}; allowed: {', '.join(verbs)}")
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = verbs[options.verb]._option_string_actions
+        word = unknown[0].partition("=")[0]
+        raise Misread(f"{word} is no option of {verbs[options.verb].prog}{nearest(word, known)} (--help lists them)")
+    return options
+
+
+def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser, and those of its verbs."""
+    parser = Parser(
         prog="aurl-data", description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     for module in verb_modules():
         module.add_verb(verbs)
     verbs.metavar = "|".join(verbs.choices)
-    return parser
+    return parser, verbs.choices
 
 
 def verb_modules() -> Iterator[ModuleType]:

@@ -19,6 +19,8 @@ from aurl.data.crew import JOB_SECONDS, available_cores, in_order, work_through
 from aurl.data.folders import is_score
 from aurl.music.limits import ReadLimits
 from aurl.utils.errors import AurlError
+from aurl.utils.files import check_folder
+from aurl.utils.words import nearest
 
 MIDI_OUTPUT_SUFFIXES = frozenset({".mid", ".midi", ".kar", ".smf"})
 """Endings that a repaired file keeps; another becomes .mid."""
@@ -46,8 +48,10 @@ def limits_of(settings: Iterable[str]) -> ReadLimits:
     for setting in settings:
         name, _, value = setting.partition("=")
         if name not in names or not value.isdecimal() or int(value) < 1:
-            allowed = ", ".join(names)
-            raise AurlError(f"--limit {setting}: not NAME=NUMBER with a name of {allowed} and a number of 1 or more")
+            allowed, near = ", ".join(names), "" if name in names else nearest(name, names)
+            raise AurlError(
+                f"--limit {setting}: not NAME=NUMBER with a name of {allowed} and a number of 1 or more{near}"
+            )
         changed[name] = int(value)
     return ReadLimits(**changed)
 
@@ -63,6 +67,7 @@ def check_files(options: argparse.Namespace) -> int:
 def repair_files(options: argparse.Namespace) -> int:
     """Write repaired copies and print the same lines as check."""
     limits = limits_of(options.limit)
+    check_folder(options.output, "--output ")
     jobs: list[tuple[str, Path]] = []
     taken: set[Path] = set()
     for given in options.paths:

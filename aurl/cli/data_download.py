@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurl.utils.errors import AurlError
+from aurl.utils.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,7 @@ def download_corpora(options: argparse.Namespace) -> int:
         raise AurlError("no corpus is named; aurl-data download --list shows them")
     for name in options.names:
         if name not in corpora:
-            raise AurlError(f"{name} is no known corpus; allowed: {', '.join(corpora)}")
+            raise AurlError(f"{name} is no known corpus{nearest(name, corpora)}; allowed: {', '.join(corpora)}")
     if options.commit is not None:
         if len(options.names) > 1:
             raise AurlError(f"--commit is for one corpus, not for {len(options.names)}")

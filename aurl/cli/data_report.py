@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from aurl.cli.corpus_settings import CorpusSettings, composed
 from aurl.utils.errors import AurlError
+from aurl.utils.files import check_folder
+from aurl.utils.words import exists_hint
 
 if TYPE_CHECKING:
     from aurl.data.config import DataConfig
@@ -58,6 +60,7 @@ def write_report(options: argparse.Namespace) -> int:
     """
     if options.workers < 0:
         raise AurlError(f"--workers {options.workers} is too small; allowed: 0 (one a core) or more")
+    check_folder(options.output, "--output ")
     data, tokenizer, cache, preprocess = corpus_of(options.corpus, options.workers)
     from aurl.data.prepare import prepare
     from aurl.data.report import make_report
@@ -103,7 +106,8 @@ def corpus_of(arguments: Sequence[str], workers: int = 0) -> CorpusSettings:
     if paths:
         root = Path(paths[0]).expanduser()
         if not root.exists():
-            raise AurlError(f"{paths[0]}: no such folder or file, and no setting (data=..., data.path=...)")
+            hint = exists_hint(root)
+            raise AurlError(f"{paths[0]}: no such folder or file{hint}, and no setting (data=..., data.path=...)")
         settings = [f"data={FOLDER}", *settings, f"data.path={root}"]
     if workers:
         settings.append(f"data.workers={workers}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from aurl.cli.corpus_settings import composed
 from aurl.utils.errors import AurlError
+from aurl.utils.files import check_file
 
 HELP = "learn tokens for frequent groups of tokens (byte pair encoding) from the training pieces of a corpus"
 EPILOG = """example:
@@ -46,6 +47,7 @@ def learn_tokens(options: argparse.Namespace) -> int:
     Raises:
         AurlError: a setting cannot be read, there is no music, or the size leaves nothing to learn.
     """
+    check_file(options.output, "--output ")
     data, tokenizer, cache, preprocess = composed(options.settings)
     if tokenizer.bpe is not None:
         raise AurlError(

@@ -6,15 +6,13 @@ the key, the value and the nearest existing name are put into one sentence.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from aurl.cli import conf
 from aurl.utils.errors import AurlError
+from aurl.utils.words import nearest
 
 LONGEST_REASON = 300
 """Characters kept of a message that was not written for users."""
@@ -72,6 +70,8 @@ def explain_system(error: OSError) -> str:
         return f"{where}{reason}; free space or choose another folder"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{where}{reason}; choose a folder that you may write to"
+    if error.errno == errno.ENOTDIR:
+        return f"{where}{reason}: a part of this path is a file; choose another folder"
     return f"{where}{reason}"
 
 
@@ -162,12 +162,6 @@ def flatten(node: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """``; did you mean NAME?``, or nothing when no name is near."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def one_line(text: str) -> str:
     """Line breaks and runs of blanks become one blank."""
     return " ".join(text.split())
@@ -177,9 +171,3 @@ def shorten(text: str) -> str:
     """One line of bearable length."""
     line = one_line(text)
     return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 1] + "…"
-
-
-def exists_hint(path: Path) -> str:
-    """The nearest existing name beside a missing path."""
-    folder = path.parent
-    return nearest(path.name, (entry.name for entry in folder.iterdir())) if folder.is_dir() else ""

@@ -91,7 +91,7 @@ def main() -> None:
 def evaluate(cfg: DictConfig) -> None:
     """Measure, print the tables, write JSON file and report."""
     from aurl.cli.evaluate_music import check_keys, evaluate_music
-    from aurl.cli.evaluate_report import check_folder
+    from aurl.utils.files import check_file, check_folder
     from aurl.utils.logging import setup_logging
 
     setup_logging(None)
@@ -102,7 +102,10 @@ def evaluate(cfg: DictConfig) -> None:
         evaluate_attention(cfg)
         return
     if cfg.report:
-        check_folder(Path(cfg.report))
+        check_folder(Path(cfg.report), "report=")
+    for key in ("json", "landscape"):
+        if cfg[key]:
+            check_file(Path(cfg[key]), f"{key}=")
     if cfg.compare is not None:
         from aurl.cli.evaluate_compare import evaluate_compare
 
@@ -185,6 +188,7 @@ def report_checkpoint(session: Session, parts: dict[str, Any], figures: dict[str
         figures,
         None if drawn is None else drawn.report,
         None if drawn is None else lambda name: drawn.samples[name].score,
+        None if drawn is None else lambda name: drawn.samples[name].bars,
     )
     print(f"Look:    {app.shown(files[0].absolute())}")
 
@@ -237,7 +241,8 @@ def scoring_progress() -> Any:
 
     @contextmanager
     def bar() -> Any:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("measuring", total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aurl.cli import app
 from aurl.utils.errors import AurlError
+from aurl.utils.files import check_folder
 from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
@@ -22,12 +24,11 @@ MOST_SHOWN = 2048
 
 def evaluate_attention(cfg: DictConfig) -> None:
     """Work out the weights, write the files and say where they are."""
-    from aurl.cli import app
     from aurl.evaluation.attention_picture import draw_bars, draw_tokens, save
 
     source = Path(cfg.attention)
     folder = Path(cfg.output) if cfg.output else Path.cwd() / f"attention_{source.stem}"
-    check_output(folder)
+    check_folder(folder, "output=")
     maps, checkpoint = measure_attention(cfg)
     paths = [folder / name for name in FILES]
     save(maps, paths[0])
@@ -35,17 +36,6 @@ def evaluate_attention(cfg: DictConfig) -> None:
     draw_bars(maps, paths[2], f"{source.name}, bar by bar, under {checkpoint}")
     for path in paths:
         print(f"written: {app.shown(path)}")
-
-
-def check_output(folder: Path) -> None:
-    """Say before the work that a folder cannot be used.
-
-    Raises:
-        AurlError: it is a file.
-    """
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise AurlError(f"output={folder}: {there} is a file; give a folder")
 
 
 def measure_attention(cfg: DictConfig) -> tuple[AttentionMaps, str]:
@@ -59,22 +49,28 @@ def measure_attention(cfg: DictConfig) -> tuple[AttentionMaps, str]:
     import torch
 
     from aurl.cli.checkpoints import resolve, run_label
-    from aurl.cli.errors import exists_hint
     from aurl.cli.generate import pick_device
     from aurl.generation.generator import Generator
     from aurl.generation.prompt import make_prompt
     from aurl.models.attention_maps import attention_maps
     from aurl.models.positions import MusicalTime
     from aurl.music.score import read_score
+    from aurl.utils.words import exists_hint
 
     path = Path(cfg.attention)
+    if path.is_dir():
+        raise AurlError(f"attention={path} is a folder; give one score")
     if not path.is_file():
         raise AurlError(f"attention={path} does not exist{exists_hint(path)}; give a score")
+    score = read_score(path)
     checkpoint, device = resolve(cfg.ckpt, Path(cfg.paths.runs)), pick_device(cfg.device)
     generator = Generator.from_checkpoint(checkpoint, device)
-    prompt = make_prompt(read_score(path), generator.codec, None, generator.programs_met)
+    try:
+        prompt = make_prompt(score, generator.codec, None, generator.programs_met)
+    except AurlError as error:
+        raise AurlError(f"attention={path}: {error}") from error
     if prompt.remark:
-        log.warning(prompt.remark)
+        log.warning("%s: %s", app.shown(path), prompt.remark)
     vocabulary, context = generator.codec.model_vocabulary, generator.model.config.context
     ids = np.concatenate([[vocabulary.bos], generator.codec.merge(prompt.ids)])
     if len(ids) > context:

@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurl.utils.errors import AurlError
+from aurl.utils.logging import get_logger
+from aurl.utils.words import distinct_names
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+log = get_logger("cli.evaluate_compare")
+
+WHOLE = "all"
 JSON_SUFFIX = ".json"
 MUSIC = "music"
 """What a name may mean, if not a checkpoint."""
@@ -39,17 +44,25 @@ def evaluate_compare(cfg: DictConfig) -> None:
             f"compare=[{names[0]},{names[1]}]: the first is {kinds[0]}, the second {kinds[1]}; "
             "give two of music (folders or JSON files) or two checkpoints"
         )
+    shown_names = labels(names, kinds[0], Path(cfg.paths.runs))
+    unmet: list[dict[str, Any]] = []
     if kinds[0] == MUSIC:
         first, second = (music_table(Path(name).expanduser(), cfg) for name in names)
+        check_pairs(names, first, second)
     else:
-        first, second = (likelihood_table(name, cfg) for name in names)
+        first, one = likelihood_table(names[0], cfg, shown_names[0])
+        check_split(first, cfg)
+        second, other = likelihood_table(names[1], cfg, shown_names[1])
+        unmet = [one, other]
     rows = compare(first, second, seed=cfg.seed)
     if not rows:
         raise AurlError(f"compare=[{names[0]},{names[1]}]: no metric that enough pairs have")
-    figures = {"first": names[0], "second": names[1], "differences": [row.to_dict() for row in rows]}
+    figures: dict[str, Any] = {"first": names[0], "second": names[1], "differences": [row.to_dict() for row in rows]}
+    if any(unmet):
+        figures["unmet"] = [each.get("unmet", {}) for each in unmet]
     if cfg.json:
         atomic_write_json(Path(cfg.json), figures)
-    print_differences(rows, labels(names))
+    print_differences(rows, shown_names)
     if cfg.json:
         print(f"written: {cfg.json}")
     if cfg.report:
@@ -66,7 +79,7 @@ def check_names(names: Sequence[str], kinds: Sequence[str], runs: Path) -> None:
         AurlError: neither music nor a run of this name.
     """
     from aurl.cli.checkpoints import resolve
-    from aurl.cli.errors import exists_hint
+    from aurl.utils.words import exists_hint
 
     for name, kind in zip(names, kinds, strict=True):
         path = Path(name).expanduser()
@@ -83,10 +96,57 @@ def check_names(names: Sequence[str], kinds: Sequence[str], runs: Path) -> None:
             resolve(name, runs, key="compare")
 
 
-def labels(names: list[str]) -> tuple[str, str]:
-    """Short names that differ."""
-    first, second = (Path(name).stem or name for name in names)
-    return (first, second) if first != second else ("first", "second")
+def labels(names: Sequence[str], kind: str, runs: Path) -> tuple[str, str]:
+    """Short names that differ: of checkpoints the runs', of music the files' or folders' with what tells them apart."""
+    from aurl.cli.checkpoints import CHECKPOINTS, resolve, run_name
+
+    if kind == MUSIC:
+        paths = [Path(name).expanduser().absolute() for name in names]
+    else:
+        paths = [resolve(name, runs, key="compare") for name in names]
+        folders = [path.parent.parent if path.parent.name == CHECKPOINTS else path for path in paths]
+        if folders[0] != folders[1] and all(map(Path.is_dir, folders)):
+            first, second = map(run_name, folders)
+            if first != second:
+                return first, second
+            paths = folders
+    first, second = distinct_names(paths)
+    if first != second:
+        return first, second
+    log.warning("compare=[%s,%s]: both are the same, %s", *names, paths[0])
+    return "first", "second"
+
+
+def check_pairs(names: Sequence[str], first: Table, second: Table) -> None:
+    """Refuse music of which too few files pair by name.
+
+    Raises:
+        AurlError: says what helps: more files, or files of the same names.
+    """
+    from aurl.evaluation.significance import FEWEST_PAIRS
+
+    for name, table in zip(names, (first, second), strict=True):
+        if len(table) < FEWEST_PAIRS:
+            raise AurlError(
+                f"compare: {name} has {len(table)} readable piece{'' if len(table) == 1 else 's'}; at least "
+                f"{FEWEST_PAIRS} pairs are needed: give folders with {FEWEST_PAIRS} or more files of the same names"
+            )
+
+
+def check_split(table: Table, cfg: DictConfig) -> None:
+    """Refuse a split that is too small, before the second checkpoint is measured.
+
+    Raises:
+        AurlError: says what helps.
+    """
+    from aurl.evaluation.significance import FEWEST_PAIRS
+
+    if len(table) < FEWEST_PAIRS:
+        split = "" if cfg.split == WHOLE else "split=all, or "
+        raise AurlError(
+            f"compare: the split has {len(table)} piece{'' if len(table) == 1 else 's'} with notes; at least "
+            f"{FEWEST_PAIRS} pairs are needed: take {split}more music (data=folder data.path=FOLDER)"
+        )
 
 
 def kind_of(path: Path) -> str:
@@ -144,20 +204,29 @@ def read_json_table(path: Path) -> Table:
         ) from error
 
 
-def likelihood_table(name: str, cfg: DictConfig) -> Table:
-    """Nats per note of each piece of the split under a checkpoint.
+def likelihood_table(name: str, cfg: DictConfig, label: str) -> tuple[Table, dict[str, Any]]:
+    """Nats per note of each piece of the split under a checkpoint, and what of them its training never met.
+
+    Args:
+        name: of the checkpoint.
+        cfg: a composed ``evaluate`` config.
+        label: what the checkpoint is called in the table.
 
     Raises:
         AurlError: no such checkpoint, or nothing to measure.
     """
     from aurl.cli.evaluate import scoring_progress
     from aurl.cli.evaluate_model import Session
+    from aurl.cli.unmet import count_unmet
 
     session = Session(cfg, name, key="compare")
     with scoring_progress() as on_progress:
         result, pieces = session.score(on_progress)
-    return {
+    vocabulary = session.generator.codec.vocabulary
+    unmet = count_unmet(session.bundle.progress, vocabulary, session.store, session.pieces, f"{label}: ")
+    table = {
         piece.name: {"nats_per_note": nats / piece.notes}
         for piece, nats in zip(pieces, result.piece_nats, strict=True)
         if piece.notes
     }
+    return table, unmet

@@ -47,10 +47,14 @@ class Session:
 
     def __init__(self, cfg: DictConfig, ckpt: str | None = None, key: str = "ckpt") -> None:
         from aurl.cli.checkpoints import resolve
+        from aurl.cli.conf import to_config
         from aurl.cli.generate import pick_device
+        from aurl.data.sources import check_path
         from aurl.models.checkpoint import load_bundle
 
         self.cfg = cfg
+        if cfg.data is not None:
+            check_path(to_config(cfg.data))
         self.device = pick_device(cfg.device)
         self.bundle: Bundle = load_bundle(resolve(ckpt or cfg.ckpt, Path(cfg.paths.runs), key=key), self.device)
 
@@ -138,7 +142,7 @@ def measure_likelihood(session: Session, detailed: bool) -> dict[str, Any]:
     figures = {**result.to_dict(), **count_chords(session.generator.codec, session.store, session.pieces)}
     if session.cfg.importance_samples:
         figures[IMPORTANCE] = measure_importance(session, pieces)
-    figures |= count_unmet(session.generator, session.store, session.pieces)
+    figures |= count_unmet(session.bundle.progress, session.generator.codec.vocabulary, session.store, session.pieces)
     return {**figures, "skipped": count_skipped(session.store), **detail}
 
 

@@ -57,6 +57,8 @@ def check_keys(cfg: DictConfig) -> None:
     Raises:
         AurlError: names the key.
     """
+    from aurl.cli.conf import EvaluateCommand
+
     check_attention(cfg)
     check_compare(cfg)
     check_idle(cfg)
@@ -68,6 +70,7 @@ def check_keys(cfg: DictConfig) -> None:
             )
     if cfg.music is not None:
         asked = [key for key in MODEL_KEYS if cfg[key] not in (None, False, 0)]
+        asked = asked or ["ckpt"] * (cfg.ckpt != EvaluateCommand().ckpt)
         if asked:
             raise AurlError(
                 f"music=FOLDER measures files without a model; leave out {' and '.join(asked)}, or leave out music"
@@ -128,12 +131,19 @@ def check_compare(cfg: DictConfig) -> None:
     Raises:
         AurlError: names the key.
     """
+    from aurl.cli.conf import EvaluateCommand
+
     if cfg.compare is None:
         return
     for key in (*ALONE, *MODEL_KEYS):
         taken = key in ("data", "split") and cfg.music is None
         if cfg[key] not in (None, False, 0) and not taken:
             raise AurlError(f"compare=[A,B] and {key}={cfg[key]} do not go together; leave one out")
+    if cfg.ckpt != EvaluateCommand().ckpt:
+        raise AurlError(
+            f"compare=[A,B] names its checkpoints itself and does not read ckpt={cfg.ckpt}; name it there, or leave it "
+            "out"
+        )
 
 
 def evaluate_music(cfg: DictConfig) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aurl.utils.errors import AurlError
 from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
@@ -20,23 +19,15 @@ PAGE, FIGURES, SAMPLES = "report.html", "report.json", "samples"
 SAMPLE_PATTERN = "sample_[0-9][0-9][0-9][0-9].mid"
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse before the work what could not be written after it.
-
-    Raises:
-        AurlError: the path, or a part of it, is a file.
-    """
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise AurlError(f"report={folder}: {there} is a file; give a folder")
-
-
-def example_items(report: FolderReport, score_of: Callable[[str], Any]) -> tuple[list[PageItem], str]:
+def example_items(
+    report: FolderReport, score_of: Callable[[str], Any], bars_of: Callable[[str], int | None] | None = None
+) -> tuple[list[PageItem], str]:
     """The pieces to listen to, and how they were chosen.
 
     Args:
         report: what was measured.
         score_of: name of a piece in the report -> its score.
+        bars_of: name of a piece -> its bars, where they are known; else they are counted in the score.
     """
     from aurl.evaluation.examples import choose_examples, criterion
     from aurl.music.page import PageItem
@@ -46,6 +37,8 @@ def example_items(report: FolderReport, score_of: Callable[[str], Any]) -> tuple
         facts: dict[str, object] = {"inside the band": f"{100 * example.share:.0f} %"}
         if example.reasons:
             facts["fails"] = "; ".join(example.reasons)
+        if bars_of is not None and (bars := bars_of(example.path)) is not None:
+            facts["bars"] = bars
         stem = Path(example.path).stem
         items.append(
             PageItem(score_of(example.path), f"{example.role}: {printable_name(example.path)}", facts, file_stem=stem)
@@ -68,6 +61,7 @@ def write_report(
     figures: Mapping[str, Any],
     measured: FolderReport | None = None,
     score_of: Callable[[str], Any] | None = None,
+    bars_of: Callable[[str], int | None] | None = None,
 ) -> list[Path]:
     """Write the page and the figures.
 
@@ -79,6 +73,7 @@ def write_report(
         figures: the JSON file.
         measured: music that was measured; its distributions are plotted and its examples played.
         score_of: name of a piece -> its score.
+        bars_of: name of a piece -> its bars, where they are known.
 
     Returns:
         The files written.
@@ -90,7 +85,7 @@ def write_report(
     items: Sequence[PageItem] = ()
     criterion, shown = "", dict(parts)
     if measured is not None and score_of is not None:
-        items, criterion = example_items(measured, score_of)
+        items, criterion = example_items(measured, score_of, bars_of)
         shown["charts"] = chart_data(measured)
     page = evaluation_page(title, intro, shown, items, criterion)
     atomic_write_json(folder / FIGURES, dict(figures))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,13 @@ from aurl.cli import app
 from aurl.cli.conf import GenerateCommand
 from aurl.generation.config import SamplerConfig
 from aurl.utils.errors import AurlError
+from aurl.utils.files import check_folder
 from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
     import numpy as np
     from omegaconf import DictConfig
+    from symusic.core import ScoreTick
 
     from aurl.generation.generator import Generator, Progress, Sample
 
@@ -26,6 +28,8 @@ log = get_logger("cli.generate")
 
 GROUPS = ("sampler",)
 OUTPUT_FOLDER = "generated"
+MOST_TRIED = 10
+"""Files of a folder that are read in search of one that could be a prompt."""
 HELP = """
 aurl-generate: let a trained model write music.
 
@@ -94,13 +98,17 @@ def generate_files(config: GenerateCommand, checkpoint: Path) -> list[Path]:
     """
     from aurl.cli.checkpoints import numbered_folder, run_label
     from aurl.generation.export import write_samples
-    from aurl.generation.generator import Generator
+    from aurl.music.score import read_score
 
     label = run_label(checkpoint)
     folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
     refuse_early(folder, config)
+    score = read_score(Path(config.prompt)) if config.prompt else None
+
+    from aurl.generation.generator import Generator  # from here on it takes seconds
+
     generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
-    samples = draw(generator, config)
+    samples = draw(generator, config, score)
     return write_samples(
         samples, folder, config.formats, overwrite=config.overwrite, title=label, intro=sampler_text(config)
     )
@@ -119,7 +127,7 @@ def refuse_early(folder: Path, config: GenerateCommand) -> None:
     read_conditions(config)
     if config.prompt:
         check_prompt(Path(config.prompt))
-    check_output(folder)
+    check_folder(folder, "output=")
     if not config.overwrite:
         stems = file_stems(config.num_samples)
         files = [folder / f"{stem}{SUFFIXES[name]}" for stem in stems for name in formats if name in SUFFIXES]
@@ -132,28 +140,28 @@ def check_prompt(path: Path) -> None:
     Raises:
         AurlError: a folder, or nothing.
     """
-    from aurl.cli.errors import exists_hint
-    from aurl.data.folders import walk_scores
+    from aurl.utils.words import exists_hint
 
     if path.is_dir():
-        first = next(walk_scores(path), None)
+        first = readable_score(path)
         example = "" if first is None else f", for instance prompt={shlex.quote(app.shown(first))}"
         raise AurlError(f"prompt={path} is a folder; give one score to continue{example}")
     if not path.is_file():
         raise AurlError(f"prompt={path} does not exist{exists_hint(path)}; give a score to continue")
 
 
-def check_output(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written to.
+def readable_score(folder: Path) -> Path | None:
+    """A score in a folder that can be read; None where none of the first few can."""
+    from aurl.data.folders import walk_scores
+    from aurl.music.score import read_score
 
-    Raises:
-        AurlError: with the place that is in the way.
-    """
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise AurlError(f"output={folder}: {there} is a file; give a folder")
-    if not os.access(there, os.W_OK):
-        raise AurlError(f"output={folder}: {there} may not be written to; choose another folder")
+    for path in islice(walk_scores(folder), MOST_TRIED):
+        try:
+            read_score(path)
+        except AurlError:
+            continue
+        return path
+    return None
 
 
 def sampler_text(config: GenerateCommand) -> str:
@@ -174,8 +182,14 @@ def sampler_text(config: GenerateCommand) -> str:
     return f"Drawn with {', '.join(shown)}."
 
 
-def draw(generator: Generator, config: GenerateCommand) -> list[Sample]:
-    """The pieces, with a progress bar in notes a second."""
+def draw(generator: Generator, config: GenerateCommand, score: ScoreTick | None) -> list[Sample]:
+    """The pieces, with a progress bar in notes a second.
+
+    Args:
+        generator: of the checkpoint.
+        config: what is asked for.
+        score: what the file of ``prompt`` holds.
+    """
     from aurl.generation.generator import GenerationRequest
     from aurl.generation.grammar import Ending
 
@@ -188,7 +202,7 @@ def draw(generator: Generator, config: GenerateCommand) -> list[Sample]:
         ending=Ending(config.ending),
         max_tokens=config.max_tokens,
         seed=config.seed,
-        prompt=read_prompt(generator, config),
+        prompt=None if score is None else prompt_ids(generator, config, score),
         tempo=config.tempo,
         programs=config.programs,
         conditions=read_conditions(config),
@@ -226,21 +240,21 @@ def read_conditions(config: GenerateCommand) -> dict[str, np.ndarray]:
     return found
 
 
-def read_prompt(generator: Generator, config: GenerateCommand) -> np.ndarray | None:
+def prompt_ids(generator: Generator, config: GenerateCommand, score: ScoreTick) -> np.ndarray:
     """The ids of the user's score, cut to ``prompt_bars``; what had to change is said in one line.
 
     Raises:
-        AurlError: the file cannot be read, or leaves no note.
+        AurlError: it leaves no note.
     """
-    if not config.prompt:
-        return None
     from aurl.generation.prompt import make_prompt
-    from aurl.music.score import read_score
 
-    path = Path(config.prompt)
-    prompt = make_prompt(read_score(path), generator.codec, config.prompt_bars, generator.programs_met)
+    path = Path(config.prompt or "")
+    try:
+        prompt = make_prompt(score, generator.codec, config.prompt_bars, generator.programs_met)
+    except AurlError as error:
+        raise AurlError(f"prompt={path}: {error}") from error
     if prompt.remark:
-        log.warning(prompt.remark)
+        log.warning("prompt %s: %s", app.shown(path), prompt.remark)
     if config.prompt_bars is not None and prompt.bars < config.prompt_bars:
         log.warning("prompt_bars=%d: %s has only %d, which are all taken", config.prompt_bars, path.name, prompt.bars)
     log.info("continuing %s: %d bars, %d notes", path.name, prompt.bars, prompt.notes)
@@ -256,7 +270,8 @@ def writing_progress(pieces: int) -> Iterator[Callable[[Progress], None]]:
 
     columns = (TextColumn("writing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     latest: list[Progress] = []
-    with Bar(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Bar(*columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=pieces)
 
         def show(progress: Progress) -> None:

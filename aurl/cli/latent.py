@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurl.cli import app
-from aurl.cli.latent_command import LATENT_TASKS, PIECES, LatentCommand, read_bars, read_sliders
+from aurl.cli.latent_command import LATENT_TASKS, LatentCommand, read_bars, read_sliders
+from aurl.cli.latent_files import music_files, read_piece, read_pieces, read_sources
 from aurl.cli.latent_routes import find_routes, load_routes, routes_file, write_routes
-from aurl.utils.errors import AurlError, UnreadableFile
+from aurl.utils.errors import AurlError
+from aurl.utils.files import check_file, check_folder
 from aurl.utils.logging import get_logger
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from aurl.cli.latent_files import Source
+    from aurl.generation.config import SamplerConfig
     from aurl.generation.latent_export import Outcome
     from aurl.generation.latent_piece import LatentPiece
     from aurl.generation.latent_tools import LatentTools
@@ -130,30 +134,49 @@ def latent_files(config: LatentCommand, checkpoint: Path) -> list[Path]:
     from dataclasses import fields
 
     from aurl.cli.checkpoints import numbered_folder, run_label
-    from aurl.cli.generate import OUTPUT_FOLDER, check_output, pick_device
+    from aurl.cli.generate import OUTPUT_FOLDER
     from aurl.generation.config import SamplerConfig
     from aurl.generation.export import PAGE_NAME, check_formats, refuse_existing
-    from aurl.generation.generator import Generator
-    from aurl.generation.latent_export import write_outcome
-    from aurl.generation.latent_tools import LatentTools
 
     if config.task == "routes":
         return [learn_routes(config, checkpoint)]
     check_formats(config.formats)
     label = f"{run_label(checkpoint)}_{config.task}"
     folder = Path(config.output) if config.output else numbered_folder(Path.cwd() / OUTPUT_FOLDER, label)
-    check_output(folder)
+    check_folder(folder, "output=")
     if not config.overwrite:  # what else is written is known when the work is done
         refuse_existing([folder / PAGE_NAME])
     files = music_files(config)
     moves = config.task in ("slide", "traverse") or (config.task == "replace" and bool(config.sliders))
-    routes = find_routes(config.routes, moves, checkpoint)
+    routes = find_routes(config.routes, moves, checkpoint, config.tries)
+    sources = read_sources(files, config)
+
+    from aurl.generation.latent_export import write_outcome  # from here on it takes seconds
+
     sampler = SamplerConfig(**{item.name: getattr(config, item.name) for item in fields(SamplerConfig)})
-    generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
-    tools = LatentTools(generator, sampler, config.batch_size, config.seed)
+    tools = open_tools(config, checkpoint, sampler)
+    for name in (*(read_sliders(config.sliders) if config.sliders else ()), *(config.dimensions or ())):
+        tools.dimension(name)
     tools.routes = None if routes is None else load_routes(routes, tools)
-    outcome = outcome_of(tools, read_pieces(tools, files, config), config)
+    outcome = outcome_of(tools, read_pieces(tools, files, config, sources), config, sources)
     return write_outcome(outcome, folder, config.formats, config.overwrite)
+
+
+def open_tools(config: LatentCommand, checkpoint: Path, sampler: SamplerConfig | None = None) -> LatentTools:
+    """The checkpoint, opened.
+
+    Raises:
+        AurlError: it cannot be read or has no latents, or there is no such device.
+    """
+    from aurl.cli.generate import pick_device
+    from aurl.generation.generator import Generator
+    from aurl.generation.latent_tools import GREEDY, LatentTools
+
+    generator = Generator.from_checkpoint(checkpoint, pick_device(config.device))
+    try:
+        return LatentTools(generator, sampler or GREEDY, config.batch_size, config.seed)
+    except AurlError as error:
+        raise AurlError(f"ckpt={checkpoint}: {error}") from error
 
 
 def learn_routes(config: LatentCommand, checkpoint: Path) -> Path:
@@ -162,126 +185,21 @@ def learn_routes(config: LatentCommand, checkpoint: Path) -> Path:
     Raises:
         AurlError: no music, too little of it, or a checkpoint without named dimensions.
     """
-    from aurl.cli.generate import pick_device
     from aurl.generation.export import refuse_existing
-    from aurl.generation.generator import Generator
-    from aurl.generation.latent_tools import LatentTools
 
     path = Path(config.output).expanduser() if config.output else routes_file(checkpoint)
-    if path.is_dir():
-        raise AurlError(f"output={path} is a folder; give a file for the routes, or leave it out")
+    check_file(path, "output=" if config.output else "")
     if not config.overwrite:
         refuse_existing([path])
     files = music_files(config)
-    tools = LatentTools(Generator.from_checkpoint(checkpoint, pick_device(config.device)))
-    return write_routes(tools, read_pieces(tools, files, config), path)
+    sources = read_sources(files, config)
+    tools = open_tools(config, checkpoint)
+    return write_routes(tools, read_pieces(tools, files, config, sources), path)
 
 
-def music_files(config: LatentCommand) -> list[Path]:
-    """The files that are named, folders replaced by what is in them.
-
-    Raises:
-        AurlError: none, one that is missing, a folder that holds none or cannot be opened, or not as many as the verb
-            takes; a donor that is no file.
-    """
-    from aurl.cli.errors import exists_hint
-
-    found: list[Path] = []
-    for name in config.music or ():
-        path = Path(name).expanduser()
-        if not path.exists():
-            raise AurlError(f"{path} does not exist{exists_hint(path)}; give a score, a folder, or a file of latents")
-        found += files_below(path) if path.is_dir() else [path]
-    if not found:
-        raise AurlError(f"{config.task} needs music: aurl-latent {config.task} FILE ...")
-    check_count(config.task, len(found))
-    if config.donor and not Path(config.donor).is_file():
-        kind = "is a folder" if Path(config.donor).is_dir() else f"does not exist{exists_hint(Path(config.donor))}"
-        raise AurlError(f"donor={config.donor} {kind}; give a score or a file of latents")
-    return found
-
-
-def files_below(folder: Path) -> list[Path]:
-    """The scores in a folder and those below it; a folder there that cannot be opened is left out with a warning.
-
-    Raises:
-        AurlError: there is none, or the folder itself cannot be opened.
-    """
-    from aurl.cli.score_files import is_music
-    from aurl.data.folders import walk_scores
-
-    closed: list[OSError] = []
-    found = list(walk_scores(folder, is_music, closed.append))
-    for error in closed:
-        if Path(error.filename) == folder:
-            raise AurlError(
-                f"{folder} is a folder that cannot be opened ({error.strerror}); give one that you may read"
-            )
-        log.warning("%s cannot be opened (%s); what is in it is left out", error.filename, error.strerror)
-    if not found:
-        latents = any(folder.glob(f"*{LATENTS}"))
-        hint = "name its files of latents one by one" if latents else "give one with MIDI or notation files"
-        raise AurlError(f"{folder} is a folder without music; {hint}")
-    return found
-
-
-def check_count(task: str, count: int) -> None:
-    """Refuse another number of pieces than the verb takes.
-
-    Raises:
-        AurlError: with both numbers.
-    """
-    wanted = PIECES.get(task)
-    if wanted is not None and count != wanted:
-        pieces = f"{wanted} piece{'s' if wanted > 1 else ''}"
-        raise AurlError(f"{task} takes {pieces}, got {count}; name {pieces}")
-
-
-def read_pieces(tools: LatentTools, files: Sequence[Path], config: LatentCommand) -> list[LatentPiece]:
-    """The pieces of the files; where any number will do, one that cannot be read is left out with a warning.
-
-    Raises:
-        AurlError: none can be read, or one of the pieces that the verb needs.
-    """
-    if len(files) == 1 or config.task in PIECES:
-        return [read_piece(tools, file, config.bars_read) for file in files]
-    pieces = []
-    for file in files:
-        try:
-            pieces.append(read_piece(tools, file, config.bars_read))
-        except AurlError as error:
-            log.warning("%s is left out: %s", file.name, error)
-    if not pieces:
-        raise AurlError(f"none of {len(files)} files can be read; the warnings say why")
-    if len(pieces) < len(files):
-        log.warning("%d of %d files left out", len(files) - len(pieces), len(files))
-    return pieces
-
-
-def read_piece(tools: LatentTools, file: Path, bars: int | None) -> LatentPiece:
-    """A piece of a score or of a file of latents; what had to change is said in one line.
-
-    Raises:
-        AurlError: the file cannot be read, leaves no note, or is of another checkpoint.
-    """
-    from aurl.generation.latent_piece import load_latents
-    from aurl.music.score import read_score
-
-    if file.suffix == LATENTS:
-        return tools.check(load_latents(file))
-    try:
-        piece, remark = tools.encode(read_score(file), file.stem, bars)
-    except UnreadableFile:
-        raise  # names the file itself
-    except AurlError as error:
-        raise AurlError(f"{file}: {error}") from error
-    if remark:
-        log.warning("%s: %s", file.name, remark)
-    log.info("%s: %d bars", file.name, piece.bars)
-    return piece
-
-
-def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: LatentCommand) -> Outcome:
+def outcome_of(
+    tools: LatentTools, pieces: Sequence[LatentPiece], config: LatentCommand, sources: Mapping[Path, Source]
+) -> Outcome:
     """What the verb does to the pieces."""
     from aurl.generation import latent_outcomes as outcomes
     from aurl.generation.latent_search import SliderSearch
@@ -306,14 +224,18 @@ def outcome_of(tools: LatentTools, pieces: Sequence[LatentPiece], config: Latent
         return outcomes.traversed(tools, pieces[0], names, config.values, bars)
     search = None if config.tries == 1 else SliderSearch(tools, read_sliders(config.sliders), config.tries)
     chosen = bars or []  # the config has refused to replace none
-    latents, source = replacing_latents(tools, pieces[0], chosen, config)
+    latents, source = replacing_latents(tools, pieces[0], chosen, config, sources)
     if search is not None:
         source += f", the nearest to that of {config.tries} tries"
     return outcomes.replaced(tools, pieces[0], chosen, latents, source, search)
 
 
 def replacing_latents(
-    tools: LatentTools, piece: LatentPiece, bars: Sequence[int], config: LatentCommand
+    tools: LatentTools,
+    piece: LatentPiece,
+    bars: Sequence[int],
+    config: LatentCommand,
+    sources: Mapping[Path, Source],
 ) -> tuple[list, str]:
     """Latents for the bars that are replaced, and where they come from."""
     from aurl.generation.latent_tools import check_bars
@@ -321,9 +243,10 @@ def replacing_latents(
     check_bars(bars, piece)
     rows = [bar - 1 for bar in bars]
     if config.donor:
-        donor = read_piece(tools, Path(config.donor), None)
+        file = Path(config.donor)
+        donor = read_piece(tools, file, file.stem, None, sources[file])
         chosen = list(bars) if config.donor_bars is None else read_bars("donor_bars", config.donor_bars)
-        check_bars(chosen, donor)
+        check_bars(chosen, donor, "donor_bars" if config.donor_bars is not None else "bars")
         latents = donor.bar_latents[[bar - 1 for bar in chosen]]
         source = f"of bars {', '.join(map(str, chosen))} of {donor.name}"
         if config.sliders:

@@ -7,19 +7,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
 
 from aurl.cli.checks import at_least
 from aurl.cli.paths_config import PathsConfig
-from aurl.generation.config import SamplerConfig
+from aurl.generation.config import FARTHEST, SamplerConfig
+from aurl.utils.words import nearest
 
 LATENT_TASKS = ("encode", "decode", "reconstruct", "interpolate", "slide", "replace", "traverse", "map", "routes")
 """Verbs of ``aurl-latent``."""
 PIECES = {"interpolate": 2, "replace": 1, "traverse": 1}
 """Verbs that take just so many pieces."""
-FARTHEST = 5
-"""Standard deviations beyond which no dimension is moved: real bars hardly pass 3."""
-DEVIATIONS = f"-{FARTHEST} to {FARTHEST} standard deviations of training"
+DEVIATIONS = f"-{FARTHEST:g} to {FARTHEST:g} standard deviations of training"
+USED_BY = {
+    "bars": ("slide", "replace", "traverse"),
+    "sliders": ("slide", "replace"),
+    "steps": ("interpolate",),
+    "donor": ("replace",),
+    "donor_bars": ("replace",),
+    "versions": ("replace",),
+    "dimensions": ("traverse",),
+    "values": ("traverse",),
+}
+"""Keys that do nothing with any verb but these."""
+NUMBERED = re.compile(r"z[1-9]\d*")
+"""Name of a dimension that follows no attribute."""
+NOTHING_SHOWN = {"map": ("png", "html")}
+"""Verbs that write no music, and the formats of which they need one."""
 SLIDERS_WANTED = "slide needs sliders, for instance sliders=[density:+1.5]"
 
 
@@ -76,7 +91,11 @@ class LatentCommand(SamplerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.task not in LATENT_TASKS:
-            raise ValueError(f"there is no verb '{self.task}'; allowed: {', '.join(LATENT_TASKS)}")
+            near = nearest(self.task, LATENT_TASKS)
+            raise ValueError(f"there is no verb '{self.task}'{near}; allowed: {', '.join(LATENT_TASKS)}")
+        for key, verbs in USED_BY.items():
+            if self.task not in verbs and getattr(self, key) != usual(key):
+                raise ValueError(f"{key} does nothing with {self.task}, only with {' and '.join(verbs)}; leave it out")
         at_least(("steps", self.steps, 2), ("versions", self.versions, 1), ("bars_read", self.bars_read, 1))
         at_least(("tries", self.tries, 1))
         at_least(("batch_size", self.batch_size, 1), ("seed", self.seed, 0))
@@ -96,7 +115,15 @@ class LatentCommand(SamplerConfig):
         bars = None if self.bars is None else read_bars("bars", self.bars)
         donor_bars = None if self.donor_bars is None else read_bars("donor_bars", self.donor_bars)
         if self.sliders is not None:
-            read_sliders(self.sliders)
+            check_dimensions("sliders", list(read_sliders(self.sliders)))
+        if self.dimensions is not None:
+            check_dimensions("dimensions", self.dimensions)
+        needed = NOTHING_SHOWN.get(self.task, ())
+        if needed and self.formats and not set(needed) & set(self.formats):
+            raise ValueError(
+                f"formats={','.join(self.formats)} leaves nothing of {self.task}, which writes no music; "
+                f"allowed: one or more of {', '.join(needed)}"
+            )
         if self.task == "slide" and not self.sliders:
             raise ValueError(SLIDERS_WANTED)
         if self.tries > 1 and not (
@@ -108,10 +135,36 @@ class LatentCommand(SamplerConfig):
             )
         if self.task == "replace" and not bars:
             raise ValueError("replace needs bars, for instance bars=5,6")
+        if self.versions > 1 and (self.donor or self.sliders):
+            raise ValueError(
+                f"versions={self.versions} goes with latents that the prior draws; leave it out, or donor and sliders"
+            )
         if donor_bars is not None and not self.donor:
             raise ValueError(f"donor_bars={','.join(map(str, donor_bars))} goes with donor=FILE, whose bars they are")
         if self.task == "replace" and bars and donor_bars is not None and len(donor_bars) != len(bars):
             raise ValueError(f"donor_bars names {len(donor_bars)} bars for {len(bars)} of bars; name as many")
+
+
+def usual(key: str) -> Any:
+    """The default of a key of :class:`LatentCommand`."""
+    item = next(item for item in fields(LatentCommand) if item.name == key)
+    return item.default if item.default_factory is MISSING else item.default_factory()
+
+
+def check_dimensions(key: str, names: Sequence[str]) -> None:
+    """Refuse names of dimensions that no checkpoint has; whether this one has them is known when it is open.
+
+    Raises:
+        ValueError: with the nearest name that there may be.
+    """
+    from aurl.music.attributes import ATTRIBUTES
+
+    for name in names:
+        if name not in ATTRIBUTES and not NUMBERED.fullmatch(name):
+            raise ValueError(
+                f"{key}: there is no dimension '{name}'{nearest(name, ATTRIBUTES)}; allowed: {', '.join(ATTRIBUTES)} "
+                "and z9, z10 ..., as far as the checkpoint has them"
+            )
 
 
 def read_bars(key: str, given: Sequence[str]) -> list[int]:

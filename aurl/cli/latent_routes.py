@@ -44,28 +44,42 @@ def write_routes(tools: LatentTools, pieces: Sequence[LatentPiece], path: Path) 
     return path
 
 
-def find_routes(asked: str, moves: bool, checkpoint: Path) -> Path | None:
+def find_routes(asked: str, moves: bool, checkpoint: Path, tries: int = 1) -> Path | None:
     """The file of the routes that sliders follow; None where a slider moves its dimension alone.
 
     Args:
         asked: auto, none, or a file.
         moves: whether any dimension is moved at all.
         checkpoint: of the model.
+        tries: ways in which bars are written; more than one needs routes.
 
     Raises:
-        AurlError: a file that is missing, or that nothing would follow.
+        AurlError: a file that is missing or something else, that nothing would follow, or that more tries need.
     """
+    from aurl.generation.latent_routes import Routes, needs_routes
+    from aurl.utils.words import exists_hint
+
     if not moves and asked not in (AUTO, NONE):
         raise AurlError(
             f"routes={asked} would do nothing: only slide, traverse and replace with sliders move dimensions"
         )
-    if asked == NONE or not moves:
+    if not moves:
+        return None
+    if asked == NONE:
+        if tries > 1:
+            raise needs_routes(tries)
         return None
     path = routes_file(checkpoint) if asked == AUTO else Path(asked).expanduser()
     if not path.is_file():
         if asked != AUTO:
-            raise AurlError(f"routes={asked} does not exist; allowed: auto, none, or a file of `aurl-latent routes`")
+            raise AurlError(
+                f"routes={asked} does not exist{exists_hint(path)}; allowed: auto, none, or a file of "
+                "`aurl-latent routes`"
+            )
+        if tries > 1:
+            raise needs_routes(tries)
         return None
+    Routes.load(path)
     return path
 
 

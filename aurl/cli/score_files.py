@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from aurl.data.crew import Failure
 from aurl.data.folders import is_score, printable, walk_scores
+from aurl.utils.words import exists_hint
 
 FAILED = 1
 REJECTED = "rejected"
@@ -59,7 +61,8 @@ def print_reports(results: Iterable[tuple[str, dict[str, Any] | Failure]], total
         row |= {"reason": result.reason} if isinstance(result, Failure) else result
         print(_json_line({"file": path, **row}), flush=True)
         if row["verdict"] == REJECTED:
-            first = first or f"{one_line(path)}: {one_line(str(row['reason']))}"
+            hint = "" if os.path.lexists(path) else exists_hint(Path(path))
+            first = first or f"{one_line(path)}: {one_line(str(row['reason']))}{one_line(hint)}"
             rejected += 1
     if rejected:
         print(

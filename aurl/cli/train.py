@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +80,7 @@ def train(cfg: DictConfig) -> float | None:
     from aurl.utils.logging import process_rank, setup_logging
 
     run_dir = Path(cfg.paths.output)
+    is_new = not run_dir.is_dir() or not any(run_dir.iterdir())
     setup_logging(run_dir)
     for message in NOT_FOR_USERS:
         warnings.filterwarnings("ignore", message=message)
@@ -89,6 +91,8 @@ def train(cfg: DictConfig) -> float | None:
     if not first:
         return result.best_figure
     if not result.batches:
+        if is_new and not cfg.debug:
+            leave_nothing(run_dir)
         raise AurlError(
             f"nothing was trained: trainer.max_epochs={cfg.trainer.max_epochs} and trainer.max_steps="
             f"{cfg.trainer.max_steps} leave no batch"
@@ -98,6 +102,17 @@ def train(cfg: DictConfig) -> float | None:
     samples = generate_after(cfg, result) if cfg.num_samples else []
     print(summary(cfg, result, samples))
     return result.best_figure
+
+
+def leave_nothing(run_dir: Path) -> None:
+    """Remove the folder of a run that has trained nothing, unless music or weights are in it after all."""
+    from aurl.cli.checkpoints import SUFFIX
+    from aurl.utils.logging import setup_logging
+
+    if any(file.suffix in (SUFFIX, ".mid") for file in run_dir.rglob("*")):
+        return
+    setup_logging(None)  # closes the run's log
+    shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def save_settings(cfg: DictConfig, run_dir: Path) -> None:
@@ -141,12 +156,13 @@ def summary(cfg: DictConfig, result: TrainingResult, samples: list[Path]) -> str
     runs = (
         "" if shown(Path(cfg.paths.runs)) == "runs" else f" {shlex.quote(f'paths.runs={shown(Path(cfg.paths.runs))}')}"
     )
-    lines += [
-        "Next:",
-        f"  aurl-generate ckpt=last{runs} top_p=0.9       new pieces, written to generated/",
-        f"  aurl-evaluate ckpt=last{runs}                 nats per note of the test split",
-        f"  tensorboard --logdir {shown(Path(cfg.paths.runs))}                 curves and samples of all runs",
-    ]
+    following = {
+        f"aurl-generate ckpt=last{runs} top_p=0.9": "new pieces, written to generated/",
+        f"aurl-evaluate ckpt=last{runs}": "nats per note of the test split",
+        f"tensorboard --logdir {shlex.quote(shown(Path(cfg.paths.runs)))}": "curves and samples of all runs",
+    }
+    width = max(map(len, following))
+    lines += ["Next:", *(f"  {command:<{width}}   {words}" for command, words in following.items())]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,8 +59,19 @@ def check_trainer(values: Mapping[str, Any]) -> None:
             raise ValueError(f"trainer.{key}={value} must be a number of batches, or a share from 0.0 to 1.0")
         if key in FLAGS and not isinstance(value, bool):
             raise ValueError(f"trainer.{key}={value} must be true or false")
+        if key == "devices" and not are_devices(value):
+            raise ValueError(f"trainer.devices={value} must be a number from 1, auto, -1 (all), or a list of numbers")
         if key == "precision":
             precision_name(value)
+
+
+def are_devices(value: Any) -> bool:
+    """Whether Lightning may take a value for devices: how many, which, ``auto``, or -1 for all."""
+    if isinstance(value, str):
+        return value == "auto" or (re.fullmatch(r"-1|\d+(\s*,\s*\d+)*,?", value) is not None and value != "0")
+    if isinstance(value, int):
+        return not isinstance(value, bool) and (value > 0 or value == -1)
+    return bool(value)
 
 
 def precision_name(precision: str | int) -> str:

@@ -25,6 +25,7 @@ from aurl.music.limits import UNBOUNDED
 from aurl.utils.errors import AurlError
 from aurl.utils.locks import try_lock
 from aurl.utils.logging import get_logger
+from aurl.utils.words import nearest
 
 log = get_logger("data.cache")
 
@@ -216,7 +217,10 @@ def clear(cache: Path, name: str | None = None) -> tuple[list[Holding], list[Hol
     with index_of(cache) as index:
         corpora = {item.name: item for item in holdings(cache, index) if item.is_corpus}
         if name not in corpora:
-            raise AurlError(f"there is no prepared corpus {name} in {cache}; there are: {', '.join(corpora) or 'none'}")
+            there = ", ".join(corpora) or "none"
+            raise AurlError(
+                f"there is no prepared corpus {name} in {cache}{nearest(name, corpora)}; there are: {there}"
+            )
         item = corpora[name]
         return ([item], []) if _remove_corpus(item, index) else ([], [item])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from aurl.data.codec import Codec
 from aurl.data.config import DataConfig, TokenizerConfig
 from aurl.data.evaluation_batches import EvaluationBatches
 from aurl.data.merging import MergedBatches, MergedStore, check_learnable, learned
+from aurl.data.met import programs_met, token_counts, unmet_tokens
 from aurl.data.prepare import prepare
 from aurl.data.preprocessing import PreprocessConfig
 from aurl.data.store import TokenStore
-from aurl.data.vocabulary import Kind
 from aurl.utils.errors import AurlError
 
 LEAST_PIECES = 2
@@ -98,19 +98,18 @@ class MusicDataModule(L.LightningDataModule):
             raise AurlError("the corpus is not open yet; call setup() first")
         return self._store
 
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        """How often the training pieces have each base token."""
+        return token_counts(self.store, self.codec.vocabulary)
+
     def programs_met(self) -> list[int]:
         """Programs (-1 drums) of the training pieces, the most frequent first."""
-        vocabulary = self.codec.vocabulary
-        counts = sum(
-            np.bincount(self.store.ids(piece), minlength=vocabulary.size) for piece in self.store.chosen("train")
-        )
-        ids = vocabulary.ids_of(Kind.PROGRAM)
-        by_program: Counter[int] = Counter()
-        for program, count in zip(
-            vocabulary.value[ids].tolist(), np.broadcast_to(counts, vocabulary.size)[ids], strict=True
-        ):
-            by_program[program] += int(count)
-        return [program for program, count in by_program.most_common() if count]
+        return programs_met(self._counts, self.codec.vocabulary)
+
+    def unmet_tokens(self) -> list[int]:
+        """Ids of the base tokens that training never meets, augmentation included."""
+        return unmet_tokens(self._counts, self.codec.vocabulary, self.augment_config)
 
     def _place(self) -> dict[str, int]:
         trainer: Any = self.trainer

@@ -21,6 +21,7 @@ from aurl.music.formats import MIDI_SUFFIXES, SCORE_SUFFIXES
 from aurl.music.limits import DEFAULT_LIMITS, ReadLimits
 from aurl.music.score import Reading, count_songs, read_piece
 from aurl.utils.errors import AurlError, UnreadableFile
+from aurl.utils.words import exists_hint
 
 if TYPE_CHECKING:
     from symusic.core import ScoreTick
@@ -238,13 +239,23 @@ def _read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def check_path(config: DataConfig) -> None:
+    """Refuse a data.path that does not exist, before anything is opened for it; not for sources without one.
+
+    Raises:
+        AurlError: missing, or a file where a folder is needed.
+    """
+    if config.source not in (Source.bach, Source.synth):
+        _root(config)
+
+
 def _root(config: DataConfig) -> Path:
     """data.path, which must exist."""
     if not config.path:
         raise AurlError(f"data.path is missing: source={config.source.value} needs one, for instance data.path=~/midi")
     root = Path(config.path).expanduser()
     if not root.exists():
-        raise AurlError(f"data.path={config.path} does not exist; give a folder of music files")
+        raise AurlError(f"data.path={config.path} does not exist{exists_hint(root)}; give a folder of music files")
     if config.source is Source.archive and not root.is_dir():
         raise AurlError(f"data.path={config.path} is a file; give the folder of an unpacked archive")
     return root.resolve()

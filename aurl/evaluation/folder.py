@@ -24,6 +24,7 @@ from aurl.evaluation.two_sample import JUDGES
 from aurl.evaluation.validation import StyleBand, Verdict, long_term_coherence, validate
 from aurl.music.score import read_score
 from aurl.utils.errors import AurlError, UnreadableFile
+from aurl.utils.words import exists_hint
 
 QUANTILES = (5, 50, 95)
 
@@ -246,7 +247,7 @@ def list_music(path: Path, key: str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise AurlError(f"{key}={path} does not exist; give a folder of music or one file")
+        raise AurlError(f"{key}={path} does not exist{exists_hint(path)}; give a folder of music or one file")
     files = sorted(walk_scores(path))
     if not files:
         raise AurlError(f"{key}={path} holds no music; give a folder with MIDI or notation files")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LOWEST_TEMPERATURE = 0.01
 """Of pitches alone; below it only the most likely one would be left."""
+
+FARTHEST = 5.0
+"""Standard deviations of training beyond which no dimension of a latent is moved: real bars hardly pass 3."""
+
+DRUMS_IN_REQUESTS = 128
+"""Number that stands for drums in requests, beside -1, as in many corpora."""
+TEMPO_RANGE = (10.0, 1000.0)
+"""Quarter notes a minute that an output may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +73,27 @@ class SamplerConfig:
     def is_greedy(self) -> bool:
         """Whether the most likely token is always taken."""
         return self.greedy or self.temperature == 0.0
+
+
+def check_sound(tempo: float | None, programs: Sequence[int] | None) -> None:
+    """Check the tempo and the programs that an output shall have; None leaves them.
+
+    Raises:
+        ValueError: out of range.
+    """
+    if tempo is not None and not TEMPO_RANGE[0] <= tempo <= TEMPO_RANGE[1]:
+        raise ValueError(f"tempo={tempo} is out of range; allowed: {TEMPO_RANGE[0]:g} to {TEMPO_RANGE[1]:g}")
+    if programs is not None and not programs:
+        raise ValueError("programs=[] names no program; allowed: one for each track, one for all, or null")
+    check_programs(programs or ())
+
+
+def check_programs(programs: Sequence[int]) -> None:
+    """Check General MIDI programs.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+    for program in programs:
+        if not -1 <= program <= DRUMS_IN_REQUESTS:
+            raise ValueError(f"program {program} is out of range; allowed: 0 to 127, or 128 for drums")

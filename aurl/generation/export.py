@@ -151,4 +151,5 @@ def write_sample(
         from aurl.music.pianoroll import draw
 
         draw(sample.score, stem.with_suffix(".png"), title=f"{name} · seed {sample.seed}")
-    return PageItem(sample.score, name, {"seed": sample.seed, **facts}, audio=audio, file_stem=stem.name)
+    known = {"seed": sample.seed} | ({} if sample.bars is None else {"bars": sample.bars})
+    return PageItem(sample.score, name, {**known, **facts}, audio=audio, file_stem=stem.name)

@@ -19,10 +19,11 @@ from torch import Tensor
 from aurl.data.codec import Codec
 from aurl.data.kinds import Form, Kind
 from aurl.data.vocabulary import DRUM_PROGRAM
-from aurl.generation.config import SamplerConfig
+from aurl.generation.config import DRUMS_IN_REQUESTS, SamplerConfig, check_programs, check_sound
 from aurl.generation.grammar import Ending, Rules
 from aurl.generation.grammars import AnyGrammar, make_grammar
 from aurl.generation.loop import Decoding, Finished
+from aurl.generation.prompt import count_bars, first_bars, to_next_bar
 from aurl.generation.steered import begin
 from aurl.generation.steering import drawn_latents, encode_ids, given_latents
 from aurl.models.checkpoint import Bundle, load_bundle
@@ -33,11 +34,6 @@ log = logging.getLogger("aurl.generation.generator")
 
 REPORT_STEPS = 32
 """Tokens of each sample between two calls of on_progress."""
-DRUMS_IN_REQUESTS = 128
-"""Number that stands for drums in requests, beside -1, as in many corpora."""
-PROGRAMS = 128
-TEMPO_RANGE = (10.0, 1000.0)
-"""Quarter notes a minute that an output may have."""
 MOST_TOKENS = 65_536
 """Default of max_tokens."""
 
@@ -94,13 +90,8 @@ class GenerationRequest:
             raise ValueError(f"prompt_bars={self.prompt_bars} is out of range; allowed: 1 or more, or null for all")
         if not 0 <= self.seed < 2**63 - self.num_samples:
             raise ValueError(f"seed={self.seed} is out of range; allowed: 0 to 2**63 - 1 - num_samples")
-        if self.tempo is not None and not TEMPO_RANGE[0] <= self.tempo <= TEMPO_RANGE[1]:
-            raise ValueError(f"tempo={self.tempo} is out of range; allowed: {TEMPO_RANGE[0]:g} to {TEMPO_RANGE[1]:g}")
-        for program in (*(self.programs or ()), *(self.allowed_programs or ())):
-            if not DRUM_PROGRAM <= program <= DRUMS_IN_REQUESTS:
-                raise ValueError(f"program {program} is out of range; allowed: 0 to 127, or 128 for drums")
-        if self.programs is not None and not self.programs:
-            raise ValueError("programs=[] names no program; allowed: one for each track, one for all, or null")
+        check_sound(self.tempo, self.programs)
+        check_programs(self.allowed_programs or ())
 
     def rules(self, programs_met: Sequence[int] | None) -> Rules:
         """The rules of the grammar that follow from the request."""
@@ -132,6 +123,9 @@ class Sample:
     """Whether it came to its end (the model's or the last bar asked for), rather than to max_tokens."""
     notes: int
     """Notes of the score."""
+    bars: int | None = None
+    """Bars of it as they were written, the prompt's included: a note that is held over the last bar line begins no
+    further one. None: not known."""
 
 
 @dataclass(frozen=True)
@@ -271,8 +265,6 @@ class Generator:
         vocabulary = self.codec.vocabulary
         if request.prompt is None or not len(request.prompt):
             return np.zeros(0, dtype=np.int64)
-        from aurl.generation.prompt import first_bars, to_next_bar
-
         ids = first_bars(np.asarray(request.prompt, dtype=np.int64), vocabulary, request.prompt_bars)
         opening = Kind.TIMESIG if vocabulary.form in (Form.shifts, Form.note_ends) else Kind.BAR
         if vocabulary.kind[ids[0]] != opening:
@@ -294,7 +286,9 @@ class Generator:
             set_tempo(score, request.tempo)
         if request.programs is not None:
             set_programs(score, request.programs)
-        return Sample(number, self.codec.expand(finished.ids), score, request.seed + number, finished.ended, notes)
+        ids = self.codec.expand(finished.ids)
+        bars = count_bars(ids, self.codec.vocabulary)
+        return Sample(number, ids, score, request.seed + number, finished.ended, notes, bars)
 
 
 class _Meter:

@@ -134,7 +134,7 @@ class EditSession:
             self.piece, tokens=tokens, bar_latents=rows, attributes=self.tools.attributes_of(score, self.piece.bars)
         )
         notes = sum(len(track.notes) for track in score.tracks)
-        whole = Sample(sample.number, tokens, score, sample.seed, sample.ended, notes)
+        whole = Sample(sample.number, tokens, score, sample.seed, sample.ended, notes, piece.bars)
         return Edit(piece, whole, tuple(bars))
 
     def _after(self, bar: int) -> NDArray[np.int64]:

@@ -238,7 +238,8 @@ def mapped(tools: LatentTools, pieces: Sequence[LatentPiece]) -> Outcome:
 def original(tools: LatentTools, piece: LatentPiece) -> Sample:
     """A piece as its tokens have it."""
     score = tools.codec.decode(piece.tokens)
-    return Sample(0, piece.tokens, score, tools.seed, True, sum(len(track.notes) for track in score.tracks))
+    notes = sum(len(track.notes) for track in score.tracks)
+    return Sample(0, piece.tokens, score, tools.seed, True, notes, piece.bars)
 
 
 def token_agreement(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:

@@ -87,7 +87,7 @@ def load_latents(path: Path) -> LatentPiece:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise AurlError(f"{path} is no file of latents ({error}); give one that `aurl-latent encode` wrote") from error
+        raise AurlError(f"{path} is no file of latents; give one that `aurl-latent encode` wrote") from error
     missing = [name for name in (*ARRAYS, *TEXTS, "dimension_names") if name not in arrays]
     if missing:
         raise AurlError(f"{path} lacks {missing[0]}; give a file that `aurl-latent encode` wrote")

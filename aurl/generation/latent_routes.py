@@ -177,8 +177,8 @@ class Routes:
         atomic_write_bytes(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path, checkpoint: str) -> Routes:
-        """Read what :meth:`save` wrote, for the model with that fingerprint.
+    def load(cls, path: Path, checkpoint: str | None = None) -> Routes:
+        """Read what :meth:`save` wrote, for the model with that fingerprint (None: for whichever it is of).
 
         Raises:
             AurlError: no such file, something else, or routes of another checkpoint.
@@ -193,11 +193,19 @@ class Routes:
             raise AurlError(
                 f"routes={path} is no file of `aurl-latent routes`; make it with that, or set routes=none"
             ) from error
-        if made_for != checkpoint:
+        if checkpoint is not None and made_for != checkpoint:
             raise AurlError(
                 f"routes={path} are of another checkpoint; make them again (`aurl-latent routes`) or set routes=none"
             )
         return cls(names, places, means, slopes, heard, deviations, made_for)
+
+
+def needs_routes(tries: int) -> AurlError:
+    """What is said where bars shall be written in several ways and there are no routes."""
+    return AurlError(
+        f"tries={tries} needs routes, which know what is heard where; make them with `aurl-latent routes` or set "
+        "tries=1"
+    )
 
 
 def _line(width: int, column: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -27,10 +27,11 @@ import torch
 from numpy.typing import NDArray
 
 from aurl.data.kinds import Form, Kind
+from aurl.generation.config import FARTHEST
 from aurl.generation.generator import Sample
 from aurl.generation.latent_editing import Edit, EditSession
 from aurl.generation.latent_piece import Floats, LatentPiece
-from aurl.generation.latent_routes import VARIES, Routes
+from aurl.generation.latent_routes import VARIES, Routes, needs_routes
 from aurl.generation.latent_tools import LatentTools, check_bars
 from aurl.generation.prompt import first_bars
 from aurl.generation.steered import Reading
@@ -46,8 +47,6 @@ UNDEFINED = 2.0
 """Deviations that an attribute counts as missed by where it is wanted and cannot be heard; a moved one by so many more
 than in the worst try in which it can.
 """
-MOST = 5.0
-"""Standard deviations beyond which no try goes, unless the slider itself does."""
 STRENGTHS = (1.0, 1.5, 2.0)
 """How far along its routes a try goes, in turn."""
 NOISES = (0.15, 0.3, 0.45, 0.6)
@@ -103,10 +102,7 @@ class SliderSearch:
                 f"tries={tries} writes bar by bar, which needs a tokenizer with Bar tokens (REMI, CPWord); set tries=1"
             )
         if tools.routes is None:
-            raise AurlError(
-                f"tries={tries} needs routes, which know what is heard where; make them with `aurl-latent routes` "
-                "or set tries=1"
-            )
+            raise needs_routes(tries)
         self.tools, self.sliders, self.tries = tools, dict(sliders), tries
         self.routes: Routes = tools.routes
         self.steps = {
@@ -131,7 +127,8 @@ class SliderSearch:
         noise *= self.tools.spread.deviation
         noise[:, [*range(named), *nameless]] = 0
         largest = max(abs(amount) for amount in self.sliders.values())
-        farthest = max(1.0, MOST / max(largest, VARIES))
+        # No try goes farther than a slider may, unless the slider itself does.
+        farthest = max(1.0, FARTHEST / max(largest, VARIES))
         shifts = [full] if np.array_equal(alone, full) else [full, alone]
         for number in range(len(shifts), self.tries):
             shift = (

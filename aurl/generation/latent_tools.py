@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from aurl.models.latent import LatentSpace
 from aurl.music.attributes import bar_attributes
 from aurl.music.grid import grid_of
 from aurl.utils.errors import AurlError
+from aurl.utils.words import nearest
 
 FINGERPRINT_DIGITS = 16
 GREEDY = SamplerConfig(greedy=True)
@@ -107,7 +108,9 @@ class LatentTools:
         names, named = self.dimension_names, self.model.config.attributes
         if name not in names:
             numbered = f"z{len(named) + 1} to z{len(names)}"
-            raise AurlError(f"there is no dimension '{name}'; allowed: {', '.join([*named, numbered])}")
+            raise AurlError(
+                f"there is no dimension '{name}'{nearest(name, names)}; allowed: {', '.join([*named, numbered])}"
+            )
         return names.index(name)
 
     # -- music to latents ---------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ class LatentTools:
         Raises:
             AurlError: no note is left.
         """
-        prompt = make_prompt(score, self.codec, bars, self.generator.programs_met)
+        prompt = make_prompt(score, self.codec, bars, self.generator.programs_met, bars_key="bars_read")
         return self.encode_tokens(prompt.ids, name), prompt.remark
 
     def encode_tokens(self, ids: NDArray[np.integer], name: str = "") -> LatentPiece:
@@ -234,7 +237,8 @@ class LatentTools:
         score = self.codec.decode(finished.ids)
         notes = sum(len(track.notes) for track in score.tracks)
         ids = self.codec.expand(finished.ids)
-        return Sample(first + finished.number, ids, score, seeds[finished.number], finished.ended, notes)
+        bars = count_bars(ids, self.codec.vocabulary)
+        return Sample(first + finished.number, ids, score, seeds[finished.number], finished.ended, notes, bars)
 
     def grammar(self, bars: int) -> AnyGrammar:
         """Tables of the grammar for writing so many bars, kept."""
@@ -328,6 +332,13 @@ class LatentTools:
         found = drawn[0, 0 if alone else bar - 1 :].float().cpu().numpy()
         return found if self.model.config.hierarchy else np.repeat(found[:1], count, axis=0)
 
+    def first_bars(self, piece: LatentPiece, bars: int) -> LatentPiece:
+        """The first bars of a piece, with the latent of the whole piece; the piece itself where it has no more."""
+        if bars >= piece.bars:
+            return piece
+        rows = {name: getattr(piece, name)[:bars] for name in ("bar_latents", "bar_deviations", "attributes")}
+        return replace(piece, tokens=self.beginning(piece, bars + 1), **rows)
+
     def beginning(self, piece: LatentPiece, bar: int) -> NDArray[np.int64]:
         """Base tokens of a piece before a bar (counted from 1)."""
         if bar <= 1:
@@ -335,12 +346,12 @@ class LatentTools:
         return first_bars(piece.tokens, self.codec.vocabulary, bar - 1)
 
 
-def check_bars(bars: Sequence[int], piece: LatentPiece) -> None:
-    """Refuse bars that a piece does not have.
+def check_bars(bars: Sequence[int], piece: LatentPiece, key: str = "bars") -> None:
+    """Refuse bars that a piece does not have; ``key`` is what the user calls them.
 
     Raises:
         AurlError: with the bar and what is allowed.
     """
     wrong = [bar for bar in bars if not 1 <= bar <= piece.bars]
     if wrong:
-        raise AurlError(f"bars={wrong[0]}: {piece.name or 'the piece'} has bars 1 to {piece.bars}")
+        raise AurlError(f"{key}={wrong[0]}: {piece.name or 'the piece'} has bars 1 to {piece.bars}")

@@ -52,7 +52,11 @@ class Prompt:
 
 
 def make_prompt(
-    score: ScoreTick, codec: Codec, bars: int | None = None, programs_met: Sequence[int] | None = None
+    score: ScoreTick,
+    codec: Codec,
+    bars: int | None = None,
+    programs_met: Sequence[int] | None = None,
+    bars_key: str = "prompt_bars",
 ) -> Prompt:
     """Turn a score into the beginning of a piece.
 
@@ -61,13 +65,14 @@ def make_prompt(
         codec: the checkpoint's.
         bars: take only so many bars from the start; None takes all, the last one to its bar line.
         programs_met: programs (-1 drums) that training met, the most frequent first; None takes every program as met.
+        bars_key: what the user calls ``bars``.
 
     Raises:
-        AurlError: no note is left.
+        AurlError: no note is left; the caller knows of which file.
         ValueError: ``bars`` is below 1.
     """
     if bars is not None and bars < 1:
-        raise ValueError(f"prompt_bars={bars} is out of range; allowed: 1 or more, or null for the whole prompt")
+        raise ValueError(f"{bars_key}={bars} is out of range; allowed: 1 or more, or null for the whole score")
     remarks: list[str] = []
     if programs_met is not None:
         score, remarks = map_programs(score, programs_met)
@@ -78,11 +83,11 @@ def make_prompt(
     ids = first_bars(ids, vocabulary, bars)
     notes = vocabulary.count_notes(ids)
     if not notes:
-        where = "" if bars is None else f" in its first {bars} bars"
-        lost = f" after fitting it to the checkpoint ({', '.join(remarks)})" if remarks else ""
-        raise AurlError(f"prompt has no notes{where}{lost}; choose another file or more prompt_bars")
-    remark = f"prompt: {', '.join(remarks)}" if remarks else ""
-    return Prompt(ids, count_bars(ids, vocabulary), notes, remark)
+        where = "" if bars is None else f" in the first {bars} bar{'s' * (bars > 1)}"
+        lost = f" after fitting to the checkpoint ({', '.join(remarks)})" if remarks else ""
+        more = "" if bars is None else f", or a higher {bars_key}"
+        raise AurlError(f"there is no note{where}{lost}; choose another file{more}")
+    return Prompt(ids, count_bars(ids, vocabulary), notes, ", ".join(remarks))
 
 
 def count_bars(ids: np.ndarray, vocabulary: Vocabulary) -> int:

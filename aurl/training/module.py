@@ -63,6 +63,7 @@ class MusicModule(L.LightningModule):
         programs: programs that the training pieces use, most frequent first, kept in every checkpoint; None: not known.
         loss: weights and schedules of the terms of the loss.
         token_weights: weight of each token in the reconstruction ``(V,)``; None for 1.
+        unmet_tokens: ids of the base tokens that training never meets, kept in every checkpoint; None: not known.
     """
 
     token_weights: Tensor | None
@@ -76,11 +77,12 @@ class MusicModule(L.LightningModule):
         programs: list[int] | None = None,
         loss: LossConfig | None = None,
         token_weights: Tensor | None = None,
+        unmet_tokens: list[int] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model, self.codec, self.optim_config, self.run_config = model, codec, optim, config or {}
-        self.programs = programs
+        self.programs, self.unmet_tokens = programs, unmet_tokens
         self.loss_config = loss or LossConfig()
         self.validation, self.testing = Likelihood(), Likelihood()
         self.latent_use = LatentUse() if model.latent is not None else None
@@ -349,6 +351,7 @@ class MusicModule(L.LightningModule):
             "augmented": self.files_augmented,
             "skipped": self.guard.skipped,
             "programs": self.programs,
+            "unmet_tokens": self.unmet_tokens,
             "metrics": {name: float(value) for name, value in self.trainer.callback_metrics.items()},
         }
 

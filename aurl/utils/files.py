@@ -45,6 +45,38 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def check_folder(folder: Path, key: str) -> None:
+    """Refuse, before the work, a folder that cannot be made or written to.
+
+    Args:
+        folder: where files will go.
+        key: what the user has typed it after, such as ``output=``.
+
+    Raises:
+        AurlError: with the place that is in the way.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise AurlError(f"{key}{folder}: {there} is a file; give a folder")
+    if not os.access(there, os.W_OK):
+        raise AurlError(f"{key}{folder}: {there} may not be written to; choose another folder")
+
+
+def check_file(file: Path, key: str) -> None:
+    """Refuse, before the work, a file that is a folder or whose folder cannot be made or written to.
+
+    Raises:
+        AurlError: with the place that is in the way.
+    """
+    if file.is_dir():
+        raise AurlError(f"{key}{file} is a folder; give a file, such as {file.name or 'some'}/NAME")
+    there = next(place for place in file.absolute().parents if place.exists())
+    if not there.is_dir():
+        raise AurlError(f"{key}{file}: {there} is a file; give a file in a folder")
+    if not os.access(there, os.W_OK):
+        raise AurlError(f"{key}{file}: {there} may not be written to; choose another folder")
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` durable (a no-op where folders cannot be opened)."""
     if os.name != "posix":

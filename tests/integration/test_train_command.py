@@ -99,9 +99,13 @@ def test_a_run_that_fails_before_it_trains_leaves_no_folder(here: Path, capsys: 
 def test_a_run_without_a_batch_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*TINY, "trainer.max_epochs=0") == app.FAILED
     assert "nothing was trained: trainer.max_epochs=0" in capsys.readouterr().err
+    assert not list(here.glob("runs/train/*"))
     assert run(*TINY, "trainer.max_epochs=1") == 0
+    told = capsys.readouterr().out.split("Next:\n")[1].splitlines()[:3]
+    assert len({line.rindex("   ") for line in told}) == 1  # what the commands do stands in one column
     assert run("ckpt=last") == app.FAILED
     assert re.search(r"nothing was trained: .* after what .*last.ckpt has seen", capsys.readouterr().err)
+    assert len(list(here.glob("runs/train/*"))) == 1
 
 
 def test_a_run_is_continued_with_the_model_that_it_was_begun_with(here: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from aurl.cli import app, conf
+from aurl.cli import app, conf, run_names
 from aurl.cli.errors import program as program_of
+from aurl.cli.sweep_summary import SweepSummary
 
 SLOWEST_HELP_SECONDS = 1.5
 
@@ -57,6 +59,8 @@ WRONG = [
         "trainer.val_check_interval=0",
         "trainer.val_check_interval=0 is out of range; allowed: above 0, or null",
     ),
+    ("train", "trainer.devices=0", "trainer.devices=0 must be a number from 1, auto, -1 (all), or a list of numbers"),
+    ("train", "trainer.devices=two", "trainer.devices=two must be a number from 1, auto"),
     ("train", "trainer.limit_val_batches=1.5", "must be a number of batches, or a share from 0.0 to 1.0"),
     ("train", "trainer.enable_progress_bar=7", "trainer.enable_progress_bar=7 must be true or false"),
     ("train", "trainer.precision=foo", "trainer.precision=foo is unknown; allowed: auto, 32-true, bf16-mixed, 64-true"),
@@ -109,7 +113,8 @@ def test_the_traceback_is_shown_only_with_debug(capsys: pytest.CaptureFixture[st
 
 
 def test_a_full_disk_and_a_forbidden_folder_say_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    for number, expected in ((28, "free space"), (13, "choose a folder that you may write to")):
+    told = {28: "free space", 13: "choose a folder that you may write to", 20: "a part of this path is a file"}
+    for number, expected in told.items():
 
         def fail(cfg: DictConfig, number: int = number) -> None:
             raise OSError(number, "reason", "place")
@@ -150,9 +155,12 @@ def test_a_sweep_gives_each_job_its_folder_and_goes_on_after_a_failure(
         folders.append(cfg.paths.output)
         (Path(cfg.paths.output) / "ran").touch()
 
-    code, _ = run("train", "-m", "model.hidden_dim=128,3,256", "optim.lr=1e-3,3e-4", task=work)
+    typed = ("-m", "trainer.enable_progress_bar=false", "model.hidden_dim=128,3,256", "optim.lr=1e-3,3e-4")
+    code, _ = run("train", *typed, task=work)
     assert code == app.FAILED
-    assert capsys.readouterr().err.count("error: model.hidden_dim=3 is too small") == 2
+    error = capsys.readouterr().err
+    for number, rate in ((2, "0.001"), (3, "0.0003")):
+        assert f"error: job {number} (model.hidden_dim=3 optim.lr={rate}): model.hidden_dim=3 is too small" in error
     assert [Path(folder).name for folder in folders] == ["0", "1", "4", "5"]
     assert len({Path(folder).parent for folder in folders}) == 1
 
@@ -180,6 +188,33 @@ def test_a_sweep_ends_with_a_table_of_its_runs_the_best_first(here: Path, capsys
     lines = [line for line in output.splitlines() if line.startswith("│")]
     assert ["model.layers=3" in lines[0], "0.5000" in lines[0], "0.7500" in lines[1]] == [True] * 3
     assert "failed" in lines[3] and not any("model.heads" in line for line in lines)
+    assert "\n\u2013: nothing was validated (trainer.limit_val_batches=0" in output
+    assert not (file.parent / "summary").exists()
+
+
+def test_jobs_that_know_nothing_of_each_other_are_in_one_summary(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def in_a_copy(self: SweepSummary, config: Any, job_return: Any, **kwargs: Any) -> None:
+        """What joblib and submitit do: each job has a callback of its own."""
+        noted(SweepSummary(), config, job_return, **kwargs)
+
+    noted, numbers = SweepSummary.on_job_end, itertools.count()
+    monkeypatch.setattr(run_names, "run_id", lambda: f"{next(numbers):04x}")  # each process has one of its own
+    monkeypatch.setattr(SweepSummary, "on_job_end", in_a_copy)
+    folders = []
+
+    def work(cfg: DictConfig) -> float:
+        folders.append(Path(cfg.paths.output))
+        (folders[-1] / "ran").touch()
+        return 1.0 / cfg.model.layers
+
+    assert run("train", "-m", "model.layers=2,3", "run_name=it's", task=work) == (0, [])
+    (file,) = here.glob("runs/train/*/summary.json")
+    assert [row["job"] for row in json.loads(file.read_text())] == [1, 0]
+    assert folders == [file.parent / "0", file.parent / "1"] and file.parent.name.endswith("_it-s")
+    output = capsys.readouterr().out
+    assert "model.layers=2" in output and "nothing was validated" not in output
 
 
 def test_a_single_run_has_no_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

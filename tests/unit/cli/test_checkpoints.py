@@ -55,6 +55,22 @@ def test_the_jobs_of_a_sweep_are_runs_too(tmp_path: Path) -> None:
     assert run_label(resolve("last", tmp_path)) == "2026-01-01_10-00-00_cccc_1"
 
 
+def test_a_job_of_a_sweep_is_named_after_the_sweep_and_listed_with_its_own_settings(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, f"2026-01-01_10-00-00_cccc/{number}", age=number) for number in (0, 1)]
+    for layers, run in enumerate(runs, start=2):
+        (run / "overrides.yaml").write_text(f"- seed=1\n- model.layers={layers}\n")
+    make_run(tmp_path, "2026-01-02_10-00-00_dddd/1", age=9)
+    assert resolve("cccc/1", tmp_path) == resolve("2026-01-01_10-00-00_cccc/1", tmp_path)
+    assert resolve("cccc/1", tmp_path).parent.parent == runs[1]
+    assert resolve("2026-01-01_10-00-00_cccc", tmp_path).parent.parent == runs[0]
+    with pytest.raises(AurlError) as caught:
+        resolve("no such run", tmp_path)
+    listed = "_cccc/0 (model.layers=2), 2026-01-01_10-00-00_cccc/1 (model.layers=3), 2026-01-02_10-00-00_dddd/1 below"
+    assert listed in str(caught.value)
+    with pytest.raises(AurlError, match=r"did you mean 2026-01-01_10-00-00_cccc/[01]"):
+        resolve("2026-01-01_10-00-00_cccc/O", tmp_path)
+
+
 def test_a_missing_checkpoint_lists_what_exists_and_the_nearest_name(runs: Path) -> None:
     with pytest.raises(AurlError, match=r"ckpt=lst does not exist; did you mean last\?.*bbbb_new"):
         resolve("lst", runs)
@@ -79,6 +95,17 @@ def test_continuing_a_run_brings_its_settings_and_what_is_typed_wins(runs: Path)
         f"ckpt='{run}/checkpoints/last.ckpt'",
     ]
     assert continued_arguments(["seed=1"]) == ["seed=1"]
+
+
+def test_null_switches_off_a_key_that_the_run_has_added(runs: Path) -> None:
+    run = runs / "train/2026-01-02_10-00-00_bbbb_new"
+    (run / "overrides.yaml").write_text(
+        "- +trainer.plugins=x\n- ++trainer.foo=1\n- callbacks.early_stopping.patience=3\n"
+    )
+    given = [f"paths.runs='{runs}'", "ckpt='last'", "trainer.plugins=null", "trainer.foo=2", "seed=null"]
+    kept, *rest, _ = continued_arguments(given)
+    assert kept == "callbacks.early_stopping.patience=3"
+    assert rest == [given[0], "+trainer.plugins=null", "++trainer.foo=2", "seed=null"]
 
 
 def test_numbered_folders_never_reuse_a_name(tmp_path: Path) -> None:

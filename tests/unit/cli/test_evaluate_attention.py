@@ -100,6 +100,7 @@ def test_pieces_longer_than_the_context_and_many_bars_are_cut_with_a_word(home: 
     ("arguments", "message"),
     [
         (["attention=nowhere.mid"], "nowhere.mid does not exist; give a score"),
+        (["attention=."], "is a folder; give one score"),
         (["attention=silent.mid"], "silent.mid: no tracks in it"),
         (["attention=song.mid", "layers=[2]"], "layers=[2] names 2; this model has layers 0 to 1"),
         (["attention=song.mid", "heads=[-1]"], "heads=[-1] names -1; this model has heads 0 to 1"),

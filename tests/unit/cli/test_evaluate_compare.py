@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from symusic import Note, Score, TimeSignature, Track
 
 from aurl.cli import app, evaluate
+from aurl.cli.evaluate_compare import labels
 
 
 def write(path: Path, seed: int, bars: int = 12, wrong: bool = False) -> None:
@@ -101,7 +103,7 @@ def test_two_folders_or_json_files_are_compared_file_by_file(music: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare=[{root}/a]"], "names 1 runs; allowed: two, [runA,runB]"),
+        (["compare=[{root}/a]"], "a] names 1; allowed: two, [A,B]"),
         (["compare=[{root}/a,{root}/run]"], "the first is music, the second a checkpoint"),
         (["compare=[{root}/a,{root}/bb]"], "/bb does not exist; did you mean b?; the other is music: give a second"),
         (["compare=[some-run,other-run]"], "compare=some-run does not exist"),
@@ -110,7 +112,16 @@ def test_two_folders_or_json_files_are_compared_file_by_file(music: Path, tmp_pa
             ["compare=[{root}/a,{root}/wrong.json]"],
             "does not hold metrics of files; write it with aurl-evaluate music=",
         ),
-        (["compare=[{root}/a,{root}/real/0.mid]"], "only 1 names stand in both runs"),
+        (
+            ["compare=[{root}/a,{root}/real/0.mid]"],
+            "0.mid has 1 readable piece; at least 5 pairs are needed: give folders",
+        ),
+        (["compare=[{root}/a,{root}/other]"], "only 0 names stand in both runs"),
+        (
+            ["compare=[{root}/a,{root}/b]", "ckpt=best"],
+            "names its checkpoints itself and does not read ckpt=best; name",
+        ),
+        (["music={root}/a", "ckpt=best"], "music=FOLDER measures files without a model; leave out ckpt"),
         (["compare=[{root}/a,{root}/b]", "reference={root}/real"], "do not go together"),
         (["compare=[{root}/a,{root}/b]", "seed=-1"], "seed=-1 is out of range"),
     ],
@@ -119,6 +130,8 @@ def test_mistakes_are_told_in_one_line(music: Path, capsys, arguments: list[str]
     (music / "wrong.json").write_text('{"files": [{"path": "x"}]}')
     (music / "run" / "checkpoints").mkdir(parents=True, exist_ok=True)
     (music / "run" / "checkpoints" / "last.ckpt").touch()
+    for seed in range(5):
+        write(music / "other" / f"x{seed}.mid", seed)
     assert run(*(argument.format(root=music) for argument in arguments)) == app.FAILED
     error = capsys.readouterr().err
     assert message in error and error.count("error:") == 1
@@ -142,5 +155,29 @@ def test_two_checkpoints_are_compared_piece_by_piece(tmp_path: Path, capsys) -> 
     row = json.loads(out.read_text())["differences"][0]
     assert row["metric"] == "nats_per_note" and row["pairs"] == 40 and row["difference"] != 0
     assert row["low"] <= row["difference"] <= row["high"]
+    assert re.search(r"\S+_run1 minus \S+_run0: ", capsys.readouterr().out)
+    files = [next((tmp_path / "runs").rglob(f"*run{seed}/checkpoints/last.ckpt")) for seed in (0, 1)]
+    assert run(f"compare=[{files[0]},{files[1]}]", *shared) == 0
+    assert re.search(r"\S+_run1 minus \S+_run0: ", capsys.readouterr().out)
     assert run("compare=[run0,run0]", *shared) == 0
-    assert "first" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "second minus first" in shown.out and "compare=[run0,run0]: both are the same, " in shown.err
+    assert run("compare=[run0,run1]", *shared[:-1], "split=valid") == app.FAILED
+    error = capsys.readouterr().err
+    assert re.search(r"the split has [1-4] pieces? with notes; at least 5 pairs are needed: take split=all, or", error)
+
+
+def test_runs_and_files_compared_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
+    def named(*names: str, kind: str = "a checkpoint") -> tuple[str, str]:
+        return labels([str(tmp_path / name) for name in names], kind, tmp_path)
+
+    for name in ("one", "two", "sweep/0", "sweep/1"):
+        for file in ("last.ckpt", "best.ckpt"):
+            (tmp_path / name / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / "checkpoints" / file).write_bytes(name.encode())
+    (tmp_path / "alone.ckpt").touch()
+    assert named("one/checkpoints/last.ckpt", "two/checkpoints/last.ckpt") == ("one", "two")
+    assert named("sweep/0", "sweep/1") == ("sweep/0", "sweep/1")
+    assert named("one/checkpoints/last.ckpt", "one/checkpoints/best.ckpt") == ("last", "best")
+    assert named("alone.ckpt", "one/checkpoints/last.ckpt") == ("alone", "last")
+    assert named("x/music", "y/music", kind="music") == ("x/music", "y/music")

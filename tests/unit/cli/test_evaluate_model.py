@@ -13,6 +13,7 @@ from symusic import Score
 
 from aurl.cli import app, conf, evaluate, stage
 from aurl.data.codec import Codec
+from aurl.data.kinds import Kind
 from aurl.models.checkpoint import load_bundle, save_bundle
 from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -89,6 +90,29 @@ def test_pieces_with_programs_that_training_never_met_are_counted_and_named(home
         f"{unmet} of {pieces} pieces have programs that training never met, whose tokens are not learned: " in errors[1]
     )
     assert "65 (a prompt's become 70)" in errors[1] and "drums" not in errors[1]
+
+
+def test_pieces_with_other_tokens_that_training_never_met_are_counted_and_named_by_kind(home: Path, capsys) -> None:
+    bundle = load_bundle(home / "tiny.ckpt")
+    vocabulary = Codec.from_dict(bundle.tokenizer).vocabulary
+    lost = [id_ for id_, token in enumerate(vocabulary.tokens) if token.startswith(("Velocity_", "Pitch_7"))]
+    lost += vocabulary.ids_of(Kind.DURATION)[3:].tolist()
+    progress = {"programs": [*range(128), -1], "unmet_tokens": lost}
+    save_bundle(home / "unmet.ckpt", bundle.model, bundle.tokenizer, bundle.config, progress)
+    words = ["ckpt=unmet.ckpt", "device=cpu", "json=unmet.json", "report=unmet"]
+    assert app.execute("evaluate", evaluate.evaluate, words) == 0
+    error, found = capsys.readouterr().err, json.loads((home / "unmet.json").read_text())
+    pieces = found["pieces"]
+    assert found["unmet_pieces"] == found["unmet"]["velocities"] == pieces and set(found["unmet"]) >= {"pitches"}
+    assert f"{pieces} of {pieces} pieces have tokens that training never met, which are not learned: pitches 7" in error
+    assert f"velocities 63, 127 ({pieces} pieces)" in error and re.search(r"durations 1, [\d.]+.* beats", error)
+    assert "programs" not in error
+    assert (
+        app.execute("evaluate", evaluate.evaluate, ["compare=[unmet.ckpt,tiny.ckpt]", "device=cpu", "split=all"]) == 0
+    )
+    error = capsys.readouterr().err
+    assert re.search(r"unmet: \d+ of 24 pieces have tokens that training never met", error)
+    assert re.search(r"tiny: \d+ of 24 pieces have programs that training never met", error)
 
 
 def test_bound_and_estimate_of_a_model_with_latents_cannot_be_confused(home: Path, capsys) -> None:
@@ -181,8 +205,9 @@ def test_two_checkpoints_are_compared_piece_by_piece(home: Path, capsys) -> None
     for name, tensor in content["state_dict"].items():
         content["state_dict"][name] = tensor * 10 if tensor.ndim > 1 else tensor  # surer of its guesses, and wrong
     torch.save(content, home / "wrong.ckpt")
-    assert run("compare=[tiny.ckpt,wrong.ckpt]", "split=all", "json=c.json", "report=compared") == 0
-    assert "nats_per_note" in capsys.readouterr().out
+    words = ["compare=[tiny.ckpt,wrong.ckpt]", "device=cpu", "split=all", "json=c.json", "report=compared"]
+    assert app.execute("evaluate", evaluate.evaluate, words) == 0
+    assert "wrong minus tiny: " in capsys.readouterr().out
     (row,) = json.loads((home / "c.json").read_text())["differences"]
     assert row["pairs"] == 24 and row["low"] > 0 and row["p_holm"] < 0.01
     page = (home / "compared" / "report.html").read_text(encoding="utf-8")

@@ -30,6 +30,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_bundle(folder / "tiny.ckpt", model, codec.to_dict(), {}, {"programs": [0]})
     (folder / "broken.ckpt").write_bytes(b"no checkpoint")
     (folder / "songs").mkdir()
+    (folder / "songs" / "a broken one.mid").write_bytes(b"MThd")
+    (folder / "broken").mkdir()
+    (folder / "broken" / "a.mid").write_bytes(b"MThd")
     (folder / "empty").mkdir()
     score = Score(480)
     score.tracks.append(Track(program=0, notes=[Note(480 * beat, 480, 60 + beat, 80) for beat in range(4 * BARS)]))
@@ -50,8 +53,13 @@ def run(*arguments: str, ckpt: str = "tiny.ckpt") -> int:
     ("argument", "line"),
     [
         ("prompt=songs", "songs is a folder; give one score to continue, for instance prompt='songs/a song.mid'"),
+        ("prompt=broken", "broken is a folder; give one score to continue\n"),
         ("prompt=empty", "empty is a folder; give one score to continue\n"),
         ("prompt=songs/b song.mid", "does not exist; did you mean a song.mid?; give a score to continue"),
+        ("prompt=songs/a broken one.mid", "songs/a broken one.mid: "),
+        ("prompt_bars=2", "prompt_bars=2 goes with prompt=FILE, whose bars they are"),
+        ("tempo=5", "tempo=5.0 is out of range; allowed: 10 to 1000"),
+        ("programs=[0,129]", "program 129 is out of range; allowed: 0 to 127, or 128 for drums"),
         ("key=H major", "key=H major is unknown; allowed: "),
         ("chords=C Hm", "chords=C Hm: "),
     ],

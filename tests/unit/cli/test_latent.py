@@ -140,10 +140,14 @@ def test_a_checkpoint_with_learned_tokens_writes_bars_anew(tmp_path: Path):
 def test_latents_of_a_file_are_decoded_as_they_were_encoded(ckpt: str, tmp_path: Path):
     assert run("encode", FIRST, MIDI, f"output={tmp_path / 'latents'}", ckpt=ckpt) == 0
     latents = str(tmp_path / "latents" / "a_song_1.npz")
-    assert run("decode", latents, MIDI, f"output={tmp_path / 'music'}", ckpt=ckpt) == 0
+    assert run("decode", str(tmp_path / "latents"), MIDI, f"output={tmp_path / 'music'}", ckpt=ckpt) == 0
     assert run("reconstruct", FIRST, MIDI, f"output={tmp_path / 'again'}", ckpt=ckpt) == 0
     one, other = tmp_path / "music" / "a_song_1.mid", tmp_path / "again" / "a_song_1_again.mid"
     assert one.read_bytes() == other.read_bytes()
+    assert run("reconstruct", latents, MIDI, "bars_read=2", f"output={tmp_path / 'short'}", ckpt=ckpt) == 0
+    for name in ("a_song_1_original.mid", "a_song_1_again.mid"):
+        short, whole = Score(tmp_path / "short" / name), Score(tmp_path / "again" / name)
+        assert 0 < short.note_num() < whole.note_num() and short.end() < whole.end()
 
 
 def test_nothing_is_written_over_unless_it_is_allowed(tmp_path: Path, capsys):
@@ -181,7 +185,7 @@ def test_routes_are_written_beside_the_checkpoint_and_followed_from_then_on(home
     assert run("routes", str(tmp_path / "long.mid"), ckpt=ckpt) == 1
     assert "already there" in capsys.readouterr().err
     assert run("routes", str(tmp_path / "long.mid"), f"output={tmp_path}", ckpt=ckpt) == 1
-    assert "is a folder; give a file for the routes" in capsys.readouterr().err
+    assert "is a folder; give a file" in capsys.readouterr().err
     slide = ("slide", SECOND, "sliders=[density:+1.5]", MIDI)
     assert run(*slide, f"output={tmp_path / 'along'}", ckpt=ckpt) == 0
     assert f"sliders follow {routes}" in capsys.readouterr().err
@@ -223,16 +227,18 @@ def test_without_a_folder_results_get_numbered_ones(home: Path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["reconstrukt", SECOND], "there is no verb 'reconstrukt'; allowed: encode, decode"),
+        (["reconstrukt", SECOND], "there is no verb 'reconstrukt'; did you mean reconstruct?; allowed: encode"),
         (["reconstruct"], "reconstruct needs music: aurl-latent reconstruct FILE ..."),
         (["reconstruct", "songs/c.mid"], "songs/c.mid does not exist; did you mean b.mid?; give a score"),
         (["interpolate", FIRST], "interpolate takes 2 pieces, got 1; name 2 pieces"),
         (["replace", FIRST], "replace needs bars, for instance bars=5,6"),
         (["replace", FIRST, "bars=9"], "bars=9: a song (1) has bars 1 to 4"),
         (["replace", FIRST, "bars=1,2", f"donor={SECOND}", "donor_bars=1"], "donor_bars names 1 bars for 2 of bars"),
+        (["replace", FIRST, "bars=1", f"donor={SECOND}", "donor_bars=9"], "donor_bars=9: b has bars 1 to 3"),
         (["slide", FIRST], "slide needs sliders, for instance sliders=[density:+1.5]"),
         (["slide", FIRST, "sliders=density"], "sliders=density is not dimension:amount"),
-        (["slide", FIRST, "sliders=loudness:1"], "no dimension 'loudness'; allowed: density, z2 to z4"),
+        (["slide", FIRST, "sliders=range:1"], "no dimension 'range'; allowed: density, z2 to z4"),
+        (["traverse", FIRST, "dimensions=[z22]"], "no dimension 'z22'; did you mean z2?; allowed: density, z2 to z4"),
         (["slide", FIRST, "sliders=density:1", "bars=0"], "bars=0 is no bar; allowed: numbers from 1"),
         (["slide", FIRST, "sliders=density:1", "bars=4-2"], "bars=4-2 is no bar"),
         (["interpolate", FIRST, SECOND, "steps=1"], "steps=1 is out of range"),
@@ -254,7 +260,8 @@ def test_a_wrong_command_line_gets_one_line(words: list[str], line: str, capsys,
 def test_a_checkpoint_without_latents_is_refused(capsys):
     words = latent.with_task(["reconstruct", SECOND])
     assert app.execute("latent", latent.latent, [*words, "ckpt=plain.ckpt", "device=cpu"]) == 1
-    assert "has no latents" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "plain.ckpt: this checkpoint has no latents" in error
 
 
 def test_the_command_line_is_read_as_verb_and_files(home: Path):
@@ -276,10 +283,26 @@ def test_settings_are_checked_before_a_checkpoint_is_looked_for(capsys):
         (["replace", FIRST, "bars=0"], "bars=0 is no bar"),
         (["replace", FIRST, "bars=1", "donor_bars=1"], "donor_bars=1 goes with donor=FILE"),
         (["slide", FIRST, "sliders=[density:1,density:2]"], "sliders names density twice; give each dimension one"),
+        (
+            ["replace", FIRST, "bars=1", "sliders=z3:1", "versions=2"],
+            "versions=2 goes with latents that the prior draws",
+        ),
         (["traverse", FIRST, "values=[-6]"], "values=-6 is out of range"),
         (["traverse", FIRST, "tries=2"], "tries=2 would do nothing: only slide, and replace with sliders"),
         (["replace", FIRST, "bars=1", "sliders=z3:1", f"donor={SECOND}", "tries=2"], "tries=2 would do nothing"),
         (["slide", FIRST, "sliders=z3:1", "tries=0"], "tries=0"),
+        (
+            ["slide", FIRST, "sliders=densty:1"],
+            "sliders: there is no dimension 'densty'; did you mean density?; allowed",
+        ),
+        (["slide", FIRST, "sliders=loudness:1"], "no dimension 'loudness'; allowed: density, polyphony"),
+        (["traverse", FIRST, "dimensions=[rang]"], "dimensions: there is no dimension 'rang'; did you mean range?"),
+        (["encode", FIRST, "sliders=[density:1]"], "sliders does nothing with encode, only with slide and replace"),
+        (["slide", FIRST, "sliders=z3:1", "versions=2"], "versions does nothing with slide, only with replace; leave"),
+        (
+            ["map", FIRST, MIDI],
+            "formats=midi leaves nothing of map, which writes no music; allowed: one or more of png",
+        ),
     ]:
         assert run(*words, ckpt="nowhere.ckpt") == 1
         assert line in capsys.readouterr().err
@@ -287,13 +310,47 @@ def test_settings_are_checked_before_a_checkpoint_is_looked_for(capsys):
 
 def test_files_are_looked_for_before_the_checkpoint_is_read(home: Path, capsys):
     (home / "broken.ckpt").write_bytes(b"no checkpoint")
+    (home / "junk.mid").write_bytes(b"junk")
+    slide = ["slide", FIRST, "sliders=[density:1]"]
     for words, line in [
+        (["slide", "junk.mid", "sliders=[density:1]"], "junk.mid: "),
+        (["interpolate", FIRST, "junk.mid"], "junk.mid: "),
+        (["routes", "junk.mid"], "junk.mid: "),
+        (["replace", FIRST, "bars=1", "donor=junk.mid"], "junk.mid: "),
+        ([*slide, "routes=junk.mid"], "junk.mid is no file of `aurl-latent routes`"),
+        ([*slide, "routes=junk.midi"], "routes=junk.midi does not exist; did you mean junk.mid?; allowed: auto, none"),
+        ([*slide, "tries=4"], "tries=4 needs routes, which know what is heard where"),
+        ([*slide, "tries=4", "routes=none"], "tries=4 needs routes, which know what is heard where"),
         (["slide", FIRST, "sliders=[density:1]", "routes=nowhere.npz"], "routes=nowhere.npz does not exist"),
         (["replace", FIRST, "bars=1", "donor=songs/c.mid"], "does not exist; did you mean b.mid?; give a score"),
         (["replace", FIRST, "bars=1", "donor=songs"], "songs is a folder; give a score or a file of latents"),
     ]:
         assert run(*words, ckpt="broken.ckpt") == 1
         assert line in capsys.readouterr().err
+
+
+def test_files_of_one_name_and_what_had_to_change_in_them_can_be_told_apart(tmp_path: Path, capsys):
+    for number, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        write_song(tmp_path / folder / "song.mid", 2, number)
+    score = Score(tmp_path / "two" / "song.mid")
+    score.tracks[0].program = 40
+    score.dump_midi(tmp_path / "two" / "song.mid")
+    songs = [str(tmp_path / folder / "song.mid") for folder in ("one", "two")]
+    assert run("encode", *songs, MIDI, f"output={tmp_path / 'new'}") == 0
+    shown = capsys.readouterr().err
+    assert all(f"{song}: 2 bars" in shown for song in songs)
+    assert f"{songs[1]}: program 40 becomes 0 (training met no such program)" in shown and "prompt" not in shown
+    assert names(tmp_path / "new") == {f"{folder}_song.{end}" for folder in ("one", "two") for end in ("mid", "npz")}
+    late = Score(480)
+    late.tracks.append(Track(program=0, notes=[Note(480 * 40, 480, 60, 80)]))
+    late.dump_midi(tmp_path / "late.mid")
+    assert run("map", str(tmp_path / "late.mid"), "bars_read=2") == 1
+    error = capsys.readouterr().err
+    assert (
+        f"{tmp_path / 'late.mid'}: there is no note in the first 2 bars; choose another file, or a higher bars_read"
+        in (error)
+    )
 
 
 def test_a_folder_without_music_or_that_cannot_be_opened_is_called_that(
@@ -303,7 +360,7 @@ def test_a_folder_without_music_or_that_cannot_be_opened_is_called_that(
     assert run("map", str(tmp_path / "empty")) == 1
     assert f"{tmp_path / 'empty'} is a folder without music; give one with MIDI or notation" in capsys.readouterr().err
     (tmp_path / "empty" / "a.npz").touch()
-    assert run("decode", str(tmp_path / "empty")) == 1
+    assert run("map", str(tmp_path / "empty")) == 1
     assert "is a folder without music; name its files of latents one by one" in capsys.readouterr().err
     shutil.copytree("songs", tmp_path / "songs")
     (tmp_path / "songs" / "locked").mkdir()

@@ -24,6 +24,7 @@ class Written:
 
     score: Any
     seed: int
+    bars: int | None = None
 
 
 def sample(seed: int = 1, pitches: tuple[int, ...] = (60, 64, 67)) -> Any:
@@ -53,6 +54,17 @@ def test_every_format_of_every_sample_and_one_page_are_written(tmp_path):
     page = (tmp_path / "new" / "out" / "index.html").read_text(encoding="utf-8")
     for text in ("<h1>Two</h1>", "Sample 1", "Sample 2", "seed <b>2</b>"):
         assert text in page
+
+
+def test_a_note_held_over_the_last_bar_line_makes_no_further_bar_on_the_page(tmp_path):
+    held = sample()
+    held.score.tracks[0].notes.append(symusic.Note(3 * TICKS, 2 * TICKS, 72, 90))
+    write_samples([held], tmp_path / "counted", ["html"])
+    assert "<b>2</b> bars" in (tmp_path / "counted" / "index.html").read_text(encoding="utf-8")
+    held.bars = 1
+    write_samples([held], tmp_path / "known", ["html"])
+    page = (tmp_path / "known" / "index.html").read_text(encoding="utf-8")
+    assert "<b>1</b> bar" in page and "<b>2</b> bars" not in page
 
 
 def test_only_the_chosen_formats_are_written(tmp_path):

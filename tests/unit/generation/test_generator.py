@@ -189,7 +189,7 @@ def test_the_notes_of_a_prompt_are_kept_exactly(generator: Generator, complaint:
     assert (prompt.bars, prompt.notes, prompt.remark) == (3, 10, "")
     request = GenerationRequest(prompt=prompt.ids, bars=2, num_samples=6, max_bar_tokens=50)
     for sample in generator.generate(request):
-        assert complaint(sample.ids) is None
+        assert complaint(sample.ids) is None and sample.bars == 3 + 2
         assert sample.ids[: len(prompt.ids)].tolist() == prompt.ids.tolist()
         assert np.count_nonzero(generator.codec.vocabulary.kind[sample.ids] == Kind.BAR) == 3 + 2
         kept = [note for note in notes_of(sample.score) if note[0] < 3 * 3 * 4]
@@ -223,22 +223,21 @@ def test_what_a_prompt_loses_is_said_in_one_line(codec: Codec) -> None:
     score.tracks[1].notes.append(Note(0, 240, 38, 90))
     prompt = make_prompt(score, codec, programs_met=[52, 40])
     assert prompt.remark == (
-        "prompt: program 42 becomes 40, drums left out (training met no such program), "
-        "1 notes moved by octaves into range"
+        "program 42 becomes 40, drums left out (training met no such program), 1 notes moved by octaves into range"
     )
     assert "\n" not in prompt.remark
     assert codec.decode(prompt.ids).tracks[0].program == 40
 
 
 def test_a_prompt_without_notes_is_refused(codec: Codec) -> None:
-    with pytest.raises(AurlError, match="prompt has no notes"):
+    with pytest.raises(AurlError, match=r"there is no note; choose another file$"):
         make_prompt(Score(480), codec)
-    with pytest.raises(AurlError, match=r"prompt has no notes after fitting .*program 0 left out"):
+    with pytest.raises(AurlError, match=r"there is no note after fitting .*program 0 left out"):
         make_prompt(song(), codec, programs_met=[-1])
     late = song()
     for note in late.tracks[0].notes:
         note.time += 480 * 30
-    with pytest.raises(AurlError, match="in its first 2 bars"):
+    with pytest.raises(AurlError, match="in the first 2 bars; choose another file, or a higher prompt_bars"):
         make_prompt(late, codec, bars=2)
 
 

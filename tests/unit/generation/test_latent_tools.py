@@ -60,7 +60,7 @@ def test_the_latent_of_a_bar_depends_on_that_bar_alone(tools: LatentTools, piece
 
 def test_only_so_many_bars_are_read(tools: LatentTools):
     assert tools.encode(song(5), bars=2)[0].bars == 2
-    with pytest.raises(ValueError, match="prompt_bars=0 is out of range"):
+    with pytest.raises(ValueError, match="bars_read=0 is out of range"):
         tools.encode(song(5), bars=0)
 
 
