@@ -154,7 +154,7 @@ def metric_distance(
     )
 
 
-def share_beyond(found: float, null: Floats) -> float:
+def share_beyond(found: float, null: NDArray[np.floating]) -> float:
     """p-value of a distance among those (R,) of sets dealt anew, itself one of them."""
     return float((np.sum(null >= found * (1 - TIE)) + 1) / (len(null) + 1))
 
