@@ -123,7 +123,7 @@ def test_a_folder_without_readable_music_says_why(tmp_path: Path, capsys: pytest
 def test_an_output_that_is_a_file_is_refused(music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "taken").write_text("mine")
     assert data.execute(["report", str(music), "--workers", "1", "--output", str(tmp_path / "taken")]) == 1
-    assert "cannot write" in capsys.readouterr().err
+    assert "taken is a file; give a folder" in capsys.readouterr().err
     assert (tmp_path / "taken").read_text() == "mine"
 
 
