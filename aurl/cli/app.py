@@ -165,7 +165,11 @@ def job_words(arguments: Sequence[str]) -> str:
     if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
         return ""
     hydra, parser = HydraConfig.get(), OverridesParser.create()
-    typed = [parser.parse_override(argument) for argument in arguments if not argument.startswith("-")]
+    typed = [
+        parser.parse_override(argument)
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+        if not argument.startswith("-") and before not in FLAGS_WITH_VALUE
+    ]
     same = {each.key_or_group for each in typed} - {each.key_or_group for each in typed if each.is_sweep_override()}
     own = [setting for setting in hydra.overrides.task if parser.parse_override(setting).key_or_group not in same]
     return f"job {hydra.job.num}" + (f" ({' '.join(own)})" if own else "") + ": "

@@ -61,7 +61,8 @@ def resolve(ckpt: str, runs: Path, prefer: str = "best", key: str = "ckpt") -> P
     if path.is_dir():
         return from_folder(path, prefer, key)
     named = [run for run in found if ckpt in (run.name, run_name(run))]
-    named = named or [run for run in found if run_name(run).endswith(ckpt)]
+    ends = (f"_{ckpt}", f"/{ckpt}") if ckpt.isdigit() else ckpt  # 2 is not the end of job 12
+    named = named or [run for run in found if run_name(run).endswith(ends)]
     named = named or [run for run in found if is_job(run) and run.parent.name.endswith(ckpt)]
     if named:
         return pick(named[0], prefer)
@@ -130,6 +131,7 @@ def own_settings(run: Path) -> str:
     if not is_job(run):
         return ""
     others = [read_overrides(job) for job in run.parent.iterdir() if job != run and job.is_dir() and is_job(job)]
+    others = [settings for settings in others if settings]  # one that is about to begin has none yet
     if not others:
         return ""
     common = set.intersection(*map(set, others))

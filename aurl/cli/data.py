@@ -94,6 +94,10 @@ def _read(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         known = verbs[options.verb]._option_string_actions
         word = unknown[0].partition("=")[0]
+        if not word.startswith("-"):
+            raise Misread(
+                f"{unknown[0]} stands after an option; put it before the options of {verbs[options.verb].prog}"
+            )
         raise Misread(f"{word} is no option of {verbs[options.verb].prog}{nearest(word, known)} (--help lists them)")
     return options
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 SUMMARY_FILE = "summary.json"
-ROWS_FOLDER = "summary"
+ROWS_FOLDER = ".summary"
 """In the folder of a sweep that has not ended: a file for each run that has."""
 WITHOUT_FIGURE = (
     "\u2013: nothing was validated (trainer.limit_val_batches=0, callbacks=none, or an end before the first "

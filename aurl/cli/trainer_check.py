@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 WHOLE = frozenset(
@@ -68,10 +68,10 @@ def check_trainer(values: Mapping[str, Any]) -> None:
 def are_devices(value: Any) -> bool:
     """Whether Lightning may take a value for devices: how many, which, ``auto``, or -1 for all."""
     if isinstance(value, str):
-        return value == "auto" or (re.fullmatch(r"-1|\d+(\s*,\s*\d+)*,?", value) is not None and value != "0")
+        return value == "auto" or (re.fullmatch(r"-1|\d+(\s*,\s*\d+)*,?", value) is not None and set(value) != {"0"})
     if isinstance(value, int):
         return not isinstance(value, bool) and (value > 0 or value == -1)
-    return bool(value)
+    return isinstance(value, Sequence) and len(value) > 0
 
 
 def precision_name(precision: str | int) -> str:

@@ -64,11 +64,13 @@ def count_unmet(
     """
     import numpy as np
 
-    programs, tokens = progress.get("programs"), progress.get("unmet_tokens") or []
+    programs, tokens = progress.get("programs"), progress.get("unmet_tokens")
     is_unmet = np.zeros(vocabulary.size, bool)
-    is_unmet[tokens] = True
     is_program = vocabulary.kind == Kind.PROGRAM
-    is_unmet[is_program] = programs is not None and ~np.isin(vocabulary.value[is_program], list(programs))
+    if tokens is not None:  # programs that augmentation put in place of others have been met
+        is_unmet[tokens] = True
+    elif programs is not None:
+        is_unmet[is_program] = ~np.isin(vocabulary.value[is_program], list(programs))
     is_unmet &= is_program | np.isin(vocabulary.kind, list(KINDS))
     found: dict[str, tuple[int, set[int]]] = {}
     pieces = others = 0

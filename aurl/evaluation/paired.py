@@ -67,7 +67,8 @@ def paired_test(
     where both do keeps the level wherever either keeps it: sign flips where differences are symmetric, however long
     their tails; the bootstrap-t where they are skewed. Simulated false alarms at 5 % are 3 to 5 % from ten pairs on,
     also for exponential differences, where sign flips raise 10 %. No test of a mean can hold its level for every shape
-    (Bahadur and Savage 1956): at a skewness of 6 this one raises 8 % with 10 pairs, 6 % with 40 and 5 % with 100.
+    (Bahadur and Savage 1956): at a skewness of 6 this one raises 8 % with 10 pairs, 6 % with 40 and 5 % with 100,
+    and the most skewed tenth of the differences of real metrics 5 to 10 % with 10 to 40.
 
     Args:
         differences: (n,) one value a pair.
@@ -95,7 +96,7 @@ def paired_test(
     flipped = sign_patterns(len(values), resamples, rng)
     low, high = typical_interval(values, flipped, level)
     p_value = flip_p(values, flipped)
-    if np.ptp(values) == 0:
+    if np.ptp(values) == 0 or values.std() == 0:  # the square of tiny values may be 0
         return PairedTest(Interval(low, high), p_value)
     errors = studentised_errors(values, *draw_means(values, resamples, rng))
     first, last = studentised(values, errors, level)
@@ -141,7 +142,7 @@ def paired_bootstrap(
         raise ValueError(f"method={method} is unknown; allowed: {', '.join(METHODS)}")
     check_level(level)
     values = np.asarray(differences, dtype=np.float64)
-    if len(values) < 2 or np.ptp(values) == 0:
+    if len(values) < 2 or np.ptp(values) == 0 or values.std() == 0:
         mean = float(values.mean()) if len(values) else math.nan
         return Interval(mean, mean) if len(values) > 1 else Interval(math.nan, math.nan)
     means, spreads = draw_means(values, resamples, rng or np.random.default_rng(0))
@@ -289,8 +290,10 @@ def typical_interval(values: Floats, flipped: Flags, level: float) -> Interval:
         flipped: (R, n) subsets, none empty and none with all.
         level: share of intervals that hold the true mean, if values lie symmetrically around it.
     """
-    size, total = flipped.sum(axis=1), subset_sums(values, flipped)
-    means = np.stack([total / size, (values.sum() - total) / (len(values) - size)])
+    size, sums = flipped.sum(axis=1), subset_sums(values, flipped)
+    totals = np.stack([sums, values.sum() - sums])
+    totals[np.abs(totals) <= TIE / 2 * np.abs(values).sum()] = 0.0  # what flip_p takes for a tie with 0 is one here too
+    means = totals / np.stack([size, len(values) - size])
     rank = rejected(1 - level, len(flipped))
     return Interval(float(np.sort(means.min(axis=0))[rank - 1]), float(np.sort(means.max(axis=0))[-rank]))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from aurl.evaluation.paired import Floats, paired_test, sign_test
+from aurl.evaluation.paired import TIE, Floats, paired_test, sign_test
 from aurl.utils.errors import AurlError
 
 FEWEST_PAIRS = 5
@@ -119,6 +119,7 @@ def compare(
 def _row(metric: str, ours: Floats, theirs: Floats, seed: int) -> Difference:
     """One metric, not yet corrected."""
     differences = theirs - ours
+    differences[np.abs(differences) <= TIE * (np.abs(ours) + np.abs(theirs))] = 0.0  # rounding is no difference
     (low, high), p_value = paired_test(differences, rng=np.random.default_rng(seed))
     higher, p_sign = sign_test(differences)
     spread = float(differences.std(ddof=1))
@@ -130,7 +131,7 @@ def _row(metric: str, ours: Floats, theirs: Floats, seed: int) -> Difference:
         difference=float(differences.mean()),
         low=low,
         high=high,
-        effect=float(differences.mean()) / spread if spread > 0 else math.nan,
+        effect=float(differences.mean()) / spread if spread > TIE * abs(differences.mean()) else math.nan,
         p_value=p_value,
         p_holm=math.nan,
         higher=higher,

@@ -36,17 +36,17 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
         >>> distinct_names([Path("a/x/song.mid"), Path("b/x/song.mid"), Path("b/x/tune.mid")])
         ['a/x/song', 'b/x/song', 'tune']
     """
-    names = [path.stem for path in paths]
-    for stem in {name for name in names if names.count(name) > 1}:
-        alike = [number for number, path in enumerate(paths) if path.stem == stem]
-        different = {paths[number] for number in alike}
-        deepest = max(len(path.parts) for path in different)
-        for depth in range(1, deepest + 1):
-            tails = {path: Path(*path.with_suffix("").parts[-depth:]) for path in different}
-            if len(set(tails.values())) == len(different):
+    plain = {path: path if path.is_dir() else path.with_suffix("") for path in paths}  # folders have no ending
+    groups: dict[str, list[Path]] = {}
+    for path, short in plain.items():
+        groups.setdefault(short.name, []).append(path)
+    names: dict[Path, str] = {}
+    for name, alike in groups.items():
+        for depth in range(1, max(len(path.parts) for path in alike) + 1):
+            tails = {path: Path(*plain[path].parts[-depth:]) for path in alike}
+            if len(set(tails.values())) == len(alike):
                 break
         else:
-            tails = {path: path if len(different) > 1 else Path(stem) for path in different}
-        for number in alike:
-            names[number] = tails[paths[number]].as_posix()
-    return names
+            tails = {path: path for path in alike}
+        names |= {path: tails[path].as_posix() if len(alike) > 1 else name for path in alike}
+    return [names[path] for path in paths]

@@ -32,6 +32,8 @@ VARIANTS: dict[str, list[str]] = {
     "posterior": ["loss.rollout_latents=posterior"],
 }
 EQUAL_STEPS, EQUAL_TIME = "likelihood, equal steps", "likelihood, equal time"
+LR, BATCH_TOKENS = 3e-4, 4096
+"""Of all runs, unless an experiment or the command line has its own."""
 WARMUP_STEPS = 20
 """Of the learning rate, in all continuations."""
 TIMED_STEPS = 10
@@ -66,7 +68,7 @@ def train(args: argparse.Namespace) -> None:
     checkpoint = args.checkpoint or base(args)
     if 0 in args.seeds:
         done["base"] = describe(args, checkpoint, BASE, 0)
-    plain_rate = None
+    plain_rate = equal_time = None
     for seed in args.seeds:
         for name in (*(() if plain_rate else (EQUAL_STEPS,)), *args.variants):
             steps = args.steps
@@ -75,8 +77,10 @@ def train(args: argparse.Namespace) -> None:
             done[f"{name}, seed {seed}"] = row
             plain_rate = plain_rate or row["seconds_a_step"]
             figures.write_text(json.dumps(done, indent=1) + "\n")
-        longest = max(done[f"{name}, seed {seed}"]["seconds_a_step"] for name in args.variants)
-        steps = max(args.steps, round(args.steps * longest / plain_rate))
+        if equal_time is None:  # rates of one seed, so that other work on the machine weighs on both alike
+            longest = max(done[f"{name}, seed {seed}"]["seconds_a_step"] for name in args.variants)
+            equal_time = max(args.steps, round(args.steps * longest / plain_rate))
+        steps = equal_time
         done[f"{EQUAL_TIME}, seed {seed}"] = continued(args, checkpoint, EQUAL_TIME, seed, steps, ["model.mode=vae"])
         figures.write_text(json.dumps(done, indent=1) + "\n")
 
@@ -291,8 +295,8 @@ def main() -> None:
     parser.add_argument("--model", nargs="*", default=["model.hearing=false"], help="more settings of that one")
     parser.add_argument("--base-steps", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=300, help="adversarial steps")
-    parser.add_argument("--lr", type=float, help="in place of the experiment's")
-    parser.add_argument("--batch-tokens", type=int, help="in place of the experiment's")
+    parser.add_argument("--lr", type=float, help=f"in place of the experiment's, or {LR:g}")
+    parser.add_argument("--batch-tokens", type=int, help=f"in place of the experiment's, or {BATCH_TOKENS}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", default=["adversarial"], choices=tuple(VARIANTS))
     parser.add_argument("--set", nargs="*", default=[], help="more settings of all runs")
@@ -308,10 +312,14 @@ def main() -> None:
     for key in ("work", "data", "cache", "checkpoint"):
         if getattr(args, key) is not None:
             setattr(args, key, getattr(args, key).resolve())
+    if args.experiment is None:
+        args.lr, args.batch_tokens = args.lr or LR, args.batch_tokens or BATCH_TOKENS
     if args.what == "judge":
         judge(args)
     elif args.data is None:
         parser.error("train needs --data")
+    elif args.experiment and not args.checkpoint:
+        parser.error("--experiment has the settings of continuations; give the VAE to be continued, --checkpoint")
     else:
         torch.set_float32_matmul_precision("high")
         train(args)

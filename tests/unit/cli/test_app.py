@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aurl.cli import app, conf, run_names
 from aurl.cli.errors import program as program_of
-from aurl.cli.sweep_summary import SweepSummary
+from aurl.cli.sweep_summary import ROWS_FOLDER, SweepSummary
 
 SLOWEST_HELP_SECONDS = 1.5
 
@@ -60,6 +60,8 @@ WRONG = [
         "trainer.val_check_interval=0 is out of range; allowed: above 0, or null",
     ),
     ("train", "trainer.devices=0", "trainer.devices=0 must be a number from 1, auto, -1 (all), or a list of numbers"),
+    ("train", "trainer.devices=1.5", "trainer.devices=1.5 must be a number from 1, auto"),
+    ("train", "trainer.devices='00'", "trainer.devices=00 must be a number from 1, auto"),
     ("train", "trainer.devices=two", "trainer.devices=two must be a number from 1, auto"),
     ("train", "trainer.limit_val_batches=1.5", "must be a number of batches, or a share from 0.0 to 1.0"),
     ("train", "trainer.enable_progress_bar=7", "trainer.enable_progress_bar=7 must be true or false"),
@@ -189,7 +191,22 @@ def test_a_sweep_ends_with_a_table_of_its_runs_the_best_first(here: Path, capsys
     assert ["model.layers=3" in lines[0], "0.5000" in lines[0], "0.7500" in lines[1]] == [True] * 3
     assert "failed" in lines[3] and not any("model.heads" in line for line in lines)
     assert "\n\u2013: nothing was validated (trainer.limit_val_batches=0" in output
-    assert not (file.parent / "summary").exists()
+    assert not (file.parent / ROWS_FOLDER).exists()
+
+
+def test_a_failed_job_of_a_sweep_with_settings_of_one_s_own_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(cfg: DictConfig) -> float:
+        if cfg.model.layers == 3:
+            raise ValueError("no luck")
+        return 0.5
+
+    (here / "mine").mkdir()
+    arguments = ("-m", "--config-dir", str(here / "mine"), "model.layers=2,3", "model.heads=2")
+    assert run("train", *arguments, task=work)[0] == app.FAILED
+    assert "job 1 (model.layers=3): no luck" in capsys.readouterr().err
+    assert len(list(here.glob("runs/train/*/summary.json"))) == 1
 
 
 def test_jobs_that_know_nothing_of_each_other_are_in_one_summary(

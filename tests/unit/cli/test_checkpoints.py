@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aurl.cli.checkpoints import continued_arguments, find_runs, numbered_folder, resolve, run_label
+from aurl.cli.checkpoints import continued_arguments, find_runs, numbered_folder, own_settings, resolve, run_label
 from aurl.utils.errors import AurlError
 
 
@@ -69,6 +69,18 @@ def test_a_job_of_a_sweep_is_named_after_the_sweep_and_listed_with_its_own_setti
     assert listed in str(caught.value)
     with pytest.raises(AurlError, match=r"did you mean 2026-01-01_10-00-00_cccc/[01]"):
         resolve("2026-01-01_10-00-00_cccc/O", tmp_path)
+
+
+def test_the_number_of_a_job_is_not_the_end_of_another_and_a_job_that_begins_shares_all_settings(
+    tmp_path: Path,
+) -> None:
+    runs = [make_run(tmp_path, f"2026-01-01_10-00-00_cccc/{number}", age=number) for number in (10, 12, 13)]
+    for run, layers in zip(runs[:2], (2, 3), strict=True):
+        (run / "overrides.yaml").write_text(f"- data=jsb\n- model.layers={layers}\n")
+    with pytest.raises(AurlError, match="ckpt=2 does not exist"):
+        resolve("2", tmp_path)
+    assert resolve("12", tmp_path).parent.parent == runs[1]
+    assert own_settings(runs[0]) == " (model.layers=2)"
 
 
 def test_a_missing_checkpoint_lists_what_exists_and_the_nearest_name(runs: Path) -> None:

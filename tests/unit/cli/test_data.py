@@ -154,3 +154,9 @@ def test_the_exit_code_of_a_clean_run_is_zero(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "a.mid").write_bytes(CLEAN)
     assert data.execute(["check", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == 1
+
+
+def test_a_setting_behind_an_option_is_told_where_it_belongs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert data.execute(["report", "data=folder", "--output", "X", "data.path=/tmp"]) == 2
+    told = "data.path=/tmp stands after an option; put it before the options of aurl-data report"
+    assert told in capsys.readouterr().err

@@ -115,6 +115,15 @@ def test_pieces_with_other_tokens_that_training_never_met_are_counted_and_named_
     assert re.search(r"tiny: \d+ of 24 pieces have programs that training never met", error)
 
 
+def test_programs_that_augmentation_put_in_place_of_others_have_been_met(home: Path, capsys) -> None:
+    bundle = load_bundle(home / "tiny.ckpt")
+    progress = {"programs": [0], "unmet_tokens": []}  # of pieces before augmentation; of tokens after it
+    save_bundle(home / "met.ckpt", bundle.model, bundle.tokenizer, bundle.config, progress)
+    words = ["ckpt=met.ckpt", "device=cpu", "json=met.json", "report=met"]
+    assert app.execute("evaluate", evaluate.evaluate, words) == 0
+    assert "never met" not in capsys.readouterr().err and "unmet" not in json.loads((home / "met.json").read_text())
+
+
 def test_bound_and_estimate_of_a_model_with_latents_cannot_be_confused(home: Path, capsys) -> None:
     cfg = conf.compose("train", [*SETTINGS, "model=vae", "model.attributes=[density]", "model.latent_dim=4"])
     codec = Codec.from_config(conf.to_config(cfg.tokenizer))

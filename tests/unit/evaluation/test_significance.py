@@ -106,6 +106,30 @@ def test_a_difference_counts_only_where_both_tests_see_it() -> None:
             assert found.interval.low <= part.low and found.interval.high >= part.high
 
 
+def test_rounding_breaks_no_tie_between_interval_and_test() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        tenths = rng.integers(-3, 8, rng.integers(6, 10)) / 10
+        if np.ptp(tenths):
+            (low, high), p_value = paired_test(tenths, resamples=400)
+            assert (low > 0 or high < 0) == (p_value <= 0.05), tenths
+    (low, high), p_value = paired_test(np.array([0.2, 0.2, 0.5, 0.2, 0.7, -0.1, 0.2, -0.1]))
+    assert low <= 0 and p_value > 0.05
+    assert paired_test(np.array([1e-200, 2e-200, 3e-200])).p_value == 0.25  # whose squares are 0
+
+
+def named(values: list[float]) -> dict[str, dict[str, float]]:
+    return {str(number): {"x": value} for number, value in enumerate(values)}
+
+
+def test_rounding_is_no_difference() -> None:
+    ours, theirs = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.1, 0.2, 0.1 + 0.2, 0.4, 0.5, 0.7]
+    (row,) = compare(named(ours), named(theirs))
+    assert row.higher == 1 and row.p_sign == 1  # one pair differs
+    (row,) = compare(named([0.2] * 6), named([0.3] * 5 + [0.1 + 0.2]))
+    assert math.isnan(row.effect)
+
+
 def test_means_inside_the_typical_interval_are_those_that_sign_flips_accept() -> None:
     values = np.random.default_rng(3).normal(1, 2, 9)
     low, high = typical_interval(values, sign_patterns(9, 0, np.random.default_rng(0)), 0.95)

@@ -28,3 +28,10 @@ def test_a_near_name_is_proposed_and_a_far_one_is_not() -> None:
 )
 def test_files_get_the_shortest_names_that_differ(paths: list[str], expected: list[str]) -> None:
     assert distinct_names([Path(path) for path in paths]) == expected
+
+
+def test_a_dot_in_the_name_of_a_folder_begins_no_ending(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("gen_v1.0", "gen_v1.1")]
+    for folder in folders:
+        folder.mkdir()
+    assert distinct_names(folders) == ["gen_v1.0", "gen_v1.1"]
