@@ -64,14 +64,8 @@ def count_unmet(
     """
     import numpy as np
 
-    programs, tokens = progress.get("programs"), progress.get("unmet_tokens")
-    is_unmet = np.zeros(vocabulary.size, bool)
-    is_program = vocabulary.kind == Kind.PROGRAM
-    if tokens is not None:  # programs that augmentation put in place of others have been met
-        is_unmet[tokens] = True
-    elif programs is not None:
-        is_unmet[is_program] = ~np.isin(vocabulary.value[is_program], list(programs))
-    is_unmet &= is_program | np.isin(vocabulary.kind, list(KINDS))
+    programs, is_program = progress.get("programs"), vocabulary.kind == Kind.PROGRAM
+    is_unmet = unmet_mask(progress, vocabulary)
     found: dict[str, tuple[int, set[int]]] = {}
     pieces = others = 0
     for number in numbers:
@@ -109,6 +103,20 @@ def count_unmet(
             "; ".join(told),
         )
     return {"unmet_pieces": pieces, "unmet": {name: count for name, (count, _) in found.items()}}
+
+
+def unmet_mask(progress: Mapping[str, Any], vocabulary: Vocabulary) -> NDArray[np.bool_]:
+    """Which tokens ``(V,)`` of the named kinds training never met, by what a checkpoint knows of it."""
+    import numpy as np
+
+    programs, tokens = progress.get("programs"), progress.get("unmet_tokens")
+    is_unmet, is_program = np.zeros(vocabulary.size, bool), vocabulary.kind == Kind.PROGRAM
+    if tokens is not None:  # programs that augmentation put in place of others have been met
+        is_unmet[tokens] = True
+    elif programs is not None:
+        is_unmet[is_program] = ~np.isin(vocabulary.value[is_program], list(programs))
+    named: NDArray[np.bool_] = is_unmet & (is_program | np.isin(vocabulary.kind, list(KINDS)))
+    return named
 
 
 def kind_name(kind: Kind) -> str:
