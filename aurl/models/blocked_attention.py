@@ -51,6 +51,14 @@ def _blocks(tokens: int, window: int, complete: Tensor | None) -> list[_Block]:
     return [_Block(*each) for each in zip(starts, stops, (max(0, s + 1 - window) for s in starts), seen, strict=True)]
 
 
+def _cut(x: Tensor, rows: slice) -> Tensor:
+    """Rows of ``(H, T, K)`` without gaps in memory.
+
+    bf16 products take nothing else: they would copy what has gaps, the transposed keys even value by value.
+    """
+    return x[:, rows].contiguous()
+
+
 def _hide(scores: Tensor, block: _Block, future: Tensor, window: int, complete: Tensor | None) -> None:
     """Minus infinity where a query ``(H, block, summaries + near)`` may not look; in place."""
     size, far = block.stop - block.start, block.summaries
@@ -80,21 +88,21 @@ class _BlockedAttention(torch.autograd.Function):
         window: int,
         keep: bool,
     ) -> Tensor:
-        query = query * query.shape[2] ** -0.5
-        keys = key.transpose(1, 2)
+        # Heads come first in memory too, so that a block's rows of a head lie together.
+        query, key, value = (query * query.shape[2] ** -0.5).contiguous(), key.contiguous(), value.contiguous()
         summary_keys = None if summary_key is None else summary_key.transpose(1, 2)
         future = query.new_full((BLOCK, BLOCK), HIDDEN).triu_(1)
         out = torch.empty_like(query)
         kept = []
         for block in (blocks := _blocks(query.shape[1], window, complete)):
-            part = query[:, block.queries]
-            scores = part @ keys[:, :, block.near]  # (H, block, S)
+            part = _cut(query, block.queries)
+            scores = part @ _cut(key, block.near).transpose(1, 2)  # (H, block, S)
             if summary_keys is not None and block.summaries:
                 scores = torch.cat((part @ summary_keys[:, :, : block.summaries], scores), dim=-1)
             _hide(scores, block, future, window, complete)
             probabilities = scores.softmax(-1)
             far = block.summaries
-            torch.matmul(probabilities[:, :, far:], value[:, block.near], out=out[:, block.queries])
+            torch.matmul(probabilities[:, :, far:], _cut(value, block.near), out=out[:, block.queries])
             if summary_value is not None and far:
                 out[:, block.queries] += probabilities[:, :, :far] @ summary_value[:, :far]
             if keep:
@@ -106,20 +114,19 @@ class _BlockedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, summary_key, summary_value, out, *kept = ctx.saved_tensors
-        grad = grads[0]
+        grad = grads[0].contiguous()
         query_grad = torch.empty_like(query)
         near_grads = _Sums(key, value)
         far_grads = None if summary_key is None else _Sums(summary_key, summary_value)
-        values = value.transpose(1, 2)
         row_sum = (grad * out).sum(-1, keepdim=True)  # the softmax's backward needs sum_j P_ij dP_ij = dO_i . O_i
         for probabilities, block in zip(kept, ctx.blocks, strict=True):
-            far, part, block_grad = block.summaries, query[:, block.queries], grad[:, block.queries]
-            score_grad = block_grad @ values[:, :, block.near]
+            far, part, block_grad = block.summaries, _cut(query, block.queries), _cut(grad, block.queries)
+            score_grad = block_grad @ _cut(value, block.near).transpose(1, 2)
             if far:
                 score_grad = torch.cat((block_grad @ summary_value[:, :far].transpose(1, 2), score_grad), dim=-1)
             score_grad -= row_sum[:, block.queries]
             score_grad *= probabilities
-            torch.matmul(score_grad[:, :, far:], key[:, block.near], out=query_grad[:, block.queries])
+            torch.matmul(score_grad[:, :, far:], _cut(key, block.near), out=query_grad[:, block.queries])
             near_grads.add(block.near, score_grad[:, :, far:], part, probabilities[:, :, far:], block_grad)
             if far_grads is not None and far:
                 query_grad[:, block.queries] += score_grad[:, :, :far] @ summary_key[:, :far]
