@@ -35,6 +35,7 @@ from aurl.evaluation.two_sample import (
     two_sample_test,
 )
 from aurl.utils.errors import AurlError
+from aurl.utils.words import nearest
 
 MOST_DIMENSIONS = 24
 """Principal components of the reference in which Frechet distances are taken."""
@@ -77,7 +78,8 @@ def check_judges(names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in JUDGES:
-            raise AurlError(f"judges={name} is unknown; allowed: {', '.join(JUDGES)} (judges=[] asks none)")
+            hint = nearest(name, JUDGES)
+            raise AurlError(f"judges={name} is unknown{hint}; allowed: {', '.join(JUDGES)} (judges=[] asks none)")
 
 
 def compare_sets(
