@@ -2,7 +2,7 @@
 
     python -m experiments.latent.models --data FOLDER --work WORK [--only C LOW] [--set trainer.max_steps=4]
 
-FOLDER holds the unpacked corpora (nottingham, pop909). Each model is a run of ``aurl-train`` in WORK/NAME; what has been
+FOLDER holds the unpacked corpora (nottingham, pop909). Each model is a run of ``aurl-train`` in WORK/NAME; what is
 trained is not trained again, what was interrupted goes on. ``--only`` trains the named ones and what they begin with.
 """
 
