@@ -51,12 +51,17 @@ def _blocks(tokens: int, window: int, complete: Tensor | None) -> list[_Block]:
     return [_Block(*each) for each in zip(starts, stops, (max(0, s + 1 - window) for s in starts), seen, strict=True)]
 
 
-def _cut(x: Tensor, rows: slice) -> Tensor:
-    """Rows of ``(H, T, K)`` without gaps in memory.
+def _dense(x: Tensor) -> Tensor:
+    """The same without gaps in memory, where products need it.
 
-    bf16 products take nothing else: they would copy what has gaps, the transposed keys even value by value.
+    bf16 products copy what has gaps in any case, and transposed keys value by value; fp32 products read it as it lies.
     """
-    return x[:, rows].contiguous()
+    return x if x.dtype == torch.float32 else x.contiguous()
+
+
+def _cut(x: Tensor, rows: slice) -> Tensor:
+    """Rows of ``(H, T, K)`` as products take them."""
+    return _dense(x[:, rows])
 
 
 def _hide(scores: Tensor, block: _Block, future: Tensor, window: int, complete: Tensor | None) -> None:
@@ -89,7 +94,7 @@ class _BlockedAttention(torch.autograd.Function):
         keep: bool,
     ) -> Tensor:
         # Heads come first in memory too, so that a block's rows of a head lie together.
-        query, key, value = (query * query.shape[2] ** -0.5).contiguous(), key.contiguous(), value.contiguous()
+        query, key, value = _dense(query * query.shape[2] ** -0.5), _dense(key), _dense(value)
         summary_keys = None if summary_key is None else summary_key.transpose(1, 2)
         future = query.new_full((BLOCK, BLOCK), HIDDEN).triu_(1)
         out = torch.empty_like(query)
@@ -102,7 +107,7 @@ class _BlockedAttention(torch.autograd.Function):
             _hide(scores, block, future, window, complete)
             probabilities = scores.softmax(-1)
             far = block.summaries
-            torch.matmul(probabilities[:, :, far:], _cut(value, block.near), out=out[:, block.queries])
+            torch.matmul(_dense(probabilities[:, :, far:]), _cut(value, block.near), out=out[:, block.queries])
             if summary_value is not None and far:
                 out[:, block.queries] += probabilities[:, :, :far] @ summary_value[:, :far]
             if keep:
@@ -114,7 +119,7 @@ class _BlockedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, summary_key, summary_value, out, *kept = ctx.saved_tensors
-        grad = grads[0].contiguous()
+        grad = _dense(grads[0])
         query_grad = torch.empty_like(query)
         near_grads = _Sums(key, value)
         far_grads = None if summary_key is None else _Sums(summary_key, summary_value)
@@ -126,8 +131,9 @@ class _BlockedAttention(torch.autograd.Function):
                 score_grad = torch.cat((block_grad @ summary_value[:, :far].transpose(1, 2), score_grad), dim=-1)
             score_grad -= row_sum[:, block.queries]
             score_grad *= probabilities
-            torch.matmul(score_grad[:, :, far:], _cut(key, block.near), out=query_grad[:, block.queries])
-            near_grads.add(block.near, score_grad[:, :, far:], part, probabilities[:, :, far:], block_grad)
+            near_grad = _dense(score_grad[:, :, far:])
+            torch.matmul(near_grad, _cut(key, block.near), out=query_grad[:, block.queries])
+            near_grads.add(block.near, near_grad, part, _dense(probabilities[:, :, far:]), block_grad)
             if far_grads is not None and far:
                 query_grad[:, block.queries] += score_grad[:, :, :far] @ summary_key[:, :far]
                 far_grads.add(slice(far), score_grad[:, :, :far], part, probabilities[:, :, :far], block_grad)

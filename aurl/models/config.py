@@ -46,8 +46,6 @@ class Sees(str, Enum):
     """Tokens."""
     music = "music"
     """Piano roll, pitch classes, onsets and number of notes of each bar."""
-    repetition = "repetition"
-    """How far each bar is the one that was heard 1, 2, 4 and 8 bars before."""
 
 
 class Positions(str, Enum):

@@ -2,9 +2,8 @@
 
 Two critics in one. One looks at latents of bars, one by one and four in a row: those that the encoder finds in real
 music against those that the prior draws. The other looks at music, at the scales of the token, the bar and four bars:
-the decoder's states over it, its tokens, what a listener counts in its bars and what repeats earlier ones
-(musical_features.py). Each matrix can be divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957),
-so that scores cannot become steep.
+the decoder's states over it, its tokens, and what a listener counts in its bars (musical_features.py). Each matrix can
+be divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957), so that scores cannot become steep.
 Windows over tokens and bars are laid out as rows of one matrix rather than convolved, so that the singular value is
 that of the matrix that is applied.
 
@@ -22,7 +21,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from aurl.models.config import ModelConfig, Sees
 from aurl.models.hearing import TokenMeaning
-from aurl.models.musical_features import LAGS, MusicalFeatures, WindowBars
+from aurl.models.musical_features import MusicalFeatures, WindowBars
 
 SLOPE = 0.2
 """Of leaky rectifiers below 0, usual in discriminators (Radford et al. 2016)."""
@@ -84,7 +83,6 @@ class Discriminator(nn.Module):
         self.from_token = _linear(vocab_size, width, normalised)
         self.from_state = _linear(config.hidden_dim, width, normalised)
         self.from_music = _linear(self.features.width, width, normalised)
-        self.from_repetition = _linear(2 * len(LAGS), width, normalised)
         self.token_layers = nn.ModuleList(
             _linear(TOKEN_REACH * width, width, normalised) for _ in range(config.critic_layers)
         )
@@ -133,14 +131,8 @@ class Discriminator(nn.Module):
             layers.append(token)
             counts = torch.bincount(bars.of_token, minlength=size).clamp(min=1)
             bar = bar.index_add(0, bars.of_token, token) / counts[:, None]
-        if not {Sees.music, Sees.repetition}.isdisjoint(sees):
-            roll = self.features.roll(evidence.tokens, evidence.ids, bars, evidence.rows)
-            if Sees.music in sees:
-                bar = bar + self.from_music(self.features.figures(roll, evidence.tokens, bars))
-            if Sees.repetition in sees:
-                repetition = self.features.repetition(roll, bars)
-                layers.append(repetition)  # so that feature matching asks for as much of it as music has
-                bar = bar + self.from_repetition(repetition)
+        if Sees.music in sees:
+            bar = bar + self.from_music(self.features(evidence.tokens, evidence.ids, bars, evidence.rows))
         bar = self.act(self.bar_layer(self.act(bar)))
         wide, scores["four_bars"] = self.wide(bar, bars.window)
         scores["bar"] = self.wide.score(bar)

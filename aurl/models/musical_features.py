@@ -1,5 +1,4 @@
-"""What a listener counts in a bar, from tokens that gradients pass through: piano roll, pitch classes, onsets, notes,
-and how far the bar is one that was heard before.
+"""What a listener counts in a bar, from tokens that gradients pass through: piano roll, pitch classes, onsets, notes.
 
 Where a token stands is known (it follows from the tokens before it); what it is comes as a distribution over the
 vocabulary, so every figure is a linear or bilinear function of tokens that may be one-hot, straight-through or soft.
@@ -22,11 +21,6 @@ STEP_QUARTERS = 0.25
 """Quarter notes in a step: a sixteenth."""
 PITCHES = 128
 OCTAVE = 12
-LAGS = (1, 2, 4, 8)
-"""Bars ago with which a bar is compared: phrases are repeated after so many."""
-SHARPNESS = 8
-"""Power of a likeness: near 1 for bars that are repeated note by note, near 0 for bars that are merely alike."""
-TINY = 1e-6
 ROLL_SCALE = 0.25
 """Brings piano rolls to the size of the other features."""
 
@@ -79,7 +73,7 @@ class MusicalFeatures(nn.Module):
 
     @property
     def width(self) -> int:
-        """Numbers that :meth:`figures` gives for a bar."""
+        """Numbers that :meth:`forward` gives for a bar."""
         return STEPS * PITCHES + OCTAVE + STEPS + 1
 
     def roll(self, tokens: Tensor, ids: Tensor, bars: WindowBars, rows: Tensor) -> Tensor:
@@ -105,33 +99,14 @@ class MusicalFeatures(nn.Module):
         each = sounds[:, :, None] * (tokens[note] @ self.pitch)[:, None]  # (K, G, 128)
         return each.new_zeros(bars.count, STEPS, PITCHES).index_add(0, bars.of_token[note], each)
 
-    def figures(self, roll: Tensor, tokens: Tensor, bars: WindowBars) -> Tensor:
-        """Piano roll, shares of pitch classes, onsets by step and number of notes of each bar ``(M, width)``, from what
-        :meth:`roll` gave and was given.
+    def forward(self, tokens: Tensor, ids: Tensor, bars: WindowBars, rows: Tensor) -> Tensor:
+        """Piano roll, shares of pitch classes, onsets by step and number of notes of each bar ``(M, width)``; arguments
+        as in :meth:`roll`.
         """
+        roll = self.roll(tokens, ids, bars, rows)
         classes = nn.functional.pad(roll.sum(1), (0, -PITCHES % OCTAVE)).unflatten(1, (-1, OCTAVE)).sum(1)
         classes = classes / classes.sum(1, keepdim=True).clamp(min=1.0)
         onsets = tokens.new_zeros(bars.count, STEPS).index_add(0, bars.of_token, tokens @ self.place)
         struck = (tokens @ self.pitch).sum(1, keepdim=True)
         notes = tokens.new_zeros(bars.count, 1).index_add(0, bars.of_token, struck) / STEPS
         return torch.cat((roll.flatten(1) * ROLL_SCALE, classes, onsets, notes), dim=1)
-
-    @staticmethod
-    def repetition(roll: Tensor, bars: WindowBars) -> Tensor:
-        """How far each bar is the one :data:`LAGS` bars before it: the cosine of their piano rolls and, sharper, its
-        power ``(M, 2 len(LAGS))``; 0 where the window has no such bar.
-
-        Args:
-            roll: as :meth:`roll` gives it.
-            bars: where the tokens stand.
-        """
-        flat = roll.flatten(1)
-        flat = flat / (flat.square().sum(1, keepdim=True) + TINY).sqrt()
-        number = torch.arange(len(flat), device=flat.device)
-        columns = []
-        for lag in LAGS:
-            earlier = (number - lag).clamp(min=0)
-            there = (number >= lag) & (bars.window[earlier] == bars.window)
-            columns.append((flat * flat[earlier]).sum(1) * there)
-        likeness = torch.stack(columns, dim=1)
-        return torch.cat((likeness, likeness**SHARPNESS), dim=1)

@@ -109,7 +109,7 @@ class AdversarialConfig:
     critic_ratio: int = 1
     """Steps of the discriminator for one of the model."""
     critic_sees: list[Sees] = field(default_factory=lambda: [Sees.latents, Sees.states, Sees.tokens, Sees.music])
-    """Which of latents, states, tokens, music and repetition are judged."""
+    """Which of latents, states, tokens and music are judged."""
     tokens_after: int = 500
     """Optimiser steps after adversarial_start from which tokens and music are judged as well."""
     critic_transpose: int = 0

@@ -274,7 +274,7 @@ class Adversary:
         """All scores of one side."""
         sees = set(self.config.critic_sees)
         if since < self.config.tokens_after and not sees.isdisjoint({Sees.latents, Sees.states}):
-            sees -= {Sees.tokens, Sees.music, Sees.repetition}
+            sees -= {Sees.tokens, Sees.music}
         music = side.music
         if shift:
             table = self._transposed[shift].to(music.ids.device)

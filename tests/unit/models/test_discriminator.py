@@ -11,12 +11,12 @@ from aurl.data.config import TokenizerConfig
 from aurl.models.config import Mode, ModelConfig, Sees
 from aurl.models.discriminator import Discriminator, Evidence, Judgement
 from aurl.models.hearing import TokenMeaning
-from aurl.models.musical_features import LAGS, OCTAVE, PITCHES, STEPS, MusicalFeatures, WindowBars
+from aurl.models.musical_features import OCTAVE, PITCHES, STEPS, MusicalFeatures, WindowBars
 from aurl.models.relaxation import noisy_logits, straight_through
 
 VOCABULARY = Codec.from_config(TokenizerConfig()).vocabulary
 MEANING = TokenMeaning.of(VOCABULARY.meaning())
-MUSIC = frozenset({Sees.states, Sees.tokens, Sees.music, Sees.repetition})
+MUSIC = frozenset({Sees.states, Sees.tokens, Sees.music})
 STATES = 16
 
 
@@ -75,11 +75,6 @@ def bars_of_window(ids: Tensor = BAR, places: Tensor = PLACES) -> WindowBars:
     return WindowBars(torch.zeros(len(ids), dtype=torch.long), torch.zeros(1, dtype=torch.long), places)
 
 
-def figures_of(features: MusicalFeatures, tokens: Tensor) -> Tensor:
-    rows = torch.zeros(len(BAR), dtype=torch.long)
-    return features.figures(features.roll(tokens, BAR, bars_of_window(), rows), tokens, bars_of_window())
-
-
 def test_a_piano_roll_shows_each_note_where_it_sounds_and_as_long() -> None:
     features, rows = MusicalFeatures(MEANING), torch.zeros(len(BAR), dtype=torch.long)
     roll = features.roll(one_hot(BAR), BAR, bars_of_window(), rows)
@@ -91,8 +86,8 @@ def test_a_piano_roll_shows_each_note_where_it_sounds_and_as_long() -> None:
 
 
 def test_figures_of_a_bar_are_pitch_classes_onsets_and_notes() -> None:
-    features = MusicalFeatures(MEANING)
-    figures = figures_of(features, one_hot(BAR))
+    features, rows = MusicalFeatures(MEANING), torch.zeros(len(BAR), dtype=torch.long)
+    figures = features(one_hot(BAR), BAR, bars_of_window(), rows)
     assert figures.shape == (1, features.width)
     classes, onsets, notes = figures[0, STEPS * PITCHES :].split([OCTAVE, STEPS, 1])
     assert classes[[0, 4]].tolist() == pytest.approx([5 / 6, 1 / 6])
@@ -103,7 +98,7 @@ def test_figures_of_a_bar_are_pitch_classes_onsets_and_notes() -> None:
 def test_figures_follow_the_probabilities_of_pitches_durations_and_positions() -> None:
     features, rows = MusicalFeatures(MEANING), torch.zeros(len(BAR), dtype=torch.long)
     tokens = one_hot(BAR).requires_grad_()
-    (figures_of(features, tokens) * torch.rand(features.width)).sum().backward()
+    (features(tokens, BAR, bars_of_window(), rows) * torch.rand(features.width)).sum().backward()
     assert tokens.grad is not None
     for name, place in (("Pitch_61", 4), ("Duration_2.0.8", 6), ("Position_7", 2)):
         assert tokens.grad[place, VOCABULARY.index[name]] != 0
@@ -120,34 +115,6 @@ def test_a_note_takes_its_duration_from_its_own_window_only() -> None:
     bars = WindowBars(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1]), torch.zeros(4, dtype=torch.long))
     roll = features.roll(one_hot(ids), ids, bars, torch.tensor([0, 0, 1, 1]))
     assert roll[0, :, 60].tolist() == [1.0] + [0.0] * (STEPS - 1)
-
-
-def test_repetition_is_how_far_a_bar_is_the_one_heard_1_2_4_and_8_bars_before_in_its_window() -> None:
-    # Ten bars with a note of their own, but the fifth is the first, the sixth half the second; then another window.
-    roll = torch.zeros(11, STEPS, PITCHES)
-    roll[torch.arange(11), 0, torch.arange(60, 71)] = 1.0
-    roll[4], roll[10] = roll[0], roll[9]
-    roll[5, 0, 61] = 1.0
-    bars = WindowBars(torch.arange(11), torch.tensor([0] * 10 + [1]), torch.zeros(11, dtype=torch.long))
-    found = MusicalFeatures.repetition(roll, bars)
-    likeness, sharp = found[:, : len(LAGS)], found[:, len(LAGS) :]
-    expected = torch.zeros(11, len(LAGS))
-    expected[4, LAGS.index(4)] = 1.0
-    expected[5, LAGS.index(4)] = 2**-0.5  # one of two notes
-    torch.testing.assert_close(likeness, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(sharp, expected**8, atol=1e-4, rtol=0)
-
-
-def test_repetition_is_raised_by_making_bars_alike_and_silent_bars_have_finite_gradients() -> None:
-    roll = torch.rand(6, STEPS, PITCHES)
-    roll[3] = 0.0
-    roll.requires_grad_()
-    bars = WindowBars(torch.arange(6), torch.zeros(6, dtype=torch.long), torch.zeros(6, dtype=torch.long))
-    before = MusicalFeatures.repetition(roll, bars)
-    before.sum().backward()
-    assert roll.grad is not None and torch.isfinite(roll.grad).all()
-    after = MusicalFeatures.repetition(roll.detach() + 0.1 * roll.grad, bars)
-    assert after.sum() > before.sum()
 
 
 # -- the discriminator ------------------------------------------------------------------------------------------------
@@ -198,13 +165,13 @@ def test_four_bars_see_the_three_bars_after_them_and_single_bars_do_not() -> Non
     assert touched(scores["four_latents"][5]) == [5, 6]
 
 
-@pytest.mark.parametrize("sees", [{Sees.states}, {Sees.tokens}, {Sees.music}, {Sees.repetition}])
+@pytest.mark.parametrize("sees", [{Sees.states}, {Sees.tokens}, {Sees.music}])
 def test_what_is_not_to_be_seen_changes_no_score(sees: set[Sees]) -> None:
     critic = critic_of().eval()
     evidence = windows()
     tokens, states = evidence.tokens.clone().requires_grad_(), evidence.states.clone().requires_grad_()
     judgement = critic.judge_music(evidence._replace(tokens=tokens, states=states), sees)
-    assert ("token" in judgement.scores) == sees.isdisjoint({Sees.music, Sees.repetition})
+    assert ("token" in judgement.scores) == (sees != {Sees.music})
     sum(scores.sum() for scores in judgement.scores.values()).backward()
     assert (states.grad is not None) == (Sees.states in sees)
     assert (tokens.grad is not None) == (Sees.states not in sees)
@@ -229,7 +196,7 @@ def test_spectral_normalisation_keeps_every_matrix_at_most_one_while_it_learns()
         critic.judge_latents(torch.randn(8, 6), torch.zeros(8, dtype=torch.long))
     matrices = [layer.weight for layer in critic.modules() if isinstance(layer, nn.Linear)]
     largest = [float(torch.linalg.matrix_norm(weight.detach(), 2)) for weight in matrices]
-    assert len(matrices) == 16
+    assert len(matrices) == 15
     assert max(largest) == pytest.approx(1.0, abs=0.03)
     raw = [p for name, p in critic.named_parameters() if name.endswith("original")]
     assert max(float(torch.linalg.matrix_norm(weight.detach(), 2)) for weight in raw) > 1.5  # it had something to do
