@@ -1,4 +1,4 @@
-"""The reference models of experiments/latent and experiments/adversarial, each from the weights of the one before.
+"""The reference models of experiments/latent and experiments/adversarial.
 
     python -m experiments.latent.models --data FOLDER --work WORK [--only C LOW] [--set trainer.max_steps=4]
 
@@ -14,10 +14,14 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from aurl.cli.checkpoints import SUFFIX
+from aurl.utils.files import atomic_write_text
 
 COMMAND = "from aurl.cli.train import main; main()"
-DONE = "trained"
+TYPED = ".settings"
+"""Behind the name of a run: the file with what it was started with."""
 
 
 class Stage(NamedTuple):
@@ -71,21 +75,39 @@ def with_parents(names: list[str]) -> list[str]:
 
 
 def train(name: str, data: Path, work: Path, more: list[str]) -> Path:
-    """Train a model, or go on with it, unless that has been done; its last checkpoint."""
+    """Train a model, go on with it, or leave it alone where it has made all its steps; its last checkpoint."""
     stage, run = STAGES[name], work / name
-    last = run / f"checkpoints/last{SUFFIX}"
-    if (run / DONE).is_file():
-        return last
-    if last.is_file():
-        arguments = [f"ckpt={run}"]
-    else:
-        arguments = [f"experiment={stage.experiment}", f"data.path={data / stage.corpus}", f"paths.output={run}"]
-        arguments += [*stage.settings, *more]
-        if stage.parent is not None:
-            arguments.append(f"init_from={work / stage.parent / 'checkpoints' / last.name}")
-    subprocess.run([sys.executable, "-c", COMMAND, *arguments], check=True)
-    (run / DONE).touch()
+    last, typed = last_of(run), work / (name + TYPED)
+    settings = [f"experiment={stage.experiment}", f"data.path={data / stage.corpus}", *stage.settings, *more]
+    if stage.parent is not None:
+        settings.append(f"init_from={last_of(work / stage.parent)}")
+    wanted = "\n".join(settings) + "\n"
+    if run.is_dir() and typed.is_file() and typed.read_text() != wanted:
+        raise SystemExit(f"{run} was trained with other settings ({typed}); give another --work, or remove both")
+    work.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(typed, wanted)
+    if not last.is_file():
+        call([*settings, f"paths.output={run}"])
+    elif not has_ended(last):
+        call([f"ckpt={run}"])
     return last
+
+
+def last_of(run: Path) -> Path:
+    return run / f"checkpoints/last{SUFFIX}"
+
+
+def has_ended(checkpoint: Path) -> bool:
+    """Whether a run has made all its steps."""
+    held = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    return bool(held["global_step"] >= held["aurl"]["config"]["trainer"]["max_steps"])
+
+
+def call(arguments: list[str]) -> None:
+    """``aurl-train``, which says itself what is wrong."""
+    code = subprocess.run([sys.executable, "-c", COMMAND, *arguments], check=False).returncode
+    if code:
+        raise SystemExit(code)
 
 
 if __name__ == "__main__":
