@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from aurl.cli.conf import to_config
+from aurl.cli.continued_model import check_parts, keep_model
 from aurl.cli.trainer_check import precision_name
 from aurl.utils.errors import AurlError
 
@@ -34,9 +35,6 @@ OURS_NOT_TRAINERS = {
 """Trainer key -> (our key, the only value allowed): optimisation is manual, Lightning
 would refuse them later and less kindly.
 """
-FREE_MODEL_KEYS = frozenset({"dropout", "token_dropout", "hearing_dropout", "gradient_checkpointing"})
-"""Keys of the model that a run may change when it is continued: no weight depends on them."""
-
 KEYS_OF_KINDS = {
     **{name.upper(): name for name in ("bar", "timesig", "position", "time_shift", "tempo", "chord", "program")},
     **{name.upper(): name for name in ("pitch", "velocity", "duration", "eos")},
@@ -88,6 +86,8 @@ def run_training(cfg: DictConfig, resume_from: Path | None = None) -> TrainingRe
     data.setup()
     data.check_splits(validated=cfg.trainer.get("limit_val_batches") != 0)
     module = build_module(cfg, data, initial_checkpoint(cfg) if resume_from is None else None)
+    if resume_from is not None:
+        check_parts(module, resume_from)
     trainer = build_trainer(cfg, run_dir)
     log.info(
         "%s: %.2f million parameters, vocabulary of %d, %d training pieces, run folder %s",
@@ -221,7 +221,7 @@ def start_from(model: MusicTransformerVAEGAN, codec: Codec, checkpoint: Path) ->
     from aurl.models.checkpoint import read_checkpoint
     from aurl.models.transfer import take_weights
 
-    content = read_checkpoint(checkpoint)
+    content = read_checkpoint(checkpoint, "init_from")
     if not codec.has_ids_of(Codec.from_dict(content["aurl"]["tokenizer"])):
         raise AurlError(
             f"init_from={checkpoint} was trained with other tokens; give the tokenizer keys that it was trained with"
@@ -263,28 +263,6 @@ def initial_checkpoint(cfg: DictConfig) -> Path | None:
     if not cfg.init_from:
         return None
     return resolve(cfg.init_from, Path(cfg.paths.runs), key="init_from")
-
-
-def keep_model(cfg: DictConfig, checkpoint: Path) -> None:
-    """Put into ``cfg.model`` what decides the weights of a run that is continued, as it was when the run began.
-
-    The defaults may have changed since then; a value that is not the run's own is named in a warning.
-
-    Raises:
-        AurlError: the checkpoint cannot be read.
-    """
-    from omegaconf import open_dict
-
-    from aurl.models.checkpoint import model_config_from_dict, model_config_to_dict, read_checkpoint
-
-    about = read_checkpoint(checkpoint)["aurl"]
-    begun_with = model_config_to_dict(model_config_from_dict(about["model"]))
-    now = model_config_to_dict(to_config(cfg.model))
-    with open_dict(cfg):
-        for key, value in begun_with.items():
-            if key not in FREE_MODEL_KEYS and now[key] != value:
-                log.warning("model.%s=%s is not what %s was begun with; kept: %s", key, now[key], checkpoint, value)
-                cfg.model[key] = value
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path) -> L.Trainer:

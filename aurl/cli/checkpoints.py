@@ -14,7 +14,10 @@ from pathlib import Path
 
 from aurl.cli.quoting import OVERRIDE
 from aurl.utils.errors import AurlError
+from aurl.utils.logging import get_logger
 from aurl.utils.words import nearest
+
+log = get_logger("cli.checkpoints")
 
 CHECKPOINTS = "checkpoints"
 SUFFIX = ".ckpt"
@@ -23,6 +26,7 @@ OVERRIDES_FILE = "overrides.yaml"
 LISTED_RUNS = 5
 """Most runs named in an error."""
 WORDS = ("last", "best")
+NO_WEIGHTS = "init_from=null"
 
 
 def find_runs(runs: Path) -> list[Path]:
@@ -95,6 +99,7 @@ def pick(run: Path, which: str) -> Path:
         return named
     last = folder / f"last{SUFFIX}"
     if last.is_file():
+        log.info("%s has no %s, since nothing was validated; taken: %s", run, named.name, last.name)
         return last
     return max(folder.glob(f"*{SUFFIX}"), key=lambda file: (file.stat().st_mtime, file.name))
 
@@ -157,11 +162,16 @@ def continued_arguments(arguments: Sequence[str]) -> list[str]:
     """With ``ckpt=...`` among the (quoted) arguments: the settings of that run first, what was typed after.
 
     Raises:
-        AurlError: the checkpoint does not exist.
+        AurlError: the checkpoint does not exist, or ``init_from`` was typed as well.
     """
     typed = {key_of(argument): argument for argument in arguments if key_of(argument)}
     if "ckpt" not in typed or typed["ckpt"] == "ckpt=null":
         return list(arguments)
+    if typed.get("init_from", NO_WEIGHTS) != NO_WEIGHTS:
+        ckpt, weights = plain_value(typed["ckpt"]), plain_value(typed["init_from"])
+        raise AurlError(
+            f"ckpt={ckpt} continues a run and init_from={weights} begins a new one with weights; give one of them"
+        )
     runs = plain_value(typed["paths.runs"]) if "paths.runs" in typed else "runs"
     checkpoint = resolve(plain_value(typed["ckpt"]), Path(runs).expanduser(), prefer="last")
     run = run_of(checkpoint)

@@ -77,6 +77,7 @@ def train(cfg: DictConfig) -> float | None:
         The best validation figure, for whatever started several runs (``-m``); None where nothing was validated.
     """
     from aurl.cli.build import run_training
+    from aurl.cli.continued_model import keep_model
     from aurl.utils.logging import process_rank, setup_logging
 
     run_dir = Path(cfg.paths.output)
@@ -86,6 +87,8 @@ def train(cfg: DictConfig) -> float | None:
         warnings.filterwarnings("ignore", message=message)
     first = process_rank() == 0
     if first:
+        if cfg.ckpt:
+            keep_model(cfg, Path(cfg.ckpt))  # before config.yaml, which tells what the model is
         save_settings(cfg, run_dir)
     result = run_training(cfg, resume_from=Path(cfg.ckpt) if cfg.ckpt else None)
     if not first:

@@ -90,26 +90,30 @@ def save_bundle(
     atomic_write(path, lambda file: torch.save(content, file))
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, key: str = "ckpt") -> dict[str, Any]:
     """The raw content of a checkpoint, read without executing anything in it.
+
+    Args:
+        path: the file.
+        key: what it was given for, for messages.
 
     Raises:
         AurlError: the file is missing, damaged, or not a checkpoint of aurl.
     """
     path = Path(path)
     if not path.is_file():
-        raise AurlError(f"ckpt={path} does not exist; give a .ckpt file, a run's folder, last or best")
+        raise AurlError(f"{key}={path} does not exist; give a .ckpt file, a run's folder, last or best")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         # PyTorch's own reasons are long, and advise to run what a file contains.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise AurlError(f"ckpt={path} is damaged or not a checkpoint ({reason}); choose another file") from error
+        raise AurlError(f"{key}={path} is damaged or not a checkpoint ({reason}); choose another file") from error
     if not isinstance(content, dict) or "aurl" not in content or "state_dict" not in content:
-        raise AurlError(f"ckpt={path} is not a checkpoint of aurl; train one with aurl-train")
+        raise AurlError(f"{key}={path} is not a checkpoint of aurl; train one with aurl-train")
     if content["aurl"].get("format") != FORMAT_VERSION:
         raise AurlError(
-            f"ckpt={path} has format {content['aurl'].get('format')}, this version reads {FORMAT_VERSION}; "
+            f"{key}={path} has format {content['aurl'].get('format')}, this version reads {FORMAT_VERSION}; "
             "use the aurl version that wrote it"
         )
     return content

@@ -5,6 +5,7 @@ and a VAE one with a discriminator.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def take_weights(model: MusicTransformerVAEGAN, content: dict[str, Any], path: P
                 "give the model keys that it was trained with"
             )
     model.load_state_dict(shared, strict=False)
-    new = _parts(name for name in ours if name not in theirs)
-    left = _parts(name for name in theirs if name not in ours)
+    new = _parts((name for name in ours if name not in theirs), shared)
+    left = _parts((name for name in theirs if name not in ours), shared)
     words = [f"{len(shared)} weights from {path}"]
     words += [f"begin anew: {', '.join(new)}"] if new else []
     words += [f"left behind: {', '.join(left)}"] if left else []
@@ -60,10 +61,16 @@ def _critic_state(content: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(MODEL_PREFIX): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def _parts(names: Any) -> list[str]:
-    """The largest parts of the model that names of weights belong to: ``latent``, ``decoder.ear``."""
-    parts = {name.split(".")[0] if not name.startswith("decoder.") else ".".join(name.split(".")[:2]) for name in names}
-    return sorted(parts)
+def _parts(names: Iterable[str], shared: Iterable[str]) -> list[str]:
+    """The largest parts of the model that names of weights belong to, ``latent`` or ``decoder.ear``; ``part of latent``
+    where other weights of it are shared.
+    """
+    taken = {_part(name) for name in shared}
+    return [f"part of {part}" if part in taken else part for part in sorted({_part(name) for name in names})]
+
+
+def _part(name: str) -> str:
+    return ".".join(name.split(".")[: 2 if name.startswith("decoder.") else 1])
 
 
 def _shown(tensor: Tensor) -> str:

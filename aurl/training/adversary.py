@@ -116,6 +116,14 @@ class Adversary:
     def configure(self, total: int) -> dict[str, Any]:
         """The discriminator's optimiser and schedule, for ``total`` steps of the model's."""
         optim, start, every = self.module.optim_config, self.config.adversarial_start, self.config.adversarial_every
+        first = start + every * (self.config.critic_warmup + self.config.critic_ratio - 1)
+        if self.config.adversarial_weight and total <= first:
+            log.warning(
+                "the model learns nothing from the discriminator in these %d steps, but from step %d on; lower "
+                "loss.adversarial_start, loss.adversarial_every or loss.critic_warmup, or train longer",
+                total,
+                first + 1,
+            )
         critic = AdamW(self._critic.parameters(), lr=optim.critic_lr, betas=CRITIC_BETAS, weight_decay=0.0)
 
         def share(step: int) -> float:

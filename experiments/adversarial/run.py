@@ -106,8 +106,9 @@ def fit(overrides: list[str], checkpoint: Path | None) -> tuple[Path, float, dic
     """Train; the last checkpoint, seconds a step of the optimiser once warm, and the last logged figures."""
     import lightning as L
 
-    from aurl.cli.build import build_data, build_module, build_trainer, keep_model
+    from aurl.cli.build import build_data, build_module, build_trainer
     from aurl.cli.conf import compose
+    from aurl.cli.continued_model import keep_model
 
     cfg = compose("train", overrides)
     mode = cfg.model.mode

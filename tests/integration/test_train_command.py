@@ -117,10 +117,35 @@ def test_a_run_is_continued_with_the_model_that_it_was_begun_with(here: Path) ->
     (folder,) = here.glob("runs/train/*_on")
     log = (folder / "aurl.log").read_text()
     assert f"model.hearing=True is not what {deaf}/checkpoints/last.ckpt was begun with; kept: False" in log
+    assert "init_from= begins a new run with weights" in log
+    assert "\n  hearing: false" in (folder / "config.yaml").read_text()  # what the model is, not what was typed
     bundle = load_bundle(folder / "checkpoints/last.ckpt")
     assert not bundle.model.config.hearing
     assert bundle.model.config.dropout == 0.3
     assert bundle.progress["batches"] == 6
+
+
+def test_a_checkpoint_of_other_parts_is_not_continued(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    assert run(*TINY, "trainer.max_steps=1") == 0
+    (last,) = here.glob("runs/train/*/checkpoints/last.ckpt")
+    content = torch.load(last, weights_only=True)
+    weights = content["state_dict"]
+    weights["model.decoder.older.weight"] = weights.pop("model.decoder.embedding.weight")
+    torch.save(content, last)
+    assert run("ckpt=last", "trainer.max_steps=2") == app.FAILED
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert "it lacks model.decoder.embedding.weight and has besides model.decoder.older.weight; begin a new" in error
+    assert "init_from=" in error
+
+
+def test_a_run_is_continued_or_begun_with_weights_but_not_both(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*TINY, "trainer.max_steps=1") == 0
+    assert run("ckpt=last", "init_from=last") == app.FAILED
+    assert "ckpt=last continues a run and init_from=last begins a new one" in capsys.readouterr().err
+    assert run(*TINY, "trainer.max_steps=1", "init_from=last", "run_name=begun") == 0
+    assert run("ckpt=last", "trainer.max_steps=2") == 0  # init_from is among what the run was begun with
 
 
 def test_a_run_with_local_attention_is_trained_kept_and_generates(here: Path) -> None:

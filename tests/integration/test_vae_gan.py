@@ -293,6 +293,10 @@ def test_a_transformer_starts_a_vae_and_a_vae_one_with_a_discriminator(
         torch.testing.assert_close(judged[name], weight, atol=1e-6, rtol=1e-5)
     assert run(*SMALL, *still, "init_from=last", "run_name=back") == 0
     assert "; left behind: discriminator, latent" in log_of(here, "back")
+    assert run(*GAN, *still, "init_from=best", "model.critic_layers=1", "run_name=shallow") == 0
+    assert run(*GAN, *still, "init_from=last", "run_name=deeper") == 0
+    assert "; begin anew: part of discriminator" in log_of(here, "deeper")
+    assert "learns nothing from the discriminator in these 1 steps, but from step 3 on" in log_of(here, "deeper")
     capsys.readouterr()
     for wrong, message in (
         ("model.hidden_dim=32", "has another size: decoder.embedding.weight is 965x16 there and 965x32 here"),

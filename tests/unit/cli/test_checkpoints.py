@@ -50,6 +50,18 @@ def test_a_run_without_best_gives_its_last_and_a_killed_one_its_newest(tmp_path:
     assert resolve("last", tmp_path / "other").name == "epoch001_step000010.ckpt"
 
 
+def test_a_run_without_a_best_checkpoint_gives_its_last_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make_run(tmp_path, "2026-01-01_10-00-00_aaaa")
+    best = run / "checkpoints/best.ckpt"
+    best.unlink(missing_ok=True)
+    (run / "checkpoints/last.ckpt").touch()
+    with caplog.at_level("INFO", logger="aurl"):
+        assert resolve("best", tmp_path).name == "last.ckpt"
+    assert "has no best.ckpt, since nothing was validated; taken: last.ckpt" in caplog.text
+
+
 def test_the_jobs_of_a_sweep_are_runs_too(tmp_path: Path) -> None:
     make_run(tmp_path, "2026-01-01_10-00-00_cccc/1")
     assert run_label(resolve("last", tmp_path)) == "2026-01-01_10-00-00_cccc_1"

@@ -111,7 +111,10 @@ def test_long_pieces_are_told_how_they_hold_together(tmp_path: Path, capsys) -> 
         (["music={made}", "reference={made}/0.mid"], "has 1 readable pieces; allowed: 2 or more"),
         (["reference={made}"], "goes with music=FOLDER"),
         (["music={made}", "split=test"], "leave out split, or leave out music"),
-        (["music={made}", "judges=[forst]"], "judges=forst is unknown; did you mean forest?; allowed: forest, convolution"),
+        (
+            ["music={made}", "judges=[forst]"],
+            "judges=forst is unknown; did you mean forest?; allowed: forest, ",
+        ),
         (["music={made}", "training={root}/nowhere"], "training={root}/nowhere does not exist"),
         (["music={made}", "training={made}/broken.mid"], "no file can be read; the first: "),
         (["training={made}"], "goes with music=FOLDER"),
