@@ -3,7 +3,7 @@
     python -m experiments.latent.curve POINT.json [POINT.json ...] output=curve.png
 
 Each POINT is what ``experiments.latent.run measures=[bounds,use] json=POINT.json`` wrote, its file name the name of the
-point. Lines of constant ELBO fall from left to right at 45 degrees; the plain transformer's likelihood is such a line,
+point. Along lines of constant ELBO what the rate rises by the distortion falls by; the plain transformer's likelihood is such a line,
 and no point can lie below the true one's (Alemi et al. 2018, arXiv:1711.00464).
 """
 
