@@ -27,6 +27,7 @@ LISTED_RUNS = 5
 """Most runs named in an error."""
 WORDS = ("last", "best")
 NO_WEIGHTS = "init_from=null"
+"""Switches off what a continued run may have begun with."""
 
 
 def find_runs(runs: Path) -> list[Path]:
@@ -99,7 +100,7 @@ def pick(run: Path, which: str) -> Path:
         return named
     last = folder / f"last{SUFFIX}"
     if last.is_file():
-        log.info("%s has no %s, since nothing was validated; taken: %s", run, named.name, last.name)
+        log.info("%s has no %s, which the first validation writes; taken: %s", run, named.name, last.name)
         return last
     return max(folder.glob(f"*{SUFFIX}"), key=lambda file: (file.stat().st_mtime, file.name))
 

@@ -3,8 +3,8 @@
     python -m experiments.latent.curve POINT.json [POINT.json ...] output=curve.png
 
 Each POINT is what ``experiments.latent.run measures=[bounds,use] json=POINT.json`` wrote, its file name the name of the
-point. Along lines of constant ELBO what the rate rises by the distortion falls by; the plain transformer's likelihood is such a line,
-and no point can lie below the true one's (Alemi et al. 2018, arXiv:1711.00464).
+point. Along a line of constant ELBO the distortion falls by what the rate rises by; the plain transformer's likelihood
+is such a line, and no point can lie below the true one's (Alemi et al. 2018, arXiv:1711.00464).
 """
 
 from __future__ import annotations

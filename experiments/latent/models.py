@@ -14,9 +14,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from aurl.cli.checkpoints import SUFFIX
+from aurl.cli.checkpoints import CHECKPOINTS, SUFFIX
+from aurl.models.checkpoint import read_checkpoint
 from aurl.utils.files import atomic_write_text
 
 COMMAND = "from aurl.cli.train import main; main()"
@@ -94,12 +93,12 @@ def train(name: str, data: Path, work: Path, more: list[str]) -> Path:
 
 
 def last_of(run: Path) -> Path:
-    return run / f"checkpoints/last{SUFFIX}"
+    return run / CHECKPOINTS / f"last{SUFFIX}"
 
 
 def has_ended(checkpoint: Path) -> bool:
     """Whether a run has made all its steps."""
-    held = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    held = read_checkpoint(checkpoint)
     return bool(held["global_step"] >= held["aurl"]["config"]["trainer"]["max_steps"])
 
 

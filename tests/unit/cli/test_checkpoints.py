@@ -59,7 +59,7 @@ def test_a_run_without_a_best_checkpoint_gives_its_last_and_says_so(
     (run / "checkpoints/last.ckpt").touch()
     with caplog.at_level("INFO", logger="aurl"):
         assert resolve("best", tmp_path).name == "last.ckpt"
-    assert "has no best.ckpt, since nothing was validated; taken: last.ckpt" in caplog.text
+    assert "has no best.ckpt, which the first validation writes; taken: last.ckpt" in caplog.text
 
 
 def test_the_jobs_of_a_sweep_are_runs_too(tmp_path: Path) -> None:
