@@ -197,10 +197,11 @@ class Index:
     def count_use(self, name: str, opened: int = 0, reused: int = 0, made: int = 0) -> None:
         """A prepared corpus was opened or built."""
         query = (
-            "INSERT INTO corpora VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET "
-            "used = ?2, opened = opened + ?3, reused = reused + ?4, made = made + ?5"
+            "INSERT INTO corpora VALUES (:name, :used, :opened, :reused, :made) ON CONFLICT (name) DO UPDATE SET "
+            "used = :used, opened = opened + :opened, reused = reused + :reused, made = made + :made"
         )
-        self._connection.execute(query, (name, time.time(), opened, reused, made))
+        use = {"name": name, "used": time.time(), "opened": opened, "reused": reused, "made": made}
+        self._connection.execute(query, use)
 
     def use_of(self, name: str) -> CorpusUse | None:
         """How a corpus was used."""

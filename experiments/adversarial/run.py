@@ -68,9 +68,9 @@ def train(args: argparse.Namespace) -> None:
     checkpoint = args.checkpoint or base(args)
     if 0 in args.seeds:
         done["base"] = describe(args, checkpoint, BASE, 0)
-    plain_rate = equal_time = None
+    plain_rate, equal_time = None, args.likelihood_steps
     for seed in args.seeds:
-        for name in (*(() if plain_rate else (EQUAL_STEPS,)), *args.variants):
+        for name in (*(() if plain_rate or args.likelihood_steps else (EQUAL_STEPS,)), *args.variants):
             steps = args.steps
             more = ["model.mode=vae"] if name == EQUAL_STEPS else adversarial(args, VARIANTS[name])
             row = continued(args, checkpoint, name, seed, steps, more)
@@ -296,6 +296,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="*", default=["model.hearing=false"], help="more settings of that one")
     parser.add_argument("--base-steps", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=300, help="adversarial steps")
+    parser.add_argument("--likelihood-steps", type=int, help="that take as long; left out, the first seed measures them")
     parser.add_argument("--lr", type=float, help=f"in place of the experiment's, or {LR:g}")
     parser.add_argument("--batch-tokens", type=int, help=f"in place of the experiment's, or {BATCH_TOKENS}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
