@@ -78,6 +78,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     from aurl.cli.build import run_training
     from aurl.cli.continued_model import keep_model
+    from aurl.cli.idle_keys import warn_of_idle_keys
     from aurl.utils.logging import process_rank, setup_logging
 
     run_dir = Path(cfg.paths.output)
@@ -89,7 +90,7 @@ def train(cfg: DictConfig) -> float | None:
     if first:
         if cfg.ckpt:
             keep_model(cfg, Path(cfg.ckpt))  # before config.yaml, which tells what the model is
-        save_settings(cfg, run_dir)
+        warn_of_idle_keys(cfg, save_settings(cfg, run_dir))
     result = run_training(cfg, resume_from=Path(cfg.ckpt) if cfg.ckpt else None)
     if not first:
         return result.best_figure
@@ -118,8 +119,12 @@ def leave_nothing(run_dir: Path) -> None:
     shutil.rmtree(run_dir, ignore_errors=True)
 
 
-def save_settings(cfg: DictConfig, run_dir: Path) -> None:
-    """Write ``config.yaml`` (every key, resolved) and ``overrides.yaml`` (what was typed) into the run's folder."""
+def save_settings(cfg: DictConfig, run_dir: Path) -> list[str]:
+    """Write ``config.yaml`` (every key, resolved) and ``overrides.yaml`` (what was typed) into the run's folder.
+
+    Returns:
+        What was typed.
+    """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
@@ -130,6 +135,7 @@ def save_settings(cfg: DictConfig, run_dir: Path) -> None:
     typed = " ".join(shlex.quote(override) for override in overrides)
     atomic_write_text(run_dir / CONFIG_FILE, f"# aurl-train {typed}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
     atomic_write_text(run_dir / OVERRIDES_FILE, OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    return overrides
 
 
 def generate_after(cfg: DictConfig, result: TrainingResult) -> list[Path]:

@@ -47,6 +47,13 @@ STAGES = {
     "MIDDLE2": Stage("low_rate_nottingham_vae", "PLAIN", ("loss.free_bits=0.4",)),
     "GAN": Stage("reference_nottingham_vae_gan", "LOW"),
     "POP": Stage("reference_pop909_vae", corpus="pop909"),
+    "POP2": Stage(
+        "reference_pop909_vae",
+        "POP",
+        ("model.token_dropout=0.3", "loss.kl_weight=0.01", "loss.kl_annealing=constant", "data.batch_tokens=16384")
+        + ("trainer.max_steps=2200",),
+        corpus="pop909",
+    ),
 }
 """In the order of training; names as in the READMEs."""
 

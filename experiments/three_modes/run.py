@@ -35,7 +35,7 @@ WARM_STEPS, TIMED_STEPS = 10, 30
 """Steps of ``rates``: those before kernels and caches are warm, and those that are timed."""
 CURVE_POINTS = 5
 """Validations of each part."""
-CLOSING, CLOSING_STEPS = "closing", 400
+CLOSING, CLOSING_STEPS = "closing", 200
 CLOSING_LR = 1e-3
 """At the beginning of the closing steps, unless the part before began lower."""
 
@@ -91,8 +91,11 @@ def train_part(overrides: list[str]) -> None:
     """``aurl-train`` in this process, which spares the imports of the next part."""
     from aurl.cli.build import run_training
     from aurl.cli.conf import compose
+    from aurl.utils.logging import setup_logging
 
-    run_training(compose("train", overrides))
+    cfg = compose("train", overrides)
+    setup_logging(Path(cfg.paths.output))
+    run_training(cfg)
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -228,7 +231,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--seconds", type=float, default=600, help="of training of each model")
     parser.add_argument("--set", nargs="*", default=[], help="more settings of all runs")
-    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--bars", type=int, default=16)
     parser.add_argument("--temperature", type=float, default=0.9)
     args = parser.parse_args()

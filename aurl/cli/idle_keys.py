@@ -1,0 +1,81 @@
+"""Keys that were typed and do nothing with the parts that the model has: told in one line, and training goes on, since a
+sweep over models shares its settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from aurl.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = get_logger("cli.idle_keys")
+
+OF_EVERY_MODEL = frozenset({"token_weights", "key_weight", "density_weight", "range_weight", "balance"})
+"""Keys of the loss, among those of adversarial_config.py, that need no discriminator."""
+
+
+def idle_keys(cfg: DictConfig, typed: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Keys among those typed that do nothing, each with the reason and what would make it count.
+
+    Args:
+        cfg: the composed ``train`` config.
+        typed: names of keys as typed, ``loss.critic_sees``.
+    """
+    from aurl.cli.conf import to_config
+    from aurl.training.adversarial_config import AdversarialConfig
+    from aurl.training.loss_config import Annealing, LossConfig
+
+    model = to_config(cfg.model)
+    mode = model.mode.value
+    of_critic = {field.name for field in fields(AdversarialConfig)} - OF_EVERY_MODEL
+    of_latents = {field.name for field in fields(LossConfig)} - {field.name for field in fields(AdversarialConfig)}
+    needs = [
+        (
+            model.has_discriminator,
+            f"model={mode} has no discriminator; model=vae_gan has one",
+            {*(f"loss.{name}" for name in of_critic), "optim.critic_lr"}
+            | {"model.critic_dim", "model.critic_layers", "model.spectral_norm"},
+        ),
+        (
+            model.has_latent,
+            f"model={mode} has no latents; model=vae and vae_gan have",
+            {*(f"loss.{name}" for name in of_latents), "model.piece_latent_dim", "model.encoder_layers"}
+            | {"model.prior", "model.prior_layers", "model.prior_conditions", "model.prior_components"}
+            | {"model.attributes", "model.hierarchy"},
+        ),
+        (
+            model.attributes,
+            "no dimension is named; model.attributes names them",
+            {"loss.attribute_weight", "loss.attribute_slope", "loss.attribute_exclusion"},
+        ),
+        (
+            cfg.loss.kl_annealing != Annealing.constant,
+            "loss.kl_annealing=constant has the full weight from the first step; linear and cyclic rise",
+            {"loss.kl_zero_steps", "loss.kl_rise_steps"},
+        ),
+        (model.attention.value == "local", "model.attention=full sees everything", {"model.window"}),
+        (model.hearing, "model.hearing=false hears nothing; set model.hearing=true", {"model.hearing_dropout"}),
+    ]
+    told: set[str] = set()
+    for there, why, keys in needs:
+        for key in typed:
+            if not there and key in keys and key not in told:
+                told.add(key)
+                yield key, why
+
+
+def warn_of_idle_keys(cfg: DictConfig, overrides: Iterable[str]) -> None:
+    """One warning for each of them.
+
+    Args:
+        cfg: the composed ``train`` config.
+        overrides: settings as typed, ``loss.critic_sees=[latents]``.
+    """
+    typed = [override.lstrip("+").partition("=")[0] for override in overrides]
+    for key, why in idle_keys(cfg, typed):
+        log.warning("%s does nothing here: %s", key, why)
