@@ -31,27 +31,80 @@ if TYPE_CHECKING:
     from aurl.models.stepping import Stepper
 
 
+LEAST_SHARED, LEAST_SHARING = 128, 8
+"""Tokens of a beginning, and rows that begin with it, from which one copy for all is faster than one for each."""
+
+
 class LayerCache:
-    """Keys and values of one layer in preallocated tensors ``(B, G, capacity, K)``."""
+    """Keys and values of one layer in preallocated tensors ``(B, G, capacity, K)``.
+
+    What all rows began with may be kept once for all of them (:meth:`share`): a step then reads it as one matrix product
+    for all rows, in place of one product for each row, and it takes the memory of one row (Juravsky et al. 2024,
+    arXiv:2402.05099).
+    """
 
     def __init__(self, batch_size: int, heads: int, capacity: int, head_dim: int, like: Tensor) -> None:
+        self._capacity = capacity
         self.keys = like.new_empty(batch_size, heads, capacity, head_dim)
+        """Of each row's own tokens, those behind the shared ones."""
         self.values = torch.empty_like(self.keys)
+        self.shared: tuple[Tensor, Tensor] | None = None
+        """Keys and values ``(1, G, P, K)`` of what all rows began with."""
+
+    @property
+    def shared_length(self) -> int:
+        """Tokens P that all rows began with and that are kept once."""
+        return 0 if self.shared is None else self.shared[0].shape[2]
 
     def append(self, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Store ``(B, G, T, K)`` at ``start`` and return everything up to there as views ``(B, G, S, K)``."""
-        stop = start + keys.shape[2]
-        self.keys[:, :, start:stop] = keys
-        self.values[:, :, start:stop] = values
-        return self.keys[:, :, :stop], self.values[:, :, :stop]
+        """Store ``(B, G, T, K)`` at ``start`` and return everything up to there ``(B, G, S, K)``, views unless something
+        is shared.
+        """
+        first = start - self.shared_length
+        stop = first + keys.shape[2]
+        self.keys[:, :, first:stop] = keys
+        self.values[:, :, first:stop] = values
+        own = self.keys[:, :, :stop], self.values[:, :, :stop]
+        if self.shared is None:
+            return own
+        rows = len(keys)
+        whole = [
+            torch.cat((part.expand(rows, -1, -1, -1), mine), 2) for part, mine in zip(self.shared, own, strict=True)
+        ]
+        return whole[0], whole[1]
+
+    def share(self, batch_size: int, length: int) -> None:
+        """Go on with so many rows that all begin with the first ``length`` tokens of the only one."""
+        # A copy: whoever the row comes from may write on it.
+        self.shared = self.keys[:, :, :length].clone(), self.values[:, :, :length].clone()
+        _, heads, _, head_dim = self.keys.shape
+        self.keys = self.keys.new_empty(batch_size, heads, self._capacity - length, head_dim)
+        self.values = torch.empty_like(self.keys)
 
     def take(self, rows: Tensor, length: int) -> None:
-        """Keep (or repeat) batch rows; only the filled part is copied."""
-        for name in ("keys", "values"):
-            old: Tensor = getattr(self, name)
-            new = old.new_empty(len(rows), *old.shape[1:])
-            new[:, :, :length] = old[:, :, :length].index_select(0, rows)
-            setattr(self, name, new)
+        """Keep (or repeat) batch rows; only the filled part is copied. A row that is left alone shares nothing."""
+        parts: list[Tensor] = []
+        shared, own = self.shared_length, length - self.shared_length
+        for number, old in enumerate((self.keys, self.values)):
+            kept = old[:, :, :own].index_select(0, rows)
+            alone = self.shared is not None and len(rows) == 1
+            if self.shared is not None and alone:
+                kept = torch.cat((self.shared[number], kept), dim=2)
+            slots = self._capacity if alone else self._capacity - shared
+            new = old.new_empty(len(rows), old.shape[1], slots, old.shape[3])
+            new[:, :, : kept.shape[2]] = kept
+            parts.append(new)
+        self.keys, self.values = parts
+        if len(rows) == 1:
+            self.shared = None
+
+    def clear(self) -> None:
+        """Make room for all tokens in every row."""
+        if self.shared is not None:
+            rows, heads, _, head_dim = self.keys.shape
+            self.keys = self.keys.new_empty(rows, heads, self._capacity, head_dim)
+            self.values = torch.empty_like(self.keys)
+            self.shared = None
 
 
 class GrowingCache(LayerCache):
@@ -111,8 +164,7 @@ class Cache:
 
     def select(self, rows: Tensor) -> None:
         """Keep the given batch rows, in that order (finished samples leave the batch)."""
-        for layer in self.layers:
-            layer.take(rows, self.length)
+        self._take(rows)
         if self.listener is not None:
             self.listener.select(rows)
         if self.condition is not None:
@@ -120,12 +172,24 @@ class Cache:
         if self.starts is not None:
             self.starts = self.starts.index_select(0, rows)
 
+    def _take(self, rows: Tensor) -> None:
+        """Keep rows of the layers; many that begin alike keep their beginning once."""
+        single = len(self.layers[0].keys) == 1 and self.starts is None
+        if single and len(rows) >= LEAST_SHARING and self.length >= LEAST_SHARED:
+            for layer in self.layers:
+                layer.share(len(rows), self.length)
+            return
+        for layer in self.layers:
+            layer.take(rows, self.length)
+
     def expand(self, batch_size: int) -> None:
         """Repeat a single row, so that a prompt is computed once for all its samples."""
         self.select(torch.zeros(batch_size, dtype=torch.long, device=self.layers[0].keys.device))
 
     def clear(self) -> None:
         """Forget all tokens; the memory and what steers stay."""
+        for layer in self.layers:
+            layer.clear()
         self.length = 0
         self.starts = None
         self.listener = None

@@ -248,6 +248,10 @@ class LocalCache(Cache):
         """Each layer knows itself."""
         return None
 
+    def _take(self, rows: Tensor) -> None:
+        for layer in self.layers:
+            layer.take(rows, self.length)
+
     def select(self, rows: Tensor) -> None:
         """Keep the given batch rows, in that order."""
         super().select(rows)

@@ -176,10 +176,11 @@ class Stepper:
         return _Listened(lean.embed(moment), judge)
 
     def _value_bags(self, batch: int, cache: Cache) -> tuple[Tensor, Tensor]:
-        """Which values each head sums up: indices of all filled slots, and where those of each head begin."""
-        rows, stop = batch * self._decoder.config.heads, cache.length + 1
-        if self._slots is None or self._slots.shape != (rows, cache.capacity):
-            self._slots = torch.arange(rows * cache.capacity, dtype=torch.int32).view(rows, cache.capacity)
+        """Which values of a row's own each head sums up: indices of all filled slots, and where those of each head begin."""
+        rows, own = batch * self._decoder.config.heads, cache.layers[0]
+        stop, capacity = cache.length + 1 - own.shared_length, own.keys.shape[2]
+        if self._slots is None or self._slots.shape != (rows, capacity):
+            self._slots = torch.arange(rows * capacity, dtype=torch.int32).view(rows, capacity)
         return self._slots[:, :stop].reshape(-1), torch.arange(0, rows * stop, stop, dtype=torch.int32)
 
 
@@ -246,9 +247,10 @@ class _Layer:
         if isinstance(slots, LocalLayerCache):
             attended = self._attend_locally(query, key, value, plain, slots)
         else:
-            slots.keys[:, :, start] = key
-            slots.values[:, :, start] = value
-            attended = self._attend(query, slots, start + 1, visible, bags)
+            here = start - slots.shared_length
+            slots.keys[:, :, here] = key
+            slots.values[:, :, here] = value
+            attended = self._attend(query, slots, here + 1, visible, bags)
         x = self._add_attention(x, attended)
         gate, up = self._to_hidden(self._forward_norm(x)).chunk(2, dim=-1)
         return self._add_forward(x, F.silu(gate).mul_(up))
@@ -266,10 +268,12 @@ class _Layer:
     def _attend(
         self, query: Tensor, slots: LayerCache, stop: int, visible: Tensor | None, bags: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """Attention output ``(B, H K)`` of one scaled query ``(B, H, K)`` over the first ``stop`` slots."""
+        """Attention output ``(B, H K)`` of one scaled query ``(B, H, K)`` over what is shared and the first ``stop``
+        slots.
+        """
         batch = query.shape[0]
         rows, group = batch * self.kv_heads, self.heads // self.kv_heads
-        if query.device.type != "cpu":
+        if query.device.type != "cpu" and slots.shared is None:
             q = query.reshape(batch, self.kv_heads, group, self.head_dim)
             keys, values = slots.keys[:, :, :stop], slots.values[:, :, :stop]
             out = F.scaled_dot_product_attention(q, keys, values, attn_mask=visible, scale=1.0)
@@ -283,9 +287,50 @@ class _Layer:
             scores = torch.bmm(keys, q.transpose(1, 2)).transpose(1, 2)
         if visible is not None:
             scores = scores.view(batch, -1, stop).masked_fill(~visible[:, 0], float("-inf")).view(rows, group, stop)
-        weights = scores.softmax(-1)
+        if slots.shared is None:
+            return self._sum_values(scores.softmax(-1), slots, stop, bags).view(batch, -1)
+        beginning = _Beginning(q.view(batch, self.kv_heads, group, self.head_dim), *slots.shared)
+        highest = torch.maximum(beginning.highest(), scores.amax(-1, keepdim=True))  # (B G, H/G, 1)
+        weights = scores.sub_(highest).exp_()
+        own = self._sum_values(weights, slots, stop, bags).view(rows, group, -1)
+        values, mass = beginning.sums(highest)
+        return values.add_(own).div_(mass.add_(weights.sum(-1, keepdim=True))).view(batch, -1)
+
+    def _sum_values(self, weights: Tensor, slots: LayerCache, stop: int, bags: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Values of each row's own tokens, weighted ``(B G, H/G, S)``: ``(B G, H/G, K)`` or as many numbers."""
         if bags is None:
-            values = slots.values.view(rows, -1, self.head_dim)[:, :stop]
-            return torch.bmm(weights, values).view(batch, -1)
-        table = slots.values.view(-1, self.head_dim)
-        return _sum_rows(table, *bags, weights).view(batch, -1)
+            return torch.bmm(weights, slots.values.view(len(weights), -1, self.head_dim)[:, :stop])
+        return _sum_rows(slots.values.view(-1, self.head_dim), *bags, weights)
+
+
+class _Beginning:
+    """Attention of all rows to what they all began with: one matrix product for each head in place of one for each
+    row. The softmax is that over both parts, shared and own, whose sums are added up behind a common maximum (the online
+    softmax of Milakov and Gimelshein 2018, arXiv:1805.02867).
+
+    Args:
+        query: one scaled query of each row ``(B, G, H/G, K)``.
+        keys: shared ``(1, G, P, K)``.
+        values: shared ``(1, G, P, K)``.
+    """
+
+    def __init__(self, query: Tensor, keys: Tensor, values: Tensor) -> None:
+        self._batch, _, self._group, _ = query.shape
+        self._values = values[0]
+        self._scores = torch.bmm(query.transpose(0, 1).flatten(1, 2), keys[0].transpose(1, 2))  # (G, B H/G, P)
+
+    def highest(self) -> Tensor:
+        """Highest score of each query ``(B G, H/G, 1)``."""
+        return self._by_row(self._scores.amax(-1, keepdim=True))
+
+    def sums(self, highest: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of weighted values ``(B G, H/G, K)`` and of weights ``(B G, H/G, 1)`` behind the maximum
+        ``(B G, H/G, 1)``.
+        """
+        by_head = highest.view(self._batch, -1, self._group, 1).transpose(0, 1).flatten(1, 2)
+        weights = self._scores.sub_(by_head).exp_()
+        return self._by_row(torch.bmm(weights, self._values)), self._by_row(weights.sum(-1, keepdim=True))
+
+    def _by_row(self, part: Tensor) -> Tensor:
+        """``(G, B H/G, X)`` to ``(B G, H/G, X)``."""
+        return part.unflatten(1, (self._batch, self._group)).transpose(0, 1).flatten(0, 1)

@@ -296,7 +296,9 @@ def main() -> None:
     parser.add_argument("--model", nargs="*", default=["model.hearing=false"], help="more settings of that one")
     parser.add_argument("--base-steps", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=300, help="adversarial steps")
-    parser.add_argument("--likelihood-steps", type=int, help="that take as long; left out, the first seed measures them")
+    parser.add_argument(
+        "--likelihood-steps", type=int, help="that take as long; left out, the first seed measures them"
+    )
     parser.add_argument("--lr", type=float, help=f"in place of the experiment's, or {LR:g}")
     parser.add_argument("--batch-tokens", type=int, help=f"in place of the experiment's, or {BATCH_TOKENS}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

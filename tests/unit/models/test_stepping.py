@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from aurl.models.attention import LEAST_SHARED, LEAST_SHARING
 from aurl.models.config import ModelConfig, Positions
 from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -195,3 +196,68 @@ def test_a_stepper_that_is_handed_on_keeps_no_cache_alive() -> None:
     del first
     gc.collect()
     assert keys() is None
+
+
+BEGINNING, BEGUN = 140, 150
+
+
+@pytest.mark.parametrize("kv_heads", [None, 2, 1])
+@pytest.mark.parametrize("positions", list(Positions))
+def test_rows_with_one_beginning_keep_it_once_and_step_as_if_each_had_its_own(
+    positions: Positions, kv_heads: int | None
+) -> None:
+    torch.manual_seed(4)
+    config = ModelConfig(hidden_dim=32, layers=2, heads=4, kv_heads=kv_heads, context=256, positions=positions)
+    model = with_random_gains(MusicTransformerVAEGAN(config, SIZE))
+    rows = LEAST_SHARING
+    ids = torch.randint(SIZE, (rows, BEGUN + 10))
+    ids[:, :BEGINNING] = ids[0, :BEGINNING]
+    with torch.inference_mode():
+        cache = model.new_cache(1, BEGUN + 10)
+        model.decode(ids[:1, :BEGINNING], time_of(0, BEGINNING, 1), cache)
+        cache.expand(rows)
+        assert [layer.shared_length for layer in cache.layers] == [BEGINNING, BEGINNING]
+        # several tokens at once, then one after the other, while rows leave until one is left alone
+        model.decode(ids[:, BEGINNING:BEGUN], time_of(BEGINNING, BEGUN, rows), cache)
+        stay = torch.arange(rows)
+        for step in range(BEGUN, BEGUN + 9):
+            if step in (BEGUN + 3, BEGUN + 5, BEGUN + 7):
+                kept = {BEGUN + 3: [1, 3, 4, 6, 7], BEGUN + 5: [0, 2], BEGUN + 7: [1]}[step]
+                cache.select(torch.tensor(kept))
+                stay = stay[kept]
+            now = time_of(step, step + 1, len(stay))
+            stepped = model.decode(ids[stay, step : step + 1], now, cache)
+            other = model.new_cache(len(stay), BEGUN + 10)
+            whole = model.decode(ids[stay, : step + 1], time_of(0, step + 1, len(stay)), other)
+            torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-4)
+        assert stay.tolist() == [4] and not cache.layers[0].shared_length
+        cache.clear()
+        again = model.decode(ids[4:5, :BEGUN], time_of(0, BEGUN, 1), cache)
+        whole = model.decode(ids[4:5, :BEGUN], time_of(0, BEGUN, 1), model.new_cache(1, BEGUN))
+        torch.testing.assert_close(again, whole, atol=1e-5, rtol=1e-4)
+
+
+def test_a_shared_beginning_takes_the_memory_of_one_row_and_none_of_whoever_goes_on_writing() -> None:
+    model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=1, heads=2, context=256), SIZE).eval()
+    ids = torch.randint(SIZE, (1, BEGINNING))
+    with torch.inference_mode():
+        first = model.new_cache(1, BEGUN)
+        model.decode(ids, time_of(0, BEGINNING, 1), first)
+        keys = first.layers[0].keys
+        first.expand(64)
+        keys.zero_()
+        layer = first.layers[0]
+        assert layer.shared is not None and layer.shared[0].abs().min() > 0
+        assert layer.keys.shape[2] == BEGUN - BEGINNING
+        first.clear()
+        assert layer.shared is None and layer.keys.shape[2] == BEGUN
+
+
+def test_short_beginnings_and_few_rows_are_copied() -> None:
+    model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=1, heads=2, context=256), SIZE).eval()
+    for tokens, rows in ((LEAST_SHARED - 1, LEAST_SHARING), (LEAST_SHARED, LEAST_SHARING - 1)):
+        with torch.inference_mode():
+            cache = model.new_cache(1, BEGUN)
+            model.decode(torch.randint(SIZE, (1, tokens)), time_of(0, tokens, 1), cache)
+            cache.expand(rows)
+        assert not cache.layers[0].shared_length and len(cache.layers[0].keys) == rows
