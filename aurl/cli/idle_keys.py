@@ -1,5 +1,5 @@
-"""Keys that were typed and do nothing with the parts that the model has: told in one line, and training goes on, since a
-sweep over models shares its settings.
+"""Keys that were typed and do nothing with the parts that the model has: told in one line, and training goes on, since
+a sweep over models shares its settings.
 """
 
 from __future__ import annotations

@@ -38,9 +38,9 @@ LEAST_SHARED, LEAST_SHARING = 128, 8
 class LayerCache:
     """Keys and values of one layer in preallocated tensors ``(B, G, capacity, K)``.
 
-    What all rows began with may be kept once for all of them (:meth:`share`): a step then reads it as one matrix product
-    for all rows, in place of one product for each row, and it takes the memory of one row (Juravsky et al. 2024,
-    arXiv:2402.05099).
+    What all rows began with may be kept once for all of them (:meth:`share`): a step then reads it as one matrix
+    product for all rows, in place of one product for each row, and it takes the memory of one row (Juravsky et al.
+    2024, arXiv:2402.05099).
     """
 
     def __init__(self, batch_size: int, heads: int, capacity: int, head_dim: int, like: Tensor) -> None:
@@ -57,8 +57,8 @@ class LayerCache:
         return 0 if self.shared is None else self.shared[0].shape[2]
 
     def append(self, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Store ``(B, G, T, K)`` at ``start`` and return everything up to there ``(B, G, S, K)``, views unless something
-        is shared.
+        """Store ``(B, G, T, K)`` at ``start`` and return everything up to there ``(B, G, S, K)``, views unless
+        something is shared.
         """
         first = start - self.shared_length
         stop = first + keys.shape[2]
@@ -87,10 +87,9 @@ class LayerCache:
         shared, own = self.shared_length, length - self.shared_length
         for number, old in enumerate((self.keys, self.values)):
             kept = old[:, :, :own].index_select(0, rows)
-            alone = self.shared is not None and len(rows) == 1
-            if self.shared is not None and alone:
-                kept = torch.cat((self.shared[number], kept), dim=2)
-            slots = self._capacity if alone else self._capacity - shared
+            slots = self._capacity - shared
+            if self.shared is not None and len(rows) == 1:
+                kept, slots = torch.cat((self.shared[number], kept), dim=2), self._capacity
             new = old.new_empty(len(rows), old.shape[1], slots, old.shape[3])
             new[:, :, : kept.shape[2]] = kept
             parts.append(new)
@@ -174,13 +173,13 @@ class Cache:
 
     def _take(self, rows: Tensor) -> None:
         """Keep rows of the layers; many that begin alike keep their beginning once."""
-        single = len(self.layers[0].keys) == 1 and self.starts is None
-        if single and len(rows) >= LEAST_SHARING and self.length >= LEAST_SHARED:
-            for layer in self.layers:
-                layer.share(len(rows), self.length)
-            return
+        many = len(rows) >= LEAST_SHARING and self.length >= LEAST_SHARED
+        alike = self.starts is None and len(self.layers[0].keys) == 1
         for layer in self.layers:
-            layer.take(rows, self.length)
+            if many and alike and isinstance(layer, LayerCache):
+                layer.share(len(rows), self.length)
+            else:
+                layer.take(rows, self.length)
 
     def expand(self, batch_size: int) -> None:
         """Repeat a single row, so that a prompt is computed once for all its samples."""

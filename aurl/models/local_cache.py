@@ -62,6 +62,9 @@ class LocalLayerCache:
         for name in ("keys", "values", "summary_keys", "summary_values", "top", "mass"):
             setattr(self, name, getattr(self, name).index_select(0, rows))
 
+    def clear(self) -> None:
+        """Nothing is shared by rows here, so there is no room to be made."""
+
     def move(self, kept: int) -> None:
         """Bring the last ``kept`` tokens to the front."""
         for part in (self.keys, self.values):
@@ -247,10 +250,6 @@ class LocalCache(Cache):
     def visible(self, new: int) -> Tensor | None:
         """Each layer knows itself."""
         return None
-
-    def _take(self, rows: Tensor) -> None:
-        for layer in self.layers:
-            layer.take(rows, self.length)
 
     def select(self, rows: Tensor) -> None:
         """Keep the given batch rows, in that order."""

@@ -176,7 +176,9 @@ class Stepper:
         return _Listened(lean.embed(moment), judge)
 
     def _value_bags(self, batch: int, cache: Cache) -> tuple[Tensor, Tensor]:
-        """Which values of a row's own each head sums up: indices of all filled slots, and where those of each head begin."""
+        """Which values of a row's own each head sums up: indices of all filled slots, and where those of each head
+        begin.
+        """
         rows, own = batch * self._decoder.config.heads, cache.layers[0]
         stop, capacity = cache.length + 1 - own.shared_length, own.keys.shape[2]
         if self._slots is None or self._slots.shape != (rows, capacity):
@@ -304,8 +306,8 @@ class _Layer:
 
 
 class _Beginning:
-    """Attention of all rows to what they all began with: one matrix product for each head in place of one for each
-    row. The softmax is that over both parts, shared and own, whose sums are added up behind a common maximum (the online
+    """Attention of all rows to what they all began with: one matrix product for each head in place of one for each row.
+    The softmax is that over both parts, shared and own, whose sums are added up behind a common maximum (the online
     softmax of Milakov and Gimelshein 2018, arXiv:1805.02867).
 
     Args:

@@ -50,8 +50,10 @@ STAGES = {
     "POP2": Stage(
         "reference_pop909_vae",
         "POP",
-        ("model.token_dropout=0.3", "loss.kl_weight=0.01", "loss.kl_annealing=constant", "data.batch_tokens=16384")
-        + ("trainer.max_steps=2200",),
+        (
+            *("model.token_dropout=0.3", "loss.kl_weight=0.01", "loss.kl_annealing=constant"),
+            *("data.batch_tokens=16384", "trainer.max_steps=2200"),
+        ),
         corpus="pop909",
     ),
 }

@@ -1,6 +1,6 @@
 """A transformer, a transformer-VAE and a transformer-VAE-GAN on the same tokens in the same time.
 
-    python -m experiments.three_modes.run rates --data FOLDER --work WORK --device gpu       (seconds a step of each part)
+    python -m experiments.three_modes.run rates --data FOLDER --work WORK --device gpu     (seconds a step of each part)
     python -m experiments.three_modes.run train --data FOLDER --work WORK --device gpu --seconds 480
     python -m experiments.three_modes.run close --data FOLDER --work WORK
     python -m experiments.three_modes.run evaluate --data FOLDER --work WORK
@@ -10,8 +10,8 @@ FOLDER holds the unpacked corpora (nottingham, pop909). Each model is a chain of
 weights of the one before; a part's steps are its share of the seconds over what ``rates`` measured of it, so that all
 models of a corpus have the same time, whatever a step costs. ``--only`` names the models of a process, so that several
 can be trained side by side. Where a machine was busier than ``rates`` found it, runs that are stopped together (SIGTERM
-keeps their last weights) have had the same time too; ``close`` then gives every model the same few steps with a learning
-rate that falls to its end. ``evaluate`` runs ``aurl-evaluate`` for each, with samples and judges.
+keeps their last weights) have had the same time too; ``close`` then gives every model the same few steps with a
+learning rate that falls to its end. ``evaluate`` runs ``aurl-evaluate`` for each, with samples and judges.
 """
 
 from __future__ import annotations
