@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from aurl.models.stepping import Stepper
 
 
-LEAST_SHARED, LEAST_SHARING = 128, 8
-"""Tokens of a beginning, and rows that begin with it, from which one copy for all is faster than one for each."""
+LEAST_SHARING, LEAST_SHARED = 8, 4096
+"""Rows that begin alike, and tokens that they have in common, counted in every row, from which one copy for all is faster
+than one for each (experiments/generation_speed).
+"""
 
 
 class LayerCache:
@@ -173,7 +175,7 @@ class Cache:
 
     def _take(self, rows: Tensor) -> None:
         """Keep rows of the layers; many that begin alike keep their beginning once."""
-        many = len(rows) >= LEAST_SHARING and self.length >= LEAST_SHARED
+        many = len(rows) >= LEAST_SHARING and len(rows) * self.length >= LEAST_SHARED
         alike = self.starts is None and len(self.layers[0].keys) == 1
         for layer in self.layers:
             if many and alike and isinstance(layer, LayerCache):

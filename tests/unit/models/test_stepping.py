@@ -199,6 +199,7 @@ def test_a_stepper_that_is_handed_on_keeps_no_cache_alive() -> None:
 
 
 BEGINNING, BEGUN = 140, 150
+ROWS = 32
 
 
 @pytest.mark.parametrize("kv_heads", [None, 2, 1])
@@ -209,7 +210,7 @@ def test_rows_with_one_beginning_keep_it_once_and_step_as_if_each_had_its_own(
     torch.manual_seed(4)
     config = ModelConfig(hidden_dim=32, layers=2, heads=4, kv_heads=kv_heads, context=256, positions=positions)
     model = with_random_gains(MusicTransformerVAEGAN(config, SIZE))
-    rows = LEAST_SHARING
+    rows = ROWS
     ids = torch.randint(SIZE, (rows, BEGUN + 10))
     ids[:, :BEGINNING] = ids[0, :BEGINNING]
     with torch.inference_mode():
@@ -255,7 +256,7 @@ def test_a_shared_beginning_takes_the_memory_of_one_row_and_none_of_whoever_goes
 
 def test_short_beginnings_and_few_rows_are_copied() -> None:
     model = MusicTransformerVAEGAN(ModelConfig(hidden_dim=32, layers=1, heads=2, context=256), SIZE).eval()
-    for tokens, rows in ((LEAST_SHARED - 1, LEAST_SHARING), (LEAST_SHARED, LEAST_SHARING - 1)):
+    for tokens, rows in ((LEAST_SHARED // ROWS - 1, ROWS), (BEGINNING, LEAST_SHARING - 1)):
         with torch.inference_mode():
             cache = model.new_cache(1, BEGUN)
             model.decode(torch.randint(SIZE, (1, tokens)), time_of(0, tokens, 1), cache)
