@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 LEAST_SHARING, LEAST_SHARED = 8, 4096
-"""Rows that begin alike, and tokens that they have in common, counted in every row, from which one copy for all is faster
-than one for each (experiments/generation_speed).
+"""Rows that begin alike, and tokens that they have in common, counted in every row, from which one copy for all is
+faster than one for each (experiments/generation_speed).
 """
 
 
