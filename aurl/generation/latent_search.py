@@ -1,8 +1,9 @@
 """Sliders that are checked by listening: a bar is written in several ways, and the one nearest to the wish is kept.
 
 Latents say what a bar shall be like, and a decoder does not always do it (experiments/latent). A bar that sliders have
-moved is therefore written ``tries`` times at once: along the routes of the sliders as far as asked and farther, along
-the named dimensions alone, and with noise in the dimensions that have no name. Each is measured as the attributes of
+moved is therefore written ``tries`` times at once: in turn along the routes of the sliders and along the named
+dimensions alone, as far as asked and farther, and with noise in the dimensions that have no name. Routes are obeyed
+more surely, named dimensions alone change less of the rest. Each is measured as the attributes of
 training were (aurl/music/attributes.py), and with standard deviations s of training, attributes w that are wanted and a
 that are heard, the least
 
@@ -129,11 +130,12 @@ class SliderSearch:
         largest = max(abs(amount) for amount in self.sliders.values())
         # No try goes farther than a slider may, unless the slider itself does.
         farthest = max(1.0, FARTHEST / max(largest, VARIES))
-        shifts = [full] if np.array_equal(alone, full) else [full, alone]
-        for number in range(len(shifts), self.tries):
-            shift = (
-                min(STRENGTHS[number % len(STRENGTHS)], farthest) * full + NOISES[number % len(NOISES)] * noise[number]
-            )
+        ways = [full] if np.array_equal(alone, full) else [full, alone]
+        shifts = list(ways)
+        for number in range(len(ways), self.tries):
+            turn, way = divmod(number, len(ways))
+            strength, spread = min(STRENGTHS[turn % len(STRENGTHS)], farthest), NOISES[turn % len(NOISES)]
+            shift = strength * ways[way] + spread * noise[number]
             shift[nameless] = full[nameless]  # nothing would notice if these went elsewhere
             shifts.append(shift)
         return latent + np.stack(shifts[: self.tries])

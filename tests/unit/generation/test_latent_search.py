@@ -13,7 +13,7 @@ from aurl.data.config import TokenizerConfig
 from aurl.generation.latent_editing import EditSession
 from aurl.generation.latent_piece import LatentPiece
 from aurl.generation.latent_routes import Routes
-from aurl.generation.latent_search import MOVED, UNDEFINED, Aim, SliderSearch, bar_tokens, metre_of
+from aurl.generation.latent_search import MOVED, STRENGTHS, UNDEFINED, Aim, SliderSearch, bar_tokens, metre_of
 from aurl.generation.latent_tools import LatentTools
 from aurl.generation.prompt import first_bars
 from aurl.music.attributes import ATTRIBUTES
@@ -81,8 +81,12 @@ def test_the_first_try_is_the_slider_itself_and_only_nameless_dimensions_get_noi
     np.testing.assert_array_equal(rows[0], tools.slid(latent[None], {"density": 1.0})[0])
     np.testing.assert_array_equal(rows[1, 1:], latent[1:])
     np.testing.assert_array_equal(rows, search.candidates(latent, seed=3))
-    routed = (rows[:, :2] - latent[:2]) / (rows[0, :2] - latent[:2])
-    np.testing.assert_allclose(routed[2:, 0], routed[2:, 1], atol=1e-3)  # along the route as a whole, near or far
+    # in turn along the route as a whole, near or far, and along the named dimension alone
+    routed = (rows[::2, :2] - latent[:2]) / (rows[0, :2] - latent[:2])
+    np.testing.assert_allclose(routed[:, 0], routed[:, 1], atol=1e-3)
+    np.testing.assert_array_equal(rows[1::2, 1], np.repeat(latent[1], TRIES // 2))
+    for way in (rows[::2, 0], rows[1::2, 0]):
+        assert len(np.unique(np.round(way - latent[0], 5))) == len(STRENGTHS)
     assert all((one[2:] != other[2:]).any() for one, other in pairwise(rows))
     assert len(SliderSearch(tools, {"density": 1.0}, 1).candidates(latent, seed=3)) == 1
 
@@ -112,7 +116,7 @@ def test_more_tries_come_nearer_and_bars_before_the_first_moved_one_stay_as_they
     search = SliderSearch(tools, sliders, TRIES)
     aim = search.aim(piece.bar_latents[2], piece.attributes[2])
     distances = []
-    for tries in (1, TRIES):
+    for tries in (1, 4 * TRIES):
         sample = SliderSearch(tools, sliders, tries).slide(piece, [3])
         same = first_bars(plain.ids, vocabulary, 2)
         np.testing.assert_array_equal(first_bars(sample.ids, vocabulary, 2), same)
