@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 LEAST_SHARING, LEAST_SHARED = 8, 4096
 """Rows that begin alike, and tokens that they have in common, counted in every row, from which one copy for all is
-faster than one for each (experiments/generation_speed).
+faster on a CPU than one for each (experiments/generation_speed).
 """
+LEAST_LEFT = 4
+"""Rows below which each gets a copy after all."""
 
 
 class LayerCache:
@@ -50,66 +52,66 @@ class LayerCache:
         self.keys = like.new_empty(batch_size, heads, capacity, head_dim)
         """Of each row's own tokens, those behind the shared ones."""
         self.values = torch.empty_like(self.keys)
-        self.shared: tuple[Tensor, Tensor] | None = None
+        self.beginning: tuple[Tensor, Tensor] | None = None
         """Keys and values ``(1, G, P, K)`` of what all rows began with."""
 
     @property
-    def shared_length(self) -> int:
+    def begun(self) -> int:
         """Tokens P that all rows began with and that are kept once."""
-        return 0 if self.shared is None else self.shared[0].shape[2]
+        return 0 if self.beginning is None else self.beginning[0].shape[2]
 
     def append(self, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
         """Store ``(B, G, T, K)`` at ``start`` and return everything up to there ``(B, G, S, K)``, views unless
         something is shared.
         """
-        first = start - self.shared_length
+        first = start - self.begun
         stop = first + keys.shape[2]
         self.keys[:, :, first:stop] = keys
         self.values[:, :, first:stop] = values
         own = self.keys[:, :, :stop], self.values[:, :, :stop]
-        if self.shared is None:
+        if self.beginning is None:
             return own
         rows = len(keys)
         whole = [
-            torch.cat((part.expand(rows, -1, -1, -1), mine), 2) for part, mine in zip(self.shared, own, strict=True)
+            torch.cat((part.expand(rows, -1, -1, -1), mine), 2) for part, mine in zip(self.beginning, own, strict=True)
         ]
         return whole[0], whole[1]
 
     def share(self, batch_size: int, length: int) -> None:
         """Go on with so many rows that all begin with the first ``length`` tokens of the only one."""
         # A copy: whoever the row comes from may write on it.
-        self.shared = self.keys[:, :, :length].clone(), self.values[:, :, :length].clone()
+        self.beginning = self.keys[:, :, :length].clone(), self.values[:, :, :length].clone()
         _, heads, _, head_dim = self.keys.shape
         self.keys = self.keys.new_empty(batch_size, heads, self._capacity - length, head_dim)
         self.values = torch.empty_like(self.keys)
 
     def take(self, rows: Tensor, length: int) -> None:
-        """Keep (or repeat) batch rows; only the filled part is copied. A row that is left alone shares nothing."""
+        """Keep (or repeat) batch rows; only the filled part is copied. Where few are left each gets its own beginning."""
+        own, parted = length - self.begun, len(rows) < LEAST_LEFT
         parts: list[Tensor] = []
-        shared, own = self.shared_length, length - self.shared_length
         for number, old in enumerate((self.keys, self.values)):
             kept = old[:, :, :own].index_select(0, rows)
-            slots = self._capacity - shared
-            if self.shared is not None and len(rows) == 1:
-                kept, slots = torch.cat((self.shared[number], kept), dim=2), self._capacity
+            if self.beginning is not None and parted:
+                kept = torch.cat((self.beginning[number].expand(len(rows), -1, -1, -1), kept), dim=2)
+            slots = self._capacity - (0 if parted else self.begun)
             new = old.new_empty(len(rows), old.shape[1], slots, old.shape[3])
             new[:, :, : kept.shape[2]] = kept
             parts.append(new)
         self.keys, self.values = parts
-        if len(rows) == 1:
-            self.shared = None
+        if parted:
+            self.beginning = None
 
     def clear(self) -> None:
         """Make room for all tokens in every row."""
-        if self.shared is not None:
+        if self.beginning is not None:
             rows, heads, _, head_dim = self.keys.shape
             self.keys = self.keys.new_empty(rows, heads, self._capacity, head_dim)
             self.values = torch.empty_like(self.keys)
-            self.shared = None
+            self.beginning = None
 
 
 class GrowingCache(LayerCache):
-    """The same where gradients shall flow: what is stored is never written over."""
+    """The same where gradients shall flow: what is stored is never written over, and rows never begin alike."""
 
     def append(self, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
         """Join ``(B, G, T, K)`` to what there is and return everything ``(B, G, S, K)``."""
@@ -174,9 +176,9 @@ class Cache:
             self.starts = self.starts.index_select(0, rows)
 
     def _take(self, rows: Tensor) -> None:
-        """Keep rows of the layers; many that begin alike keep their beginning once."""
+        """Keep rows of the layers; many that begin alike, without padding, keep their beginning once on a CPU."""
         many = len(rows) >= LEAST_SHARING and len(rows) * self.length >= LEAST_SHARED
-        alike = self.starts is None and len(self.layers[0].keys) == 1
+        alike = self.starts is None and len(self.layers[0].keys) == 1 and rows.device.type == "cpu"
         for layer in self.layers:
             if many and alike and isinstance(layer, LayerCache):
                 layer.share(len(rows), self.length)

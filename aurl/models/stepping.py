@@ -180,7 +180,7 @@ class Stepper:
         begin.
         """
         rows, own = batch * self._decoder.config.heads, cache.layers[0]
-        stop, capacity = cache.length + 1 - own.shared_length, own.keys.shape[2]
+        stop, capacity = cache.length + 1 - own.begun, own.keys.shape[2]
         if self._slots is None or self._slots.shape != (rows, capacity):
             self._slots = torch.arange(rows * capacity, dtype=torch.int32).view(rows, capacity)
         return self._slots[:, :stop].reshape(-1), torch.arange(0, rows * stop, stop, dtype=torch.int32)
@@ -249,7 +249,7 @@ class _Layer:
         if isinstance(slots, LocalLayerCache):
             attended = self._attend_locally(query, key, value, plain, slots)
         else:
-            here = start - slots.shared_length
+            here = start - slots.begun
             slots.keys[:, :, here] = key
             slots.values[:, :, here] = value
             attended = self._attend(query, slots, here + 1, visible, bags)
@@ -275,7 +275,7 @@ class _Layer:
         """
         batch = query.shape[0]
         rows, group = batch * self.kv_heads, self.heads // self.kv_heads
-        if query.device.type != "cpu" and slots.shared is None:
+        if query.device.type != "cpu":
             q = query.reshape(batch, self.kv_heads, group, self.head_dim)
             keys, values = slots.keys[:, :, :stop], slots.values[:, :, :stop]
             out = F.scaled_dot_product_attention(q, keys, values, attn_mask=visible, scale=1.0)
@@ -289,9 +289,9 @@ class _Layer:
             scores = torch.bmm(keys, q.transpose(1, 2)).transpose(1, 2)
         if visible is not None:
             scores = scores.view(batch, -1, stop).masked_fill(~visible[:, 0], float("-inf")).view(rows, group, stop)
-        if slots.shared is None:
+        if slots.beginning is None:  # as with padding, which alone makes slots invisible
             return self._sum_values(scores.softmax(-1), slots, stop, bags).view(batch, -1)
-        beginning = _Beginning(q.view(batch, self.kv_heads, group, self.head_dim), *slots.shared)
+        beginning = _Beginning(q.view(batch, self.kv_heads, group, self.head_dim), *slots.beginning)
         highest = torch.maximum(beginning.highest(), scores.amax(-1, keepdim=True))  # (B G, H/G, 1)
         weights = scores.sub_(highest).exp_()
         own = self._sum_values(weights, slots, stop, bags).view(rows, group, -1)

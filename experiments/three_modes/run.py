@@ -153,7 +153,7 @@ class Clock:
         data.setup()
         module = build.build_module(cfg, data, build.initial_checkpoint(cfg))
         trainer = build.build_trainer(cfg, Path(cfg.paths.output))
-        trainer.callbacks.insert(0, Timing())
+        trainer.callbacks.append(Timing())
         trainer.fit(module, datamodule=data)
 
 
@@ -214,14 +214,54 @@ def evaluate(args: argparse.Namespace) -> None:
         checkpoint = checkpoint_of(args.work / name / CLOSING)
         overrides = [f"ckpt={checkpoint}", f"data={corpus}", f"data.path={args.data / corpus}", f"report={target}"]
         overrides += [f"samples={args.samples}", f"bars={args.bars}", f"temperature={args.temperature}", "top_p=1"]
-        overrides += [f"paths.cache={args.cache}", "judges=[forest,random_features]", "seed=1", "split=test"]
+        overrides += [f"paths.cache={args.cache}", f"judges=[{','.join(JUDGES)}]", "seed=1", "split=test"]
         code = "from aurl.cli.evaluate import main; main()"
         subprocess.run([sys.executable, "-c", code, *overrides], check=True)
 
 
+COLUMNS = ("steps", "test nats/note", "pass", "forest", "random_features", "Frechet", "differ", "distinct", "copied")
+"""Of the table; Frechet of musical metrics, how many metrics differ, distinct runs of 12 notes."""
+JUDGES = ("forest", "random_features")
+NGRAM, MUSICAL, SIGNIFICANT = "12", "musical metrics", 0.05
+
+
+def table(args: argparse.Namespace) -> None:
+    """A row for each model, from what ``evaluate`` wrote."""
+    print("| corpus | model | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 2) + "|")
+    for name in names(args):
+        corpus, _, model = name.partition("/")
+        report = json.loads((args.work / name / f"evaluation_{args.temperature:g}" / "report.json").read_text())
+        music = report["music"]
+        compared = music["comparison"]
+        accuracy = {judge["judge"]: f"{judge['accuracy']:.3f}" for judge in compared["judges"]}
+        cells = [
+            " + ".join(str(steps_of(args.work / name / part.name)) for part in MODELS[model]),
+            ("<= " if report["bound"] else "") + f"{report['nats_per_note']:.3f}",
+            f"{100 * music['passed'] / music['pieces']:.0f} %",
+            *(accuracy[judge] for judge in JUDGES),
+            f"{next(each['infinity'] for each in compared['frechet'] if each['features'] == MUSICAL):.2f}",
+            f"{sum(each['p_holm'] < SIGNIFICANT for each in compared['distances'].values())}",
+            f"{100 * compared['diversity']['distinct'][NGRAM]:.1f} %",
+            f"{100 * compared['copies']['copied']:.1f} %",
+        ]
+        print(f"| {corpus} | {model} | " + " | ".join(cells) + " |", flush=True)
+
+
+def steps_of(folder: Path) -> int:
+    """Steps of the optimiser that a run has made, whether it ended or was stopped."""
+    from aurl.models.checkpoint import read_checkpoint
+
+    if (folder / DONE).is_file():
+        return int(json.loads((folder / DONE).read_text())["steps"])
+    return int(read_checkpoint(checkpoint_of(folder))["aurl"]["progress"]["steps"])
+
+
+COMMANDS = {"rates": rates, "train": train, "close": close, "evaluate": evaluate, "table": table}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("rates", "train", "close", "evaluate"))
+    parser.add_argument("what", choices=tuple(COMMANDS))
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and figures")
     parser.add_argument("--data", type=Path, required=True, help="folder of the unpacked corpora")
     parser.add_argument("--only", nargs="+", metavar="CORPUS/MODEL", help="of these models alone")
@@ -238,7 +278,7 @@ def main() -> None:
     for key in ("work", "data", "cache"):
         setattr(args, key, getattr(args, key).resolve())
     torch.set_float32_matmul_precision("high")
-    {"rates": rates, "train": train, "close": close, "evaluate": evaluate}[args.what](args)
+    COMMANDS[args.what](args)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from aurl.generation.latent_tools import LatentTools
 from aurl.generation.loop import window_starts
 from aurl.generation.prompt import to_next_bar
 from aurl.generation.steered import Reading, SteeredDecoding, condition_of
+from aurl.models import attention
 from aurl.models.config import Attention
 from aurl.models.positions import MusicalTime
 
@@ -39,12 +40,19 @@ def begun(tools: LatentTools, bars: int) -> tuple[np.ndarray, torch.Tensor]:
     return prompt, torch.from_numpy(latents)
 
 
-def test_every_row_follows_its_own_latents_as_the_model_would_without_a_cache(tools: LatentTools):
+@pytest.mark.parametrize("shared", [False, True], ids=["own beginnings", "one beginning"])
+def test_every_row_follows_its_own_latents_as_the_model_would_without_a_cache(
+    tools: LatentTools, shared: bool, monkeypatch: pytest.MonkeyPatch
+):
+    if shared:
+        for name in ("LEAST_SHARING", "LEAST_SHARED", "LEAST_LEFT"):
+            monkeypatch.setattr(attention, name, 1)
     prompt, latents = begun(tools, 3)
     rows = torch.stack([latents, latents, latents])
     rows[1, 3:] += 2.0  # differs in what is written
     rows[2, 1:] -= 1.0  # differs in the prompt already
     decoding = SteeredDecoding(tools.model, tools.grammar(9), SamplerConfig(greedy=True), prompt, [0, 1, 2], rows)
+    assert bool(decoding._cache.layers[0].begun) == shared
     for _ in range(12):
         for row in range(3):
             ids = decoding._record[: decoding._length, row].numpy()

@@ -217,7 +217,7 @@ def test_rows_with_one_beginning_keep_it_once_and_step_as_if_each_had_its_own(
         cache = model.new_cache(1, BEGUN + 10)
         model.decode(ids[:1, :BEGINNING], time_of(0, BEGINNING, 1), cache)
         cache.expand(rows)
-        assert [layer.shared_length for layer in cache.layers] == [BEGINNING, BEGINNING]
+        assert [layer.begun for layer in cache.layers] == [BEGINNING, BEGINNING]
         # several tokens at once, then one after the other, while rows leave until one is left alone
         model.decode(ids[:, BEGINNING:BEGUN], time_of(BEGINNING, BEGUN, rows), cache)
         stay = torch.arange(rows)
@@ -231,11 +231,9 @@ def test_rows_with_one_beginning_keep_it_once_and_step_as_if_each_had_its_own(
             other = model.new_cache(len(stay), BEGUN + 10)
             whole = model.decode(ids[stay, : step + 1], time_of(0, step + 1, len(stay)), other)
             torch.testing.assert_close(stepped, whole, atol=1e-5, rtol=1e-4)
-        assert stay.tolist() == [4] and not cache.layers[0].shared_length
-        cache.clear()
-        again = model.decode(ids[4:5, :BEGUN], time_of(0, BEGUN, 1), cache)
-        whole = model.decode(ids[4:5, :BEGUN], time_of(0, BEGUN, 1), model.new_cache(1, BEGUN))
-        torch.testing.assert_close(again, whole, atol=1e-5, rtol=1e-4)
+            if step == BEGUN + 4:
+                assert cache.layers[0].begun
+        assert stay.tolist() == [4] and not cache.layers[0].begun
 
 
 def test_a_shared_beginning_takes_the_memory_of_one_row_and_none_of_whoever_goes_on_writing() -> None:
@@ -248,10 +246,14 @@ def test_a_shared_beginning_takes_the_memory_of_one_row_and_none_of_whoever_goes
         first.expand(64)
         keys.zero_()
         layer = first.layers[0]
-        assert layer.shared is not None and layer.shared[0].abs().min() > 0
+        assert layer.beginning is not None and layer.beginning[0].abs().min() > 0
         assert layer.keys.shape[2] == BEGUN - BEGINNING
         first.clear()
-        assert layer.shared is None and layer.keys.shape[2] == BEGUN
+        assert layer.beginning is None and layer.keys.shape[2] == BEGUN
+        again = torch.randint(SIZE, (64, BEGUN))
+        refilled = model.decode(again, time_of(0, BEGUN, 64), first)
+        whole = model.decode(again, time_of(0, BEGUN, 64), model.new_cache(64, BEGUN))
+    torch.testing.assert_close(refilled, whole, atol=1e-5, rtol=1e-4)
 
 
 def test_short_beginnings_and_few_rows_are_copied() -> None:
@@ -261,4 +263,4 @@ def test_short_beginnings_and_few_rows_are_copied() -> None:
             cache = model.new_cache(1, BEGUN)
             model.decode(torch.randint(SIZE, (1, tokens)), time_of(0, tokens, 1), cache)
             cache.expand(rows)
-        assert not cache.layers[0].shared_length and len(cache.layers[0].keys) == rows
+        assert not cache.layers[0].begun and len(cache.layers[0].keys) == rows
