@@ -1,10 +1,10 @@
 """Keys that were typed and do nothing with the parts that the model has: told in one line, and training goes on, since
-a sweep over models shares its settings.
+a sweep over models shares its settings. Single keys are looked at, not groups (``loss=high_rate``) nor whole dicts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ OF_EVERY_MODEL = frozenset({"token_weights", "key_weight", "density_weight", "ra
 """Keys of the loss, among those of adversarial_config.py, that need no discriminator."""
 
 
-def idle_keys(cfg: DictConfig, typed: Iterable[str]) -> Iterator[tuple[str, str]]:
+def idle_keys(cfg: DictConfig, typed: Collection[str]) -> Iterator[tuple[str, str]]:
     """Keys among those typed that do nothing, each with the reason and what would make it count.
 
     Args:
@@ -27,38 +27,50 @@ def idle_keys(cfg: DictConfig, typed: Iterable[str]) -> Iterator[tuple[str, str]
         typed: names of keys as typed, ``loss.critic_sees``.
     """
     from aurl.cli.conf import to_config
+    from aurl.models.config import Attention, Prior
     from aurl.training.adversarial_config import AdversarialConfig
     from aurl.training.loss_config import Annealing, LossConfig
 
-    model = to_config(cfg.model)
+    model, loss = to_config(cfg.model), to_config(cfg.loss)
     mode = model.mode.value
-    of_critic = {field.name for field in fields(AdversarialConfig)} - OF_EVERY_MODEL
-    of_latents = {field.name for field in fields(LossConfig)} - {field.name for field in fields(AdversarialConfig)}
-    needs = [
+    of_critic = {f"loss.{field.name}" for field in fields(AdversarialConfig) if field.name not in OF_EVERY_MODEL}
+    of_critic |= {"optim.critic_lr", "model.critic_dim", "model.critic_layers", "model.spectral_norm"}
+    adversarial = {field.name for field in fields(AdversarialConfig)}
+    of_latents = {f"loss.{field.name}" for field in fields(LossConfig) if field.name not in adversarial}
+    of_latents |= {"model.piece_latent_dim", "model.encoder_layers", "model.attributes", "model.hierarchy"}
+    of_latents |= {"model.prior", "model.prior_layers", "model.prior_conditions", "model.prior_components"}
+    of_names = {"loss.attribute_slope", "loss.attribute_exclusion"}
+    needs: list[tuple[object, str, set[str]]] = [
+        (model.has_discriminator, f"model={mode} has no discriminator; model=vae_gan has one", of_critic),
         (
-            model.has_discriminator,
-            f"model={mode} has no discriminator; model=vae_gan has one",
-            {*(f"loss.{name}" for name in of_critic), "optim.critic_lr"}
-            | {"model.critic_dim", "model.critic_layers", "model.spectral_norm"},
+            loss.adversarial_weight,
+            "loss.adversarial_weight=0 switches the discriminator off",
+            of_critic - {"loss.adversarial_weight"},
         ),
-        (
-            model.has_latent,
-            f"model={mode} has no latents; model=vae and vae_gan have",
-            {*(f"loss.{name}" for name in of_latents), "model.piece_latent_dim", "model.encoder_layers"}
-            | {"model.prior", "model.prior_layers", "model.prior_conditions", "model.prior_components"}
-            | {"model.attributes", "model.hierarchy"},
-        ),
+        (loss.instance_noise, "loss.instance_noise=0 adds no noise", {"loss.instance_noise_steps"}),
+        (model.has_latent, f"model={mode} has no latents; model=vae and vae_gan have", of_latents),
         (
             model.attributes,
             "no dimension is named; model.attributes names them",
-            {"loss.attribute_weight", "loss.attribute_slope", "loss.attribute_exclusion"},
+            of_names | {"loss.attribute_weight"},
         ),
+        (loss.attribute_weight, "loss.attribute_weight=0 leaves the order of named dimensions alone", of_names),
         (
-            cfg.loss.kl_annealing != Annealing.constant,
+            loss.kl_annealing is not Annealing.constant,
             "loss.kl_annealing=constant has the full weight from the first step; linear and cyclic rise",
             {"loss.kl_zero_steps", "loss.kl_rise_steps"},
         ),
-        (model.attention.value == "local", "model.attention=full sees everything", {"model.window"}),
+        (
+            model.prior is Prior.autoregressive,
+            f"model.prior={model.prior.value} has no layers; autoregressive has",
+            {"model.prior_layers"},
+        ),
+        (
+            model.prior is Prior.mixture,
+            f"model.prior={model.prior.value} has no components; mixture has",
+            {"model.prior_components"},
+        ),
+        (model.attention is Attention.local, "model.attention=full sees everything", {"model.window"}),
         (model.hearing, "model.hearing=false hears nothing; set model.hearing=true", {"model.hearing_dropout"}),
     ]
     told: set[str] = set()

@@ -86,7 +86,7 @@ class LayerCache:
         self.values = torch.empty_like(self.keys)
 
     def take(self, rows: Tensor, length: int) -> None:
-        """Keep (or repeat) batch rows; only the filled part is copied. Where few are left each gets its own beginning."""
+        """Keep (or repeat) batch rows; only the filled part is copied. Where few are left, each gets its beginning."""
         own, parted = length - self.begun, len(rows) < LEAST_LEFT
         parts: list[Tensor] = []
         for number, old in enumerate((self.keys, self.values)):

@@ -5,8 +5,8 @@
 
 ``train`` takes or makes one checkpoint of a VAE and continues it with each variant and seed: adversarially for
 ``--steps`` steps, by likelihood for as many seconds as that takes, and the first seed by likelihood for as many steps,
-which tells what a step costs. It writes samples at each temperature and the figures of the runs; several may run side
-by side in one folder, each with its own seeds, one of them 0.
+which tells what a step costs (``--likelihood-steps`` says so where it is known). It writes samples at each temperature
+and the figures of the runs; several may run side by side in one folder, each with its own seeds, one of them 0.
 ``judge`` asks classifiers to tell the samples from held-out music and prints the tables.
 """
 
@@ -70,7 +70,8 @@ def train(args: argparse.Namespace) -> None:
         done["base"] = describe(args, checkpoint, BASE, 0)
     plain_rate, equal_time = None, args.likelihood_steps
     for seed in args.seeds:
-        for name in (*(() if plain_rate or args.likelihood_steps else (EQUAL_STEPS,)), *args.variants):
+        is_measured = plain_rate is not None or args.likelihood_steps is not None
+        for name in (*(() if is_measured else (EQUAL_STEPS,)), *args.variants):
             steps = args.steps
             more = ["model.mode=vae"] if name == EQUAL_STEPS else adversarial(args, VARIANTS[name])
             row = continued(args, checkpoint, name, seed, steps, more)
@@ -313,6 +314,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that judge")
     parser.add_argument("--seed", type=int, default=0, help="of the judges")
     args = parser.parse_args()
+    if args.likelihood_steps is not None and args.likelihood_steps < 1:
+        parser.error(f"--likelihood-steps {args.likelihood_steps} is too few; allowed: 1 or more")
     for key in ("work", "data", "cache", "checkpoint"):
         if getattr(args, key) is not None:
             setattr(args, key, getattr(args, key).resolve())

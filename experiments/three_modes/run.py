@@ -37,7 +37,7 @@ CURVE_POINTS = 5
 """Validations of each part."""
 CLOSING, CLOSING_STEPS = "closing", 200
 CLOSING_LR = 1e-3
-"""At the beginning of the closing steps, unless the part before began lower."""
+"""At the beginning of the closing steps, but for the adversarial part, which keeps its own."""
 
 
 class Part(NamedTuple):
@@ -103,22 +103,24 @@ def checkpoint_of(folder: Path) -> Path:
 
 
 def rates(args: argparse.Namespace) -> None:
-    """Seconds a step of each part, from a run of a few steps begun with the part before it; adds to WORK/rates.json."""
+    """Seconds a step of each part (experiments/clock.py: processor time on a CPU), from a run of a few steps begun with
+    the part before it, without validation; WORK/rates holds a file for each.
+    """
     for name in names(args):
         start: list[str] = []
         for part in MODELS[name.partition("/")[2]]:
             folder = args.work / "rates" / name / part.name
             steps = WARM_STEPS + TIMED_STEPS
             clock = Clock(steps)
-            more = ["trainer.limit_val_batches=1", *warm_adversary(part, steps)]
+            more = ["trainer.limit_val_batches=0", *warm_adversary(part)]
             clock.train([*settings(args, name, part, steps, folder), *more, *start])
             start = [f"init_from={checkpoint_of(folder)}"]
-            found = {"seconds_a_step": clock.seconds_a_step, "device": device_name()}
+            found = {"seconds_a_step": clock.seconds_a_step, "device": device_name(args)}
             write_json(args.work / "rates" / f"{name.replace('/', '_')}_{part.name}.json", found)
             print(f"{name} {part.name}: {clock.seconds_a_step:.4f} s a step", flush=True)
 
 
-def warm_adversary(part: Part, steps: int) -> list[str]:
+def warm_adversary(part: Part) -> list[str]:
     """In so few steps the discriminator judges windows of the middle length, so that a step costs the mean."""
     return ["loss.critic_warmup=1", "loss.rollout_first=96", "loss.rollout_last=96"] if part.experiment == GAN else []
 
@@ -157,8 +159,9 @@ class Clock:
         trainer.fit(module, datamodule=data)
 
 
-def device_name() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+def device_name(args: argparse.Namespace) -> str:
+    has_card = args.device in ("auto", "gpu") and torch.cuda.is_available()
+    return torch.cuda.get_device_name() if has_card else "cpu"
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -181,7 +184,7 @@ def train(args: argparse.Namespace) -> None:
                 steps = max(WARM_STEPS, round(args.seconds * part.share / rate))
                 begin = time.perf_counter()
                 train_part([*settings(args, name, part, steps, folder), *start])
-                found = {"steps": steps, "seconds": time.perf_counter() - begin, "device": device_name()}
+                found = {"steps": steps, "seconds": time.perf_counter() - begin, "device": device_name(args)}
                 write_json(done, found)
                 print(f"{name} {part.name}: {steps} steps in {found['seconds']:.0f} s", flush=True)
             start = [f"init_from={checkpoint_of(folder)}"]
@@ -194,12 +197,14 @@ def close(args: argparse.Namespace) -> None:
         folder = args.work / name / CLOSING
         if (folder / DONE).is_file():
             continue
+        start = checkpoint_of(args.work / name / part.name)
+        if not start.is_file():
+            raise SystemExit(f"{start} is not there; {name} has not come to its last part: give it more --seconds")
         begin = time.perf_counter()
         more = ["loss.kl_annealing=constant", f"optim.warmup_steps={WARM_STEPS}", "trainer.limit_val_batches=24"]
         if part.experiment != GAN:
             more.append(f"optim.lr={CLOSING_LR}")
-        start = f"init_from={checkpoint_of(args.work / name / part.name)}"
-        train_part([*settings(args, name, part, CLOSING_STEPS, folder), *more, start])
+        train_part([*settings(args, name, part, CLOSING_STEPS, folder), *more, f"init_from={start}"])
         write_json(folder / DONE, {"steps": CLOSING_STEPS, "seconds": time.perf_counter() - begin})
         print(f"{name}: closed", flush=True)
 

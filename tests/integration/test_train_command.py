@@ -38,7 +38,7 @@ def progress_of(checkpoint: Path) -> dict[str, int]:
 
 
 def test_a_run_trains_every_epoch_and_leaves_settings_log_last_and_best(here: Path) -> None:
-    assert run(*TINY, "trainer.max_epochs=3", "run_name=three") == 0
+    assert run(*TINY, "trainer.max_epochs=3", "run_name=three", "loss.kl_weight=0.5") == 0
     (folder,) = here.glob("runs/train/*_three")
     log = (folder / "aurl.log").read_text()
     lines = re.findall(r"Epoch: (\d)/3, Batch: (\d+)/(\d+) \| Files processed: (\d+)", log)
@@ -47,6 +47,7 @@ def test_a_run_trains_every_epoch_and_leaves_settings_log_last_and_best(here: Pa
     assert progress_of(folder / "checkpoints/last.ckpt")["batches"] == 3 * batches
     assert (folder / "checkpoints/best.ckpt").is_file()
     assert len(re.findall(r"val after \d+ batches: nats per note", log)) == 3
+    assert log.count("loss.kl_weight does nothing here: model=transformer has no latents") == 1
     cfg = OmegaConf.load(folder / "config.yaml")
     assert isinstance(cfg, DictConfig)
     assert cfg.model.hidden_dim == 16
@@ -113,11 +114,13 @@ def test_a_run_is_continued_with_the_model_that_it_was_begun_with(here: Path) ->
 
     assert run(*TINY, "model.hearing=false", "trainer.max_steps=3", "run_name=deaf") == 0
     (deaf,) = here.glob("runs/train/*_deaf")
-    assert run("ckpt=last", "model.hearing=true", "model.dropout=0.3", "trainer.max_steps=6", "run_name=on") == 0
+    typed = ["model.hearing=true", "model.hearing_dropout=0.2", "model.dropout=0.3", "trainer.max_steps=6"]
+    assert run("ckpt=last", *typed, "run_name=on") == 0
     (folder,) = here.glob("runs/train/*_on")
     log = (folder / "aurl.log").read_text()
     assert f"model.hearing=True is not what {deaf}/checkpoints/last.ckpt was begun with; kept: False" in log
     assert "init_from= begins a new run with weights" in log
+    assert "model.hearing_dropout does nothing here: model.hearing=false" in log  # of the model that goes on
     assert "\n  hearing: false" in (folder / "config.yaml").read_text()  # what the model is, not what was typed
     bundle = load_bundle(folder / "checkpoints/last.ckpt")
     assert not bundle.model.config.hearing

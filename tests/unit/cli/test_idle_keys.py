@@ -44,6 +44,14 @@ def test_a_key_is_idle_with_the_models_that_lack_its_part(setting: str, idle_wit
     [
         ("loss.attribute_weight", ["model=vae", "model.attributes=[]", "loss.attribute_weight=1"]),
         ("loss.kl_rise_steps", ["model=vae", "loss.kl_annealing=constant", "loss.kl_rise_steps=9"]),
+        ("loss.attribute_exclusion", ["model=vae", "loss.attribute_weight=0", "loss.attribute_exclusion=0.1"]),
+        ("loss.rollouts", ["model=vae_gan", "loss.adversarial_weight=0", "loss.rollouts=4"]),
+        ("loss.instance_noise_steps", ["model=vae_gan", "loss.instance_noise_steps=9"]),
+        (
+            "model.prior_layers",
+            ["model=vae", "model.prior=mixture", "model.prior_layers=2", "model.prior_components=4"],
+        ),
+        ("model.prior_components", ["model=vae", "model.prior_layers=2", "model.prior_components=4"]),
         ("model.window", ["model=transformer", "model.window=64"]),
         ("model.hearing_dropout", ["model=transformer", "model.hearing=false", "model.hearing_dropout=0.5"]),
     ],
@@ -56,10 +64,13 @@ def test_with_what_they_need_the_same_keys_are_not_told() -> None:
     assert not told("model=vae", "loss.attribute_weight=1", "loss.kl_annealing=cyclic", "loss.kl_rise_steps=9")
     assert not told("model=transformer", "model.attention=local", "model.window=64", "model.hearing=true")
     assert not told("model=transformer", "model.hearing=true", "model.hearing_dropout=0.5")
+    assert not told("model=vae_gan", "loss.rollouts=4", "loss.instance_noise=0.1", "loss.instance_noise_steps=9")
 
 
-def test_a_line_names_the_key_and_what_would_make_it_count(caplog: pytest.LogCaptureFixture) -> None:
-    get_logger("cli.idle_keys").propagate = True
+def test_a_line_names_the_key_and_what_would_make_it_count(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(get_logger("aurl"), "propagate", True)
     with caplog.at_level(logging.WARNING):
         warn_of_idle_keys(compose("train", ["model=vae", "loss.rollouts=4"]), ["model=vae", "loss.rollouts=4"])
     assert "loss.rollouts does nothing here: model=vae has no discriminator; model=vae_gan has one" in caplog.text
