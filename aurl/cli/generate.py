@@ -247,6 +247,7 @@ def prompt_ids(generator: Generator, config: GenerateCommand, score: ScoreTick) 
         AurlError: it leaves no note.
     """
     from aurl.generation.prompt import make_prompt
+    from aurl.models.config import Attention
 
     path = Path(config.prompt or "")
     try:
@@ -258,6 +259,14 @@ def prompt_ids(generator: Generator, config: GenerateCommand, score: ScoreTick) 
     if config.prompt_bars is not None and prompt.bars < config.prompt_bars:
         log.warning("prompt_bars=%d: %s has only %d, which are all taken", config.prompt_bars, path.name, prompt.bars)
     log.info("continuing %s: %d bars, %d notes", path.name, prompt.bars, prompt.notes)
+    model, tokens = generator.model.config, len(generator.codec.merge(prompt.ids))
+    if tokens >= model.context and model.attention is not Attention.local:
+        log.info(
+            "of its %d tokens the model sees the last %d at first, then up to %d; model.context was set in training",
+            tokens,
+            model.context // 2,
+            model.context,
+        )
     return prompt.ids
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from aurl.data.codec import Codec
 from aurl.data.kinds import Form, Kind
-from aurl.data.vocabulary import DRUM_PROGRAM
+from aurl.data.vocabulary import DRUM_PROGRAM, Vocabulary
 from aurl.generation.config import DRUMS_IN_REQUESTS, SamplerConfig, check_programs, check_sound
 from aurl.generation.grammar import Ending, Rules
 from aurl.generation.grammars import AnyGrammar, make_grammar
@@ -213,7 +213,7 @@ class Generator:
         if request.sampler.repetition_penalty > 1.0 and self.codec.merges is not None:
             log.warning("sampler.repetition_penalty has no effect: the checkpoint's learned tokens hold several notes")
         prompt = self._prompt_ids(request)
-        meter = _Meter(request.num_samples, self.codec.vocabulary.count_notes(prompt), on_progress)
+        meter = _Meter(request.num_samples, self.codec.vocabulary, prompt, on_progress)
         was_training = self.model.training
         self.model.eval()
         try:
@@ -292,17 +292,24 @@ class Generator:
 
 
 class _Meter:
-    """Counts notes for on_progress."""
+    """Counts notes for on_progress: those of tokens, since a score holds what is doubled in a prompt only once."""
 
-    def __init__(self, total: int, prompt_notes: int, on_progress: Callable[[Progress], None] | None) -> None:
-        self._total, self._prompt_notes, self._on_progress = total, prompt_notes, on_progress
+    def __init__(
+        self,
+        total: int,
+        vocabulary: Vocabulary,
+        prompt: np.ndarray,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._total, self._vocabulary, self._on_progress = total, vocabulary, on_progress
+        self._prompt_notes = vocabulary.count_notes(prompt)
         self._finished = self._notes = 0
         self._start = time.perf_counter()
 
     def report(self, samples: list[Sample], decoding: Decoding) -> None:
         """Add finished samples and tell how far the request is."""
         self._finished += len(samples)
-        self._notes += sum(sample.notes - self._prompt_notes for sample in samples)
+        self._notes += sum(self._vocabulary.count_notes(sample.ids) - self._prompt_notes for sample in samples)
         if self._on_progress is None:
             return
         under_way = decoding.notes - self._prompt_notes * decoding.active

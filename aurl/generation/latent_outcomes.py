@@ -22,6 +22,9 @@ from aurl.generation.latent_search import SliderSearch
 from aurl.generation.latent_tools import LatentTools, check_bars
 from aurl.music.attributes import ATTRIBUTES, UNITS
 from aurl.utils.errors import AurlError
+from aurl.utils.logging import get_logger
+
+log = get_logger("generation.latent_outcomes")
 
 LEAST_FOR_MAP = 3
 """Bars from which a map says something."""
@@ -67,6 +70,7 @@ def reconstructed(tools: LatentTools, pieces: Sequence[LatentPiece]) -> Outcome:
         curves.append(Curve(f"{piece.name}, original", piece.attributes, dashed=True))
         curves.append(Curve(f"{piece.name}, again", heard))
         same = token_agreement(piece.tokens, again.ids)
+        log.info("%s: %.1f %% of its tokens stand at their place again", piece.name, 100 * same)
         rows.append((piece.name, piece.bars, f"{same:.3f}", *_means(piece.attributes, heard)))
     heads = ("piece", "bars", "tokens at their place", *(f"{name}: original, again" for name in ATTRIBUTES))
     return Outcome(
@@ -129,6 +133,14 @@ def slid(
             before, after = tools.decode(np.stack([latents, tools.slid(latents, sliders, bars)]))
         else:
             before, after = tools.reconstruct(piece), search.slide(piece, bars)
+        log.info(
+            "%s: written from its latents alone, which bring back %.1f %% of its tokens%s",
+            piece.name,
+            100 * token_agreement(piece.tokens, before.ids),
+            ""
+            if bars is None or max(bars) == piece.bars
+            else f"; bars after {max(bars)} go on from what is moved (replace leaves all other bars as they are)",
+        )
         heard = [_heard(tools, sample, piece.bars) for sample in (before, after)]
         shown += [
             Shown(f"{stem}_again", f"{piece.name}, from its latents", before),

@@ -203,8 +203,8 @@ class Routes:
 def needs_routes(tries: int) -> AurlError:
     """What is said where bars shall be written in several ways and there are no routes."""
     return AurlError(
-        f"tries={tries} needs routes, which know what is heard where; make them with `aurl-latent routes` or set "
-        "tries=1"
+        f"tries={tries} needs routes, which know what is heard where; make them with `aurl-latent routes FOLDER`, name "
+        "them with routes=FILE, or set tries=1"
     )
 
 

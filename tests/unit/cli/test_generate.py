@@ -77,3 +77,15 @@ def test_a_prompt_with_fewer_bars_than_asked_is_taken_whole_and_said_to_be(tmp_p
     assert "prompt_bars" not in shown.err and "Written: 1 file (mid) in" in shown.out
     assert run(*settings, "prompt_bars=16", f"output={tmp_path / 'short'}") == 0
     assert f"prompt_bars=16: a song.mid has only {BARS}, which are all taken" in capsys.readouterr().err
+
+
+def test_of_a_prompt_longer_than_the_context_it_is_said_how_much_is_seen(tmp_path: Path, capsys) -> None:
+    score = Score(480)
+    score.tracks.append(Track(program=0, notes=[Note(480 * beat, 480, 60 + beat % 12, 80) for beat in range(120)]))
+    score.dump_midi(tmp_path / "long.mid")
+    settings = ["bars=1", "num_samples=1", "max_tokens=32"]
+    assert run(f"prompt={tmp_path / 'long.mid'}", *settings, f"output={tmp_path / 'long'}") == 0
+    told = capsys.readouterr().err
+    assert "tokens the model sees the last 128 at first, then up to 256; model.context was set in training" in told
+    assert run("prompt=songs/a song.mid", *settings, f"output={tmp_path / 'short'}") == 0
+    assert "the model sees" not in capsys.readouterr().err

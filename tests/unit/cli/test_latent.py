@@ -114,6 +114,18 @@ def test_every_verb_writes_its_music(words: list[str], files: set[str], tmp_path
     assert f"Written: {len(files)} file{'s' * (len(files) > 1)} (" in capsys.readouterr().out
 
 
+def test_one_line_says_how_near_the_music_is_and_what_else_is_written_again(tmp_path: Path, capsys):
+    assert run("reconstruct", SECOND, MIDI, f"output={tmp_path / 'again'}") == 0
+    assert re.search(r"b: \d+\.\d % of its tokens stand at their place again", capsys.readouterr().err)
+    assert run("slide", SECOND, "sliders=[density:+1]", "bars=2", MIDI, f"output={tmp_path / 'some'}") == 0
+    told = capsys.readouterr().err
+    assert re.search(
+        r"b: written from its latents alone, which bring back \d+\.\d % of its tokens; bars after 2 go on", told
+    )
+    assert run("slide", SECOND, "sliders=[density:+1]", MIDI, f"output={tmp_path / 'all'}") == 0
+    assert "bars after" not in capsys.readouterr().err
+
+
 def test_all_formats_make_sound_pictures_and_one_page_that_needs_nothing(tmp_path: Path, capsys):
     assert run("reconstruct", SECOND, "bars_read=2", f"output={tmp_path}") == 0
     suffixes = {"mid", "wav", "png"}

@@ -185,6 +185,17 @@ def test_progress_counts_notes_and_pieces(generator: Generator) -> None:
 # -- prompts ----------------------------------------------------------------------------------------------------------
 
 
+def test_notes_that_a_prompt_has_twice_are_not_taken_off_what_is_written(generator: Generator) -> None:
+    doubled = song()
+    doubled.tracks[0].notes.extend(list(doubled.tracks[0].notes))
+    prompt = make_prompt(doubled, generator.codec)
+    told: list[Progress] = []
+    sample = generator.generate(GenerationRequest(prompt=prompt.ids, bars=1, max_bar_tokens=20), told.append)[0]
+    count = generator.codec.vocabulary.count_notes
+    assert sample.notes < count(sample.ids), "the score holds doubled notes once"
+    assert told[-1].notes == count(sample.ids) - prompt.notes > 0
+
+
 def test_the_notes_of_a_prompt_are_kept_exactly(generator: Generator, complaint: Complaint) -> None:
     prompt = make_prompt(song(), generator.codec)
     assert (prompt.bars, prompt.notes, prompt.remark) == (3, 10, "")
