@@ -13,6 +13,9 @@ from aurl.utils.logging import get_logger
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from aurl.models.config import ModelConfig
+    from aurl.training.loss_config import LossConfig
+
 log = get_logger("cli.idle_keys")
 
 OF_EVERY_MODEL = frozenset({"token_weights", "key_weight", "density_weight", "range_weight", "balance"})
@@ -27,20 +30,24 @@ def idle_keys(cfg: DictConfig, typed: Collection[str]) -> Iterator[tuple[str, st
         typed: names of keys as typed, ``loss.critic_sees``.
     """
     from aurl.cli.conf import to_config
-    from aurl.models.config import Attention, Prior
-    from aurl.training.adversarial_config import AdversarialConfig
-    from aurl.training.loss_config import Annealing, LossConfig
 
-    model, loss = to_config(cfg.model), to_config(cfg.loss)
+    told: set[str] = set()
+    for there, why, keys in _needs(to_config(cfg.model), to_config(cfg.loss)):
+        for key in typed:
+            if not there and key in keys and key not in told:
+                told.add(key)
+                yield key, why
+
+
+def _needs(model: ModelConfig, loss: LossConfig) -> list[tuple[object, str, set[str]]]:
+    """Whether each part is there, what is said where it is not, and the keys that need it."""
+    from aurl.models.config import Attention, Prior
+    from aurl.training.loss_config import Annealing
+
     mode = model.mode.value
-    of_critic = {f"loss.{field.name}" for field in fields(AdversarialConfig) if field.name not in OF_EVERY_MODEL}
-    of_critic |= {"optim.critic_lr", "model.critic_dim", "model.critic_layers", "model.spectral_norm"}
-    adversarial = {field.name for field in fields(AdversarialConfig)}
-    of_latents = {f"loss.{field.name}" for field in fields(LossConfig) if field.name not in adversarial}
-    of_latents |= {"model.piece_latent_dim", "model.encoder_layers", "model.attributes", "model.hierarchy"}
-    of_latents |= {"model.prior", "model.prior_layers", "model.prior_conditions", "model.prior_components"}
+    of_critic, of_latents = _keys_of_critic(), _keys_of_latents()
     of_names = {"loss.attribute_slope", "loss.attribute_exclusion"}
-    needs: list[tuple[object, str, set[str]]] = [
+    return [
         (model.has_discriminator, f"model={mode} has no discriminator; model=vae_gan has one", of_critic),
         (
             loss.adversarial_weight,
@@ -73,12 +80,25 @@ def idle_keys(cfg: DictConfig, typed: Collection[str]) -> Iterator[tuple[str, st
         (model.attention is Attention.local, "model.attention=full sees everything", {"model.window"}),
         (model.hearing, "model.hearing=false hears nothing; set model.hearing=true", {"model.hearing_dropout"}),
     ]
-    told: set[str] = set()
-    for there, why, keys in needs:
-        for key in typed:
-            if not there and key in keys and key not in told:
-                told.add(key)
-                yield key, why
+
+
+def _keys_of_critic() -> set[str]:
+    from aurl.training.adversarial_config import AdversarialConfig
+
+    own = {f"loss.{field.name}" for field in fields(AdversarialConfig) if field.name not in OF_EVERY_MODEL}
+    return own | {"optim.critic_lr", "model.critic_dim", "model.critic_layers", "model.spectral_norm"}
+
+
+def _keys_of_latents() -> set[str]:
+    from aurl.training.adversarial_config import AdversarialConfig
+    from aurl.training.loss_config import LossConfig
+
+    inherited = {field.name for field in fields(AdversarialConfig)}
+    own = {f"loss.{field.name}" for field in fields(LossConfig) if field.name not in inherited}
+    of_prior = {f"model.prior{end}" for end in ("", "_layers", "_conditions", "_components")}
+    return (
+        own | of_prior | {f"model.{name}" for name in ("piece_latent_dim", "encoder_layers", "attributes", "hierarchy")}
+    )
 
 
 def warn_of_idle_keys(cfg: DictConfig, overrides: Iterable[str]) -> None:

@@ -116,8 +116,12 @@ def rates(args: argparse.Namespace) -> None:
             clock.train([*settings(args, name, part, steps, folder), *more, *start])
             start = [f"init_from={checkpoint_of(folder)}"]
             found = {"seconds_a_step": clock.seconds_a_step, "device": device_name(args)}
-            write_json(args.work / "rates" / f"{name.replace('/', '_')}_{part.name}.json", found)
+            write_json(rate_file(args, name, part), found)
             print(f"{name} {part.name}: {clock.seconds_a_step:.4f} s a step", flush=True)
+
+
+def rate_file(args: argparse.Namespace, name: str, part: Part) -> Path:
+    return args.work / "rates" / f"{name.replace('/', '_')}_{part.name}.json"
 
 
 def warm_adversary(part: Part) -> list[str]:
@@ -177,10 +181,10 @@ def train(args: argparse.Namespace) -> None:
             folder = args.work / name / part.name
             done = folder / DONE
             if not done.is_file():
-                rate_file = args.work / "rates" / f"{name.replace('/', '_')}_{part.name}.json"
-                if not rate_file.is_file():
-                    raise SystemExit(f"{rate_file} is not there; measure rates first: the same command with 'rates'")
-                rate = json.loads(rate_file.read_text())["seconds_a_step"]
+                rates_of = rate_file(args, name, part)
+                if not rates_of.is_file():
+                    raise SystemExit(f"{rates_of} is not there; measure rates first: the same command with 'rates'")
+                rate = json.loads(rates_of.read_text())["seconds_a_step"]
                 steps = max(WARM_STEPS, round(args.seconds * part.share / rate))
                 begin = time.perf_counter()
                 train_part([*settings(args, name, part, steps, folder), *start])

@@ -11,6 +11,7 @@ import torch
 from aurl.data.codec import Codec
 from aurl.data.config import TokenizerConfig
 from aurl.data.vocabulary import Kind, Vocabulary
+from aurl.models import attention
 from aurl.models.config import ModelConfig
 from aurl.models.hearing import TokenMeaning
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -80,3 +81,25 @@ def read_piece(vocabulary: Vocabulary, ids: np.ndarray) -> str | None:
         else:
             return f"{vocabulary.tokens[token]} at {at} is out of place"
     return None
+
+
+@pytest.fixture
+def share_always(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[int]]:
+    """From the call on, beginnings are kept once however short they are and however few rows have them; the list gets
+    the length of each.
+    """
+
+    def begin() -> list[int]:
+        shared: list[int] = []
+        share = attention.LayerCache.share
+
+        def noted(cache: attention.LayerCache, batch_size: int, length: int) -> None:
+            shared.append(length)
+            share(cache, batch_size, length)
+
+        monkeypatch.setattr(attention.LayerCache, "share", noted)
+        for name, least in (("LEAST_SHARING", 2), ("LEAST_SHARED", 1), ("LEAST_LEFT", 2)):
+            monkeypatch.setattr(attention, name, least)
+        return shared
+
+    return begin

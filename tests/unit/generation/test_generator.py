@@ -18,7 +18,6 @@ from aurl.generation.generator import GenerationRequest, Generator, Progress, Sa
 from aurl.generation.grammar import Ending, Grammar, Rules
 from aurl.generation.loop import Decoding, window_starts
 from aurl.generation.prompt import make_prompt, nearest_program
-from aurl.models import attention as attention_module
 from aurl.models.checkpoint import save_bundle
 from aurl.models.config import Attention
 from aurl.models.music_transformer_vae_gan import MusicTransformerVAEGAN
@@ -318,30 +317,25 @@ def test_a_prompt_longer_than_the_context_is_continued(codec: Codec, make_model:
     assert sample.ids[: len(prompt.ids)].tolist() == prompt.ids.tolist()
 
 
-def share_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep beginnings once however short they are and however few rows have them."""
-    for name in ("LEAST_SHARING", "LEAST_SHARED", "LEAST_LEFT"):
-        monkeypatch.setattr(attention_module, name, 1 if name == "LEAST_SHARED" else 2)
-
-
 def test_samples_of_one_prompt_are_the_same_with_one_beginning_for_all(
-    generator: Generator, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, share_always: Callable[[], list[int]]
 ) -> None:
     prompt = make_prompt(song(), generator.codec)
     request = GenerationRequest(prompt=prompt.ids, bars=2, num_samples=6, max_bar_tokens=50)
     own = generator.generate(request)
-    share_always(monkeypatch)
+    shared = share_always()
     common = generator.generate(request)
+    assert shared
     assert [sample.ids.tolist() for sample in common] == [sample.ids.tolist() for sample in own]
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own beginnings", "one beginning"])
 @pytest.mark.parametrize("attention", list(Attention))
 def test_a_refilled_cache_gives_the_logits_of_its_window(
-    codec: Codec, make_model: MakeModel, attention: Attention, shared: bool, monkeypatch: pytest.MonkeyPatch
+    codec: Codec, make_model: MakeModel, attention: Attention, shared: bool, share_always: Callable[[], list[int]]
 ) -> None:
     if shared:
-        share_always(monkeypatch)
+        share_always()
     model = make_model(context=64, layers=2, attention=attention, window=8)
     vocabulary = codec.vocabulary
     grammar = Grammar(vocabulary, Rules(bars=6, max_bar_tokens=30))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,6 @@ from aurl.generation.latent_tools import LatentTools
 from aurl.generation.loop import window_starts
 from aurl.generation.prompt import to_next_bar
 from aurl.generation.steered import Reading, SteeredDecoding, condition_of
-from aurl.models import attention
 from aurl.models.config import Attention
 from aurl.models.positions import MusicalTime
 
@@ -42,11 +43,10 @@ def begun(tools: LatentTools, bars: int) -> tuple[np.ndarray, torch.Tensor]:
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own beginnings", "one beginning"])
 def test_every_row_follows_its_own_latents_as_the_model_would_without_a_cache(
-    tools: LatentTools, shared: bool, monkeypatch: pytest.MonkeyPatch
+    tools: LatentTools, shared: bool, share_always: Callable[[], list[int]]
 ):
     if shared:
-        for name in ("LEAST_SHARING", "LEAST_SHARED", "LEAST_LEFT"):
-            monkeypatch.setattr(attention, name, 1)
+        share_always()
     prompt, latents = begun(tools, 3)
     rows = torch.stack([latents, latents, latents])
     rows[1, 3:] += 2.0  # differs in what is written
